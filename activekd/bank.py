@@ -1,0 +1,140 @@
+"""The bank: what an encoder makes of each view of each image, computed once, content-addressed on disk."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from activekd.errors import InputError
+from activekd.images import Images, render
+from activekd.recipes import ViewGeometry
+
+BANK_FORMAT = 1
+ENCODE_BATCH = 256
+"""Images a forward pass while banking."""
+
+
+class Encoder(Protocol):
+    """What turns rendered views into banked arrays: a teacher's image tower, a frozen backbone, or the pixels."""
+
+    @property
+    def size(self) -> int:
+        """Side of the square input in pixels."""
+        ...
+
+    @property
+    def interpolation(self) -> str:
+        """``bilinear`` or ``bicubic``."""
+        ...
+
+    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
+        """One array row an image, in the dtype to be banked."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The encoder of students that are trained end to end: the rendered pixels themselves, uint8."""
+
+    size: int
+    interpolation: str
+
+    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
+        return images.numpy()
+
+
+@dataclass(frozen=True)
+class Views:
+    """Banked arrays of one split: ``arrays[view][row]``; all views have equal shapes."""
+
+    arrays: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
+        """The array of each (row, view), copied into one batch."""
+        first = self.arrays[0]
+        out = np.empty((len(rows), *first.shape[1:]), dtype=first.dtype)
+        for view in np.unique(views):
+            chosen = views == view
+            out[chosen] = self.arrays[view][rows[chosen]]
+        return torch.from_numpy(out)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The unit that is computed and stored: one view of one split through one encoder.
+
+    Attributes:
+        dataset: name of the data set.
+        split: ``train`` or ``test``.
+        view: view number; the test split has view 0 alone.
+        images: fingerprint of the split's images.
+        encoder: name of the encoder.
+        weights: fingerprint of the encoder's weights and input size.
+        geometry: the geometry of the views.
+    """
+
+    dataset: str
+    split: str
+    view: int
+    images: str
+    encoder: str
+    weights: str
+    geometry: ViewGeometry
+
+    @property
+    def key(self) -> str:
+        """Content address: everything that changes the numbers, and nothing else (view 0 ignores the geometry)."""
+        geometry = None if self.view == 0 else {k: v for k, v in asdict(self.geometry).items() if k != "count"}
+        content = [BANK_FORMAT, self.images, self.view, self.encoder, self.weights, geometry]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+    def path(self, cache: Path) -> Path:
+        return cache / "bank" / f"{self.key}.npy"
+
+
+def compute(images: Images, encoder: Encoder, geometry: ViewGeometry, view: int) -> np.ndarray:
+    """One view of all images through the encoder, in row order; each image is rendered once."""
+    rows = np.arange(len(images))
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), ENCODE_BATCH):
+            batch = rows[start : start + ENCODE_BATCH]
+            views = render(images, batch, view, geometry, size=encoder.size, interpolation=encoder.interpolation)
+            parts.append(encoder.encode(views))
+    return np.concatenate(parts)
+
+
+def read(shard: Shard, cache: Path) -> np.ndarray | None:
+    """The shard from disk, memory-mapped; None where it is absent or is not a whole array."""
+    path = shard.path(cache)
+    if not path.exists():
+        return None
+    try:
+        return np.load(path, mmap_mode="r")
+    except (ValueError, EOFError):
+        return None
+
+
+def write(shard: Shard, array: np.ndarray, cache: Path) -> None:
+    """Put a shard on disk, whole or not at all."""
+    path = shard.path(cache)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.part")
+        with temporary.open("wb") as out:
+            np.save(out, array)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except OSError as fault:
+        raise InputError(f"cache {cache}: {fault}; allowed: a writable folder with room ($ACTIVEKD_CACHE)") from fault

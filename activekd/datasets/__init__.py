@@ -1,0 +1,143 @@
+"""Data sets by name: class names, prompts and train / test splits; ``reveal`` is the only reader of train labels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from activekd.datasets.embedded import digits, mnist5k
+from activekd.datasets.folder import image_folder
+from activekd.datasets.split import Source, Split
+from activekd.errors import InputError, unknown
+from activekd.pool import UNLABELED, Pool
+
+__all__ = ["DATASETS", "Dataset", "Labeled", "Split", "initial_rows", "load_dataset", "reveal"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set under the protocol: only ``train`` is ever a pool, nothing is selected on ``val``.
+
+    Attributes:
+        name: its name in specs and tables.
+        class_names: one name a class, in the order of the labels.
+        prompts: templates with one ``{}`` for the class name.
+        train: the pool.
+        val: held out, unused by the protocol.
+        test: what accuracy is measured on.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    prompts: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything in the data set: names, prompts, pixels and labels."""
+        digest = sha256(repr((self.class_names, self.prompts)).encode())
+        for split in (self.train, self.val, self.test):
+            digest.update(split.fingerprint.encode())
+        return digest.hexdigest()
+
+    def without_images(self) -> "Dataset":
+        """The same data set with labels only: what a trial needs once views are banked."""
+        return replace(
+            self,
+            train=self.train.without_images(),
+            val=self.val.without_images(),
+            test=self.test.without_images(),
+        )
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Rows and the labels that the oracle has revealed, in order of purchase."""
+
+    rows: Int64[np.ndarray, " labeled"]
+    labels: Int64[np.ndarray, " labeled"]
+
+    def spread(self, n: int) -> Int64[np.ndarray, " n"]:
+        """One label a train row, ``UNLABELED`` where none was bought."""
+        out = np.full(n, UNLABELED, dtype=np.int64)
+        out[self.rows] = self.labels
+        return out
+
+
+def reveal(dataset: Dataset, pool: Pool) -> Labeled:
+    """The labels that were bought: the oracle."""
+    rows = np.asarray(pool.labeled, dtype=np.int64)
+    return Labeled(rows, dataset.train.labels[rows])
+
+
+def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tuple[int, ...]:
+    """The rows with which a run starts: ``shots`` of each class, drawn uniformly, class by class.
+
+    Raises:
+        InputError: a class has fewer train images.
+    """
+    pool = Pool(len(dataset.train), tuple(range(len(dataset.train))))
+    labels = reveal(dataset, pool).labels
+    rows: list[int] = []
+    for label, name in enumerate(dataset.class_names):
+        members = np.flatnonzero(labels == label)
+        if len(members) < shots:
+            raise InputError(
+                f"{dataset.name}: class '{name}' has {len(members)} train images; allowed: at least {shots}, "
+                f"the initial labels of a class"
+            )
+        rows.extend(rng.choice(members, size=shots, replace=False).tolist())
+    return tuple(rows)
+
+
+@lru_cache(maxsize=4)
+def load_dataset(name: str, cache: Path) -> Dataset:
+    """The data set of that name: an embedded one, or ``folder:PATH``.
+
+    Args:
+        name: a key of DATASETS or ``folder:PATH``.
+        cache: folder of the cache of decoded images.
+
+    Raises:
+        InputError: unknown name, or what is wrong with the folder.
+    """
+    if name.startswith("folder:"):
+        source = image_folder(Path(name.removeprefix("folder:")).expanduser(), cache)
+    elif name in DATASETS:
+        source = DATASETS[name]()
+    else:
+        raise unknown("dataset", name, [*DATASETS, "folder:PATH"])
+    dataset = Dataset(name, source.class_names, source.prompts, source.train, source.val, source.test)
+    faults = list(_faults(dataset))
+    if faults:
+        raise InputError("; ".join(faults))
+    return dataset
+
+
+def _faults(dataset: Dataset) -> Sequence[str]:
+    out = []
+    if dataset.n_classes < 2:
+        found = ", ".join(f"'{name}'" for name in dataset.class_names) or "none"
+        out.append(f"{dataset.name}: {dataset.n_classes} class ({found}); allowed: at least 2")
+    for part, split in (("train", dataset.train), ("test", dataset.test)):
+        counts = np.bincount(split.labels, minlength=dataset.n_classes)
+        empty = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
+        if empty:
+            out.append(f"{dataset.name}: no {part} image of class {', '.join(repr(n) for n in empty)}")
+    return out
+
+
+DATASETS: dict[str, Callable[[], Source]] = {
+    "digits": digits,
+    "mnist5k": mnist5k,
+}

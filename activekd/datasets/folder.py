@@ -1,0 +1,86 @@
+"""A user's own image folder as a data set."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from activekd.datasets.split import Source, Split, split_rows
+from activekd.errors import InputError
+from activekd.images import decode_files
+
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+PROMPTS = ("a photo of a {}.",)
+FRACTIONS = (0.6, 0.2, 0.2)
+"""Shares of train, val and test where the folder has no test part of its own."""
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS and f.is_file())
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _read(folders: Sequence[Path], cache: Path) -> tuple[list[Path], np.ndarray]:
+    files, labels = [], []
+    empty = []
+    for label, folder in enumerate(folders):
+        found = _files(folder)
+        if not found:
+            empty.append(str(folder))
+        files.extend(found)
+        labels.extend([label] * len(found))
+    if empty:
+        raise InputError(f"no image in {', '.join(empty)}; allowed: at least one a class, {' '.join(EXTENSIONS)}")
+    return files, np.array(labels, dtype=np.int64)
+
+
+def _prompts(folder: Path) -> tuple[str, ...]:
+    file = folder / "prompts.txt"
+    if not file.exists():
+        return PROMPTS
+    prompts = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    wrong = [p for p in prompts if p.count("{}") != 1]
+    if wrong or not prompts:
+        raise InputError(f"{file}: {wrong or 'no line'}; allowed: one template a line, each with one {{}}")
+    return prompts
+
+
+def image_folder(folder: Path, cache: Path) -> Source:
+    """A folder with one sub-folder a class, or with ``train/`` and ``test/`` of that form (``val/`` may stand beside).
+
+    Class names are the folders' names with ``_`` read as a space, in sorted order. Without ``train/`` and ``test/``
+    the images are split 60 / 20 / 20 by a fixed seed, class by class. ``prompts.txt`` in the folder may hold prompt
+    templates, one a line; without it 'a photo of a {}.' is used. Every image is decoded here, once, into the cache.
+
+    Raises:
+        InputError: no such folder, a class without an image, other classes in ``test`` than in ``train``, or images
+            that cannot be decoded, each by name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"folder:{folder}: no such folder; allowed: class folders, or train/ and test/ with class folders")
+    parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
+    if ("train" in parts) != ("test" in parts):
+        raise InputError(f"folder:{folder}: found {'/, '.join(parts)}/; allowed: both train/ and test/, or class folders only")
+    if not parts:
+        classes = _class_folders(folder)
+        files, labels = _read(classes, cache) if classes else ([], np.zeros(0, dtype=np.int64))
+        split = split_rows(labels, FRACTIONS, "folder") if files else [np.zeros(0, dtype=np.int64)] * 3
+        groups = [([files[row] for row in rows], labels[rows]) for rows in split]
+    else:
+        classes = _class_folders(folder / "train")
+        groups = []
+        for part in ("train", "val", "test"):
+            found = _class_folders(folder / part) if part in parts else []
+            names = [c.name for c in found]
+            if part in parts and names != [c.name for c in classes]:
+                odd = sorted(set(names) ^ {c.name for c in classes})
+                raise InputError(f"{folder / part}: classes differ from those of train: {', '.join(odd)}")
+            groups.append(_read(found, cache) if found else ([], np.zeros(0, dtype=np.int64)))
+    threads = os.cpu_count() or 1
+    train, val, test = (Split(decode_files(files, cache, threads=threads), labels) for files, labels in groups)
+    names = tuple(c.name.replace("_", " ") for c in classes)
+    return Source(names, _prompts(folder), train, val, test)

@@ -1,0 +1,69 @@
+"""What a loader returns: splits of images with labels, before the protocol sees them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+from jaxtyping import Int64
+
+from activekd.images import Images
+from activekd.streams import stream
+
+SPLIT_SEED = 0
+"""Seed of every split that no publisher fixes; one for all trials, so that all see the same test images."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with labels; ``images`` is None where only labels are needed."""
+
+    images: Images | None
+    labels: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of pixels and labels."""
+        digest = sha256(self.labels.astype("<i8").tobytes())
+        digest.update(self.pixels.fingerprint.encode())
+        return digest.hexdigest()
+
+    @property
+    def pixels(self) -> Images:
+        """The images, where the split has them."""
+        if self.images is None:
+            raise LookupError("this split was loaded without its images")
+        return self.images
+
+    def without_images(self) -> "Split":
+        return replace(self, images=None)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as read: class names, prompt templates and splits."""
+
+    class_names: tuple[str, ...]
+    prompts: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+
+
+def split_rows(labels: Int64[np.ndarray, " n"], fractions: Sequence[float], name: str) -> list[np.ndarray]:
+    """Disjoint row sets with about these fractions of each class, fixed by the name of the data set.
+
+    Each class is shuffled by a stream of its own and cut at the rounded cumulative fractions; rows are ascending.
+    """
+    rng = stream(SPLIT_SEED, "split", name)
+    parts: list[list[np.ndarray]] = [[] for _ in fractions]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        cuts = np.rint(np.cumsum(fractions) * len(members)).astype(int)
+        for part, rows in zip(parts, np.split(members, cuts[:-1]), strict=True):
+            part.append(rows)
+    return [np.sort(np.concatenate(part)) for part in parts]

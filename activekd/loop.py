@@ -1,0 +1,223 @@
+"""The order of a round: fit the teacher, fit the student, measure, query."""
+
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from activekd.bank import Views
+from activekd.datasets import Dataset, Labeled, initial_rows, reveal
+from activekd.distill import Guide, Prediction, fit_student, predict
+from activekd.pool import Pool, PoolView
+from activekd.recipes import Distillation, Recipe, ViewGeometry
+from activekd.selectors import Selector, select
+from activekd.streams import stream
+from activekd.students import StudentNetwork, build_student
+from activekd.teachers import Adaptation, TextHead, teacher_logits
+
+
+@dataclass(frozen=True)
+class StudentInputs:
+    """A student with its banked inputs: the train views, and view 0 of the test split."""
+
+    network: StudentNetwork
+    train: Views
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class TeacherInputs:
+    """A teacher with its banked features: the train views, and view 0 of the test split."""
+
+    adapt: Adaptation
+    head: TextHead
+    train: Views
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The numbers of a run that are no recipe.
+
+    Attributes:
+        rounds: trainings; one query fewer.
+        shots: labeled images of each class at the start.
+        query_size: labels bought after each round but the last.
+        distillation: which images are distilled on; ``none`` without a teacher.
+        seed: names every random stream of the run, together with its purpose and round.
+    """
+
+    rounds: int
+    shots: int
+    query_size: int
+    distillation: Distillation
+    seed: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round measured.
+
+    Attributes:
+        index: from 0.
+        n_labeled: labels bought before this round's training.
+        picked: rows bought at its end, in order of preference; empty in the last round.
+        accuracy: the student's top-1 accuracy on the test split, in [0, 1].
+        teacher_accuracy: the fitted teacher's; None without a teacher.
+        teacher_seconds: fitting the teacher.
+        train_seconds: fitting the student.
+        predict_seconds: predicting on test and train splits.
+        select_seconds: the query.
+        peak_rss_bytes: largest resident memory of this process so far.
+    """
+
+    index: int
+    n_labeled: int
+    picked: tuple[int, ...]
+    accuracy: float
+    teacher_accuracy: float | None
+    teacher_seconds: float
+    train_seconds: float
+    predict_seconds: float
+    select_seconds: float
+    peak_rss_bytes: int
+
+
+def run_rounds(
+    dataset: Dataset,
+    student: StudentInputs,
+    teacher: TeacherInputs | None,
+    selector: Selector,
+    recipe: Recipe,
+    geometry: ViewGeometry,
+    protocol: Protocol,
+    *,
+    picked: Sequence[Sequence[int]] = (),
+) -> Iterator[Round]:
+    """Active learning with distillation (ActiveKD; Kang et al. 2025, Algorithm 1), one Round at a time.
+
+    The initial labels, the student's start and the batches of a round come from streams named by the seed and the
+    round, never by the selector: runs that differ in the selector alone share round 0, and a run goes on from the rows
+    it bought without any other state.
+
+    Args:
+        dataset: labels; its images are not read.
+        teacher: None for no distillation.
+        picked: the rows bought in rounds that were run already, from round 0 on; the run goes on after them.
+    """
+    pool = Pool(len(dataset.train), initial_rows(dataset, protocol.shots, stream(protocol.seed, "initial")))
+    for bought in picked:
+        pool = pool.buy(bought)
+    for index in range(len(picked), protocol.rounds):
+        labeled = reveal(dataset, pool)
+        clock = perf_counter()
+        prototypes = _fit_teacher(teacher, labeled, recipe, geometry, stream(protocol.seed, "teacher", index))
+        clock, teacher_seconds = _lap(clock)
+
+        network = build_student(
+            student.network,
+            student.test.shape[1:],
+            dataset.n_classes,
+            rng=stream(protocol.seed, "student", index),
+        )
+        guide = Guide(teacher.train, prototypes) if teacher is not None and prototypes is not None else None
+        fit_student(
+            network,
+            student.train,
+            labeled,
+            pool.unlabeled,
+            guide,
+            protocol.distillation,
+            recipe,
+            geometry,
+            rng=stream(protocol.seed, "batches", index),
+        )
+        clock, train_seconds = _lap(clock)
+
+        last = index + 1 == protocol.rounds
+        test = predict(network, student.test, recipe, protocol.distillation)
+        accuracy = _accuracy(test.probabilities, dataset.test.labels)
+        on_pool = None
+        if not last and selector.needs & {"student_probabilities", "features"}:
+            wants_features = "features" in selector.needs
+            on_pool = predict(
+                network, student.train.arrays[0], recipe, protocol.distillation, features=wants_features
+            )
+        teacher_accuracy = None
+        if teacher is not None and prototypes is not None:
+            teacher_accuracy = _accuracy(_teacher_probabilities(teacher.test, prototypes), dataset.test.labels)
+        clock, predict_seconds = _lap(clock)
+
+        rows: tuple[int, ...] = ()
+        if not last:
+            view = _pool_view(pool, labeled, dataset.n_classes, selector, on_pool, teacher, prototypes)
+            rng = stream(protocol.seed, "select", index, selector.name)
+            rows = tuple(select(selector, view, protocol.query_size, rng=rng).tolist())
+        _, select_seconds = _lap(clock)
+
+        yield Round(
+            index=index,
+            n_labeled=len(pool.labeled),
+            picked=rows,
+            accuracy=accuracy,
+            teacher_accuracy=teacher_accuracy,
+            teacher_seconds=teacher_seconds,
+            train_seconds=train_seconds,
+            predict_seconds=predict_seconds,
+            select_seconds=select_seconds,
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+        pool = pool.buy(rows)
+
+
+def _lap(since: float) -> tuple[float, float]:
+    now = perf_counter()
+    return now, now - since
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _fit_teacher(
+    teacher: TeacherInputs | None, labeled: Labeled, recipe: Recipe, geometry: ViewGeometry, rng: np.random.Generator
+) -> Float32[Tensor, "classes dim"] | None:
+    if teacher is None:
+        return None
+    return teacher.adapt(teacher.head, teacher.train, geometry, labeled, recipe.clap, rng)
+
+
+def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:
+    return float(np.mean(probabilities.argmax(dim=1).numpy() == labels))
+
+
+def _teacher_probabilities(features: np.ndarray, prototypes: Tensor) -> Float32[Tensor, "n classes"]:
+    return teacher_logits(torch.from_numpy(np.array(features)), prototypes).softmax(dim=1)
+
+
+def _pool_view(
+    pool: Pool,
+    labeled: Labeled,
+    n_classes: int,
+    selector: Selector,
+    prediction: Prediction | None,
+    teacher: TeacherInputs | None,
+    prototypes: Tensor | None,
+) -> PoolView:
+    arrays = {}
+    if prediction is not None:
+        if "student_probabilities" in selector.needs:
+            arrays["student_probabilities"] = prediction.probabilities
+        if prediction.features is not None:
+            arrays["features"] = prediction.features
+    if "teacher_probabilities" in selector.needs and teacher is not None and prototypes is not None:
+        arrays["teacher_probabilities"] = _teacher_probabilities(teacher.train.arrays[0], prototypes)
+    return PoolView(pool, labeled.spread(pool.n), n_classes, arrays)

@@ -1,0 +1,109 @@
+"""Equations on logits: the distillation loss, the dual-head loss, the predicted mixture and CLAP's objective."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def distillation_loss(
+    student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], temperature: float
+) -> Float[Tensor, ""]:
+    """Mean KL(teacher || student) over the batch at a temperature T, times T^2 (Hinton et al. 2015).
+
+    Args:
+        student: logits of the student's distill head.
+        teacher: logits of the teacher before softmax, at T = 1; no gradient flows into them.
+        temperature: T, more than 0.
+
+    Returns:
+        The loss in nats.
+    """
+    target = F.log_softmax(teacher.detach() / temperature, dim=1)
+    log_probabilities = F.log_softmax(student / temperature, dim=1)
+    return temperature**2 * F.kl_div(log_probabilities, target, log_target=True, reduction="batchmean")
+
+
+def dual_head_loss(
+    label_logits: Float[Tensor, "labeled classes"],
+    labels: Int64[Tensor, " labeled"],
+    distill_labeled: Float[Tensor, "labeled classes"] | None,
+    teacher_labeled: Float[Tensor, "labeled classes"] | None,
+    distill_unlabeled: Float[Tensor, "unlabeled classes"] | None,
+    teacher_unlabeled: Float[Tensor, "unlabeled classes"] | None,
+    *,
+    weights: tuple[float, float, float],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """The dual-head objective (DHO, Kang et al. 2025; PCoreSet, Kang et al. 2025, Section 3).
+
+    w_ce CE(label head) + w_l KL(teacher || distill head) on labeled + w_u KL(teacher || distill head) on unlabeled
+    images. Each head is trained by its own terms alone; they meet in the backbone. A pair of distillation arguments
+    that is None drops its term.
+
+    Args:
+        weights: (w_ce, w_l, w_u).
+        temperature: temperature of both distillation terms.
+    """
+    weight_ce, weight_labeled, weight_unlabeled = weights
+    loss = weight_ce * F.cross_entropy(label_logits, labels)
+    if distill_labeled is not None and teacher_labeled is not None:
+        loss = loss + weight_labeled * distillation_loss(distill_labeled, teacher_labeled, temperature)
+    if distill_unlabeled is not None and teacher_unlabeled is not None:
+        loss = loss + weight_unlabeled * distillation_loss(distill_unlabeled, teacher_unlabeled, temperature)
+    return loss
+
+
+def mixture(
+    label_logits: Float[Tensor, "batch classes"],
+    distill_logits: Float[Tensor, "batch classes"],
+    *,
+    label_weight: float,
+    distill_temperature: float,
+) -> Float[Tensor, "batch classes"]:
+    """The predicted probabilities: a softmax(label head) + (1 - a) softmax(distill head / T) (DHO, Kang et al. 2025).
+
+    Args:
+        label_weight: a, in [0, 1]; 1 leaves the label head alone.
+        distill_temperature: T of the distill head, more than 0.
+    """
+    if label_weight == 1:
+        return label_logits.softmax(dim=1)
+    distilled = (distill_logits / distill_temperature).softmax(dim=1)
+    return label_weight * label_logits.softmax(dim=1) + (1 - label_weight) * distilled
+
+
+def clap_loss(
+    logits: Float[Tensor, "batch classes"],
+    labels: Int64[Tensor, " batch"],
+    prototypes: Float[Tensor, "classes dim"],
+    text: Float[Tensor, "classes dim"],
+    multipliers: Float[Tensor, " classes"],
+) -> Float[Tensor, ""]:
+    """CLAP's objective (Silva-Rodriguez et al. 2024, Equation 6): CE + mean_c lambda_c ||w_c - t_c||^2.
+
+    Args:
+        logits: 100 x cosine of image features and prototypes.
+        labels: class of each image.
+        prototypes: w, the trained class prototypes.
+        text: t, the un-normalised mean text embeddings from which they started.
+        multipliers: lambda, one weight a class.
+    """
+    penalty = (multipliers * (prototypes - text).square().sum(dim=1)).mean()
+    return F.cross_entropy(logits, labels) + penalty
+
+
+def clap_multipliers(
+    probabilities: Float[Tensor, "labeled classes"], labels: Int64[Tensor, " labeled"]
+) -> Float[Tensor, " classes"]:
+    """CLAP's lambda_c: the mean zero-shot probability of class c over the labeled images of c; 0 for a class without.
+
+    Args:
+        probabilities: zero-shot probabilities of the labeled images.
+        labels: their classes.
+    """
+    n_classes = probabilities.shape[1]
+    true_class = probabilities.gather(1, labels[:, None]).squeeze(1)
+    total = torch.zeros(n_classes).index_add_(0, labels, true_class)
+    count = torch.zeros(n_classes).index_add_(0, labels, torch.ones_like(true_class))
+    return total / count.clamp(min=1)

@@ -1,0 +1,90 @@
+"""The partition of train rows into labeled and unlabeled, and PoolView: all that a selector may see."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+UNLABELED = -1
+"""The label of a row whose label has not been bought."""
+
+Need = Literal["student_probabilities", "teacher_probabilities", "features"]
+"""An array that a selector can ask for."""
+
+NEEDS: tuple[str, ...] = get_args(Need)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Which of ``n`` train rows are labeled.
+
+    Attributes:
+        n: rows of the train split.
+        labeled: the labeled rows in order of purchase.
+    """
+
+    n: int
+    labeled: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.labeled)) != len(self.labeled):
+            raise ValueError("a row is labeled twice")
+        outside = [row for row in self.labeled if not 0 <= row < self.n]
+        if outside:
+            raise ValueError(f"rows {outside[:5]} are outside of the pool; allowed: 0 to {self.n - 1}")
+
+    @cached_property
+    def unlabeled(self) -> Int64[np.ndarray, " unlabeled"]:
+        """The unlabeled rows, ascending."""
+        mask = np.ones(self.n, dtype=bool)
+        mask[list(self.labeled)] = False
+        return np.flatnonzero(mask)
+
+    def buy(self, rows: Sequence[int]) -> "Pool":
+        """The pool after these rows were labeled.
+
+        Raises:
+            ValueError: a row is labeled already, is given twice or lies outside of the pool.
+        """
+        return Pool(self.n, (*self.labeled, *(int(row) for row in rows)))
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """What a selector sees: the pool, the bought labels and the arrays it has declared; never an unbought label.
+
+    Attributes:
+        pool: the partition.
+        labels: one label a train row, ``UNLABELED`` where none was bought.
+        n_classes: number of classes.
+        arrays: the declared arrays by name, each with one row a train row, from the evaluation view.
+    """
+
+    pool: Pool
+    labels: Int64[np.ndarray, " n"]
+    n_classes: int
+    arrays: Mapping[str, Float32[Tensor, "n _"]]
+
+    def _declared(self, need: Need) -> Tensor:
+        if need not in self.arrays:
+            raise LookupError(f"the selector reads '{need}' without declaring it; declared: {sorted(self.arrays)}")
+        return self.arrays[need]
+
+    @property
+    def student_probabilities(self) -> Float32[Tensor, "n classes"]:
+        """The student's predicted probabilities, the same head mixture that is evaluated."""
+        return self._declared("student_probabilities")
+
+    @property
+    def teacher_probabilities(self) -> Float32[Tensor, "n classes"]:
+        """The teacher's probabilities at temperature 1."""
+        return self._declared("teacher_probabilities")
+
+    @property
+    def features(self) -> Float32[Tensor, "n dim"]:
+        """The student's pooled features, the input of its heads."""
+        return self._declared("features")

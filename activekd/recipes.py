@@ -1,0 +1,153 @@
+"""The numbers of a fit and of its views: Recipe, ClapRecipe and ViewGeometry. Standard library only."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from activekd.errors import InputError
+
+StepRule = Literal["fixed", "per_label", "per_pool"]
+Schedule = Literal["linear", "cosine"]
+Distillation = Literal["none", "labeled", "unlabeled", "both"]
+
+FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
+
+
+def _require(owner: object, **bounds: tuple[bool, str]) -> None:
+    for name, (holds, allowed) in bounds.items():
+        if not holds:
+            raise InputError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}; allowed: {allowed}")
+
+
+@dataclass(frozen=True)
+class ClapRecipe:
+    """Optimisation of the CLAP teacher (Silva-Rodriguez et al. 2024), SGD over the labeled images.
+
+    Attributes:
+        lr: peak learning rate.
+        momentum: momentum of SGD.
+        epochs: passes over the labeled images.
+        batch: images a step.
+        warmup: fraction of the steps with linearly growing learning rate; it then falls linearly to 0.
+    """
+
+    __pydantic_config__: ClassVar = FORBID_UNKNOWN_KEYS
+
+    lr: float
+    momentum: float
+    epochs: int
+    batch: int
+    warmup: float
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            lr=(self.lr > 0, "more than 0"),
+            momentum=(0 <= self.momentum < 1, "0 to below 1"),
+            epochs=(self.epochs >= 1, "at least 1"),
+            batch=(self.batch >= 1, "at least 1"),
+            warmup=(0 <= self.warmup <= 1, "0 to 1"),
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of one student fit and of its prediction; AdamW on the dual-head loss.
+
+    Attributes:
+        lr: peak learning rate of AdamW.
+        weight_decay: decoupled weight decay.
+        steps: optimiser steps, counted as ``step_rule`` says.
+        step_rule: ``fixed`` (``steps`` in every round), ``per_label`` (``steps`` per full labeled batch:
+            steps x ceil(n_labeled / batch_labeled)) or ``per_pool`` (``steps`` passes over the unlabeled pool).
+        schedule: ``linear`` or ``cosine`` decay to 0 after the warm-up.
+        warmup: fraction of the steps with linearly growing learning rate.
+        batch_labeled: labeled images a step, drawn uniformly with replacement.
+        batch_unlabeled: unlabeled images a step, drawn uniformly with replacement.
+        weight_ce: weight of the cross-entropy of the label head.
+        weight_kd_labeled: weight of the distillation loss on labeled images.
+        weight_kd_unlabeled: weight of the distillation loss on unlabeled images.
+        temperature: temperature T of the distillation loss, which is scaled by T^2.
+        label_weight: weight of the label head in the predicted mixture; the distill head has the rest.
+        distill_temperature: temperature of the distill head inside the predicted mixture.
+        clap: optimisation of the CLAP teacher.
+    """
+
+    __pydantic_config__: ClassVar = FORBID_UNKNOWN_KEYS
+
+    lr: float
+    weight_decay: float
+    steps: int
+    step_rule: StepRule
+    schedule: Schedule
+    warmup: float
+    batch_labeled: int
+    batch_unlabeled: int
+    weight_ce: float
+    weight_kd_labeled: float
+    weight_kd_unlabeled: float
+    temperature: float
+    label_weight: float
+    distill_temperature: float
+    clap: ClapRecipe
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            lr=(self.lr > 0, "more than 0"),
+            weight_decay=(self.weight_decay >= 0, "at least 0"),
+            steps=(self.steps >= 1, "at least 1"),
+            warmup=(0 <= self.warmup <= 1, "0 to 1"),
+            batch_labeled=(self.batch_labeled >= 1, "at least 1"),
+            batch_unlabeled=(self.batch_unlabeled >= 1, "at least 1"),
+            weight_ce=(self.weight_ce >= 0, "at least 0"),
+            weight_kd_labeled=(self.weight_kd_labeled >= 0, "at least 0"),
+            weight_kd_unlabeled=(self.weight_kd_unlabeled >= 0, "at least 0"),
+            temperature=(self.temperature > 0, "more than 0"),
+            label_weight=(0 <= self.label_weight <= 1, "0 to 1"),
+            distill_temperature=(self.distill_temperature > 0, "more than 0"),
+        )
+
+    def n_steps(self, n_labeled: int, n_unlabeled: int) -> int:
+        """Optimiser steps of a fit with so many labeled and unlabeled images, at least 1."""
+        match self.step_rule:
+            case "fixed":
+                return self.steps
+            case "per_label":
+                return self.steps * -(-n_labeled // self.batch_labeled)
+            case "per_pool":
+                return max(1, self.steps * -(-n_unlabeled // self.batch_unlabeled))
+
+
+@dataclass(frozen=True)
+class ViewGeometry:
+    """The deterministic crops of an image: view 0 is the centred square, the others are random resized crops.
+
+    Attributes:
+        count: views of an image, view 0 included; training draws from views 1 to count - 1 (view 0 if it is alone).
+        scale: smallest and largest area of a crop as a fraction of the image.
+        ratio: smallest and largest aspect ratio (width / height) of a crop.
+        flip: probability of a horizontal flip, 0 where the mirror image has another meaning, as for digits.
+    """
+
+    __pydantic_config__: ClassVar = FORBID_UNKNOWN_KEYS
+
+    count: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    flip: float
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        narrow, wide = self.ratio
+        _require(
+            self,
+            count=(self.count >= 1, "at least 1"),
+            scale=(0 < low <= high <= 1, "0 < smallest <= largest <= 1"),
+            ratio=(0 < narrow <= wide, "0 < smallest <= largest"),
+            flip=(0 <= self.flip <= 1, "0 to 1"),
+        )
+
+    @property
+    def training(self) -> range:
+        """The view numbers that training draws from."""
+        return range(1, self.count) if self.count > 1 else range(1)

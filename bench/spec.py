@@ -1,0 +1,258 @@
+"""Spec files: TOML in, trials with their ids out. Knows names and numbers, not what they stand for."""
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from activekd.errors import InputError, unknown
+from activekd.recipes import Distillation, Recipe, ViewGeometry
+
+PROTOCOL = 1
+"""Bumped when a change alters the numbers of a trial; part of every trial id. CHANGELOG says what changed."""
+
+SPECS = Path(__file__).parent / "specs"
+NO_TEACHER = "none"
+SPEC_VARIABLE = "ACTIVEKD_SPEC"
+DEFAULT_SPEC = "demo"
+
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Block(BaseModel):
+    """One product of a spec: every data set x teacher x student x distillation mode x selector x seed.
+
+    Attributes:
+        datasets: data set names; ``folder:PATH`` for an image folder.
+        teachers: NETWORK+ADAPTATION each, or ``none`` for no distillation.
+        students: BACKBONE or frozen:BACKBONE each, optionally with @PIXELS.
+        distillation: modes for the teachers other than ``none``.
+        rounds: trainings; one query fewer.
+        shots: labels of each class at the start.
+        query_size: labels bought after each round, or ``classes``: as many as there are classes.
+        recipe: name of a recipe of the spec.
+        views: name of a view geometry of the spec.
+        group: name under which the data sets are averaged before they are ranked; each for itself without one.
+        selectors: instead of the spec's.
+        seeds: instead of the spec's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: Names
+    teachers: Names
+    students: Names
+    distillation: Annotated[list[Literal["labeled", "unlabeled", "both"]], Field(min_length=1)] = ["both"]
+    rounds: Annotated[int, Field(ge=1)]
+    shots: Annotated[int, Field(ge=1)] = 1
+    query_size: Annotated[int, Field(ge=1)] | Literal["classes"] = "classes"
+    recipe: str
+    views: str
+    group: str | None = None
+    selectors: Names | None = None
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+
+
+class SpecFile(BaseModel):
+    """The whole of a spec file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    selectors: Names
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    recipes: dict[str, Recipe]
+    views: dict[str, ViewGeometry]
+    block: Annotated[list[Block], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "SpecFile":
+        for block in self.block:
+            if block.recipe not in self.recipes:
+                raise unknown("recipe", block.recipe, self.recipes)
+            if block.views not in self.views:
+                raise unknown("view geometry", block.views, self.views)
+        return self
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One active-learning run, with everything that defines its numbers.
+
+    ``group`` and ``recipe_name`` are labels for tables; they are no part of the id.
+    """
+
+    dataset: str
+    teacher: str
+    student: str
+    distillation: Distillation
+    selector: str
+    seed: int
+    rounds: int
+    shots: int
+    query_size: int | Literal["classes"]
+    recipe: Recipe
+    views: ViewGeometry
+    recipe_name: str
+    group: str
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits of the hash of the canonical JSON of all that defines the trial and of PROTOCOL."""
+        content = {k: v for k, v in asdict(self).items() if k not in {"recipe_name", "group"}}
+        text = json.dumps({"protocol": PROTOCOL, **content}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The identity columns of its rows, but for the round and the counts that only the data set knows."""
+        return {
+            "trial_id": self.id,
+            "protocol": PROTOCOL,
+            "dataset": self.dataset,
+            "group": self.group,
+            "teacher": self.teacher,
+            "student": self.student,
+            "distillation": self.distillation,
+            "recipe": self.recipe_name,
+            "selector": self.selector,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec expanded to trials.
+
+    Attributes:
+        name: of the spec, and of its results folder.
+        trials: in the order of the file.
+    """
+
+    name: str
+    trials: tuple[Trial, ...]
+
+    def only(self, wanted: str) -> "Spec":
+        """The trials that agree with ``KEY=VALUE,...``; values of a repeated key are alternatives.
+
+        Raises:
+            InputError: no such key, a value that no trial has, or no trial left.
+        """
+        return Spec(self.name, _filter(self.trials, wanted))
+
+
+def read_spec(source: str | None) -> Spec:
+    """The spec of that name in bench/specs or at that path; ``$ACTIVEKD_SPEC`` or ``demo`` where none is given.
+
+    Raises:
+        InputError: no such spec, no TOML, an unknown key or a value that is not allowed; every fault at once.
+    """
+    source = source or os.environ.get(SPEC_VARIABLE) or DEFAULT_SPEC
+    path = SPECS / f"{source}.toml"
+    if not path.is_file():
+        path = Path(source)
+        if not path.is_file():
+            raise unknown("spec", source, [*(p.stem for p in SPECS.glob("*.toml")), "a path of a TOML file"])
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise InputError(f"spec {path} is no TOML: {fault}") from fault
+    try:
+        file = SpecFile.model_validate(content)
+    except ValidationError as fault:
+        raise InputError(f"spec {path}: " + "; ".join(_explain(fault))) from fault
+    return Spec(file.name, _expand(file, path))
+
+
+def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
+    trials: dict[str, Trial] = {}
+    for block in file.block:
+        pairs: list[tuple[str, Distillation]] = []
+        for teacher in block.teachers:
+            pairs.extend([(teacher, "none")] if teacher == NO_TEACHER else [(teacher, d) for d in block.distillation])
+        for dataset, student, (teacher, distillation), seed, selector in product(
+            block.datasets, block.students, pairs, block.seeds or file.seeds, block.selectors or file.selectors
+        ):
+            trial = Trial(
+                dataset=dataset,
+                teacher=teacher,
+                student=student,
+                distillation=distillation,
+                selector=selector,
+                seed=seed,
+                rounds=block.rounds,
+                shots=block.shots,
+                query_size=block.query_size,
+                recipe=file.recipes[block.recipe],
+                views=file.views[block.views],
+                recipe_name=block.recipe,
+                group=block.group or dataset,
+            )
+            if trial.id in trials:
+                raise InputError(
+                    f"spec {path}: defined twice: dataset {dataset}, teacher {teacher}, student {student}, "
+                    f"selector {selector}, seed {seed}"
+                )
+            trials[trial.id] = trial
+    return tuple(trials.values())
+
+
+def _explain(fault: ValidationError) -> Iterable[str]:
+    for error in fault.errors():
+        where = ".".join(str(part) for part in error["loc"])
+        if error["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+            yield _unknown_key(error["loc"])
+        elif error["type"] == "value_error":
+            message = error["msg"].removeprefix("Value error, ")
+            yield f"{where}: {message}" if where else message
+        elif error["type"] in {"missing", "missing_argument"}:
+            yield f"{where}: missing"
+        else:
+            yield f"{where}: found {error['input']!r}; {error['msg']}"
+
+
+def _unknown_key(location: Sequence[int | str]) -> str:
+    *path, key = (str(part) for part in location)
+    if path[:1] == ["block"]:
+        known: Iterable[str] = Block.model_fields
+    elif path[:1] == ["recipes"] and path[-1:] == ["clap"]:
+        known = (f.name for f in fields(Recipe.__annotations__["clap"]))
+    elif path[:1] == ["recipes"]:
+        known = (f.name for f in fields(Recipe))
+    elif path[:1] == ["views"]:
+        known = (f.name for f in fields(ViewGeometry))
+    else:
+        known = SpecFile.model_fields
+    return str(unknown("key" + (f" in {'.'.join(path)}" if path else ""), key, known))
+
+
+FILTERS = ("dataset", "teacher", "student", "distillation", "selector", "seed", "recipe", "group")
+
+
+def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
+    allowed: dict[str, set[str]] = {}
+    for pair in wanted.split(","):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise InputError(f"--only '{pair}'; allowed: KEY=VALUE,... with keys {', '.join(FILTERS)}")
+        if key not in FILTERS:
+            raise unknown("key in --only", key, FILTERS)
+        values = {str(trial.identity[key]) for trial in trials}
+        if value not in values:
+            close = get_close_matches(value, values, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ";"
+            raise InputError(f"--only {key}={value}: no trial has it{hint} known: {', '.join(sorted(values))}")
+        allowed.setdefault(key, set()).add(value)
+    kept = tuple(t for t in trials if all(str(t.identity[k]) in v for k, v in allowed.items()))
+    if not kept:
+        raise InputError(f"--only {wanted}: no trial agrees with all of it")
+    return kept
