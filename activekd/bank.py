@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ ENCODE_BATCH = 256
 """Images a forward pass while banking."""
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What turns rendered views into banked arrays: a teacher's image tower, a frozen backbone, or the pixels."""
 

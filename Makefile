@@ -1,0 +1,31 @@
+# Every target sets up what it needs in .venv; PYTHON is the interpreter that makes it (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow check speed report
+
+demo: .venv/installed
+	$(BIN)/python -m bench.grid demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/test_floors.py
+
+speed: .venv/installed
+	$(BIN)/python -m bench.speed
+
+report: .venv/installed
+	$(BIN)/python -m bench.report results/demo --readme README.md
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@

@@ -1,0 +1,248 @@
+"""Frames to figures: learning curves, ranks and gains of distillation; knows columns, not how a number was made.
+
+Every function makes its own Figure (no pyplot, no global state), sized for the column or page of a paper; ``save``
+writes the same bytes for the same frames.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+COLUMN_INCHES = 3.4
+PAGE_INCHES = 7.0
+PANEL_INCHES = 2.1
+"""Height of a row of panels."""
+
+PANELS_A_ROW = 3
+PNG_DPI = 200
+MANY_ROUNDS = 8
+"""Above this number of rounds the label axis has round numbers instead of one tick a round."""
+
+NO_TEACHER = "none"
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 8.0,
+    "figure.titlesize": 9.0,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.8,
+    "svg.hashsalt": "activekd",
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a selector or teacher looks in every figure."""
+
+    color: str
+    marker: str
+    line: str = "-"
+
+
+SELECTOR_STYLES: dict[str, Style] = {
+    "random": Style("#8c8c8c", "o"),
+    "entropy": Style("#e69f00", "s"),
+    "coreset": Style("#56b4e9", "^"),
+    "badge": Style("#009e73", "D"),
+    "classbalanced": Style("#cc79a7", "v"),
+    "pcoreset": Style("#d55e00", "*"),
+}
+"""Colours of Okabe and Ito (2008), told apart by colour-blind readers; random in grey."""
+
+SPARE_STYLES = (Style("#0072b2", "P"), Style("#000000", "X"), Style("#b8a800", "h"), Style("#5e3c99", "<"))
+TEACHER_STYLES = (
+    Style("#0072b2", "o"),
+    Style("#000000", "s", "--"),
+    Style("#d55e00", "^", "-."),
+    Style("#009e73", "D", ":"),
+)
+
+
+def selector_styles(selectors: Sequence[str]) -> dict[str, Style]:
+    """A fixed style for each selector of the paper; others take the spare ones in alphabetical order."""
+    spare = cycle(SPARE_STYLES)
+    others = {name: next(spare) for name in sorted(set(selectors) - set(SELECTOR_STYLES))}
+    return {name: style for name, style in {**SELECTOR_STYLES, **others}.items() if name in set(selectors)}
+
+
+def teacher_label(teacher: str, distillation: str) -> str:
+    """A teacher as named in figures and tables; the distillation mode where it is not both kinds of images."""
+    if teacher == NO_TEACHER:
+        return "no distillation"
+    return teacher if distillation == "both" else f"{teacher} ({distillation} only)"
+
+
+def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
+    """Accuracy over labels: a panel a (teacher, distillation) with a shared accuracy axis, a line a selector.
+
+    Args:
+        curves: ``stats.curves`` of one (group, student, recipe).
+        styles: of every selector in it; a superset will do.
+    """
+    by = ["teacher", "distillation"]
+    keys = sorted(curves[by].drop_duplicates().itertuples(index=False), key=lambda key: (key[0] != NO_TEACHER, *key))
+    with rc_context(_RC):
+        figure, panels = _panels(len(keys))
+        for axes, (teacher, distillation) in zip(panels, keys, strict=True):
+            part = curves[(curves["teacher"] == teacher) & (curves["distillation"] == distillation)]
+            for selector, style in styles.items():
+                line = part[part["selector"] == selector].sort_values("round")
+                if not line.empty:
+                    _line(axes, line, "n_labeled", "accuracy", style, selector)
+            _label_axis(axes, part)
+            axes.set_title(teacher_label(teacher, distillation))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        figure.supylabel("test accuracy, %", fontsize=8.0)
+        figure.supxlabel("labels bought", fontsize=8.0)
+        figure.suptitle(title)
+        _legend(figure, panels)
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    columns = min(count, PANELS_A_ROW)
+    rows = -(-count // columns)
+    width = COLUMN_INCHES if columns == 1 else PAGE_INCHES
+    figure = Figure(figsize=(width, PANEL_INCHES * rows + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = np.atleast_1d(figure.subplots(rows, columns, sharey=True, squeeze=False)).ravel()
+    for unused in grid[count:]:
+        unused.remove()
+    return figure, list(grid[:count])
+
+
+def _line(axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str) -> None:
+    axes.plot(line[x], line[y], color=style.color, marker=style.marker, linestyle=style.line, label=label)
+    if line["low"].notna().any():
+        axes.fill_between(line[x], line["low"], line["high"], color=style.color, alpha=0.15, linewidth=0)
+
+
+def _label_axis(axes: Axes, part: pd.DataFrame) -> None:
+    labels = sorted(part["n_labeled"].unique())
+    if len(labels) <= MANY_ROUNDS:
+        axes.set_xticks(labels, [f"{label:.4g}" for label in labels])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = len(found) if figure.get_figwidth() > COLUMN_INCHES else 3
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), columns))
+
+
+def rank_figure(rank_table: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
+    """Mean rank and number of first places a selector, in the order of the table; shared first places are hatched.
+
+    Args:
+        rank_table: ``stats.rank_table``.
+        styles: of every selector in it.
+    """
+    names = list(rank_table["selector"])
+    colors = [styles[name].color for name in names]
+    rows = np.arange(len(names))
+    with rc_context(_RC):
+        figure = Figure(figsize=(PAGE_INCHES, 0.27 * len(names) + 0.9), layout="constrained")
+        FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2, sharey=True)
+        left.barh(rows, rank_table["mean_rank"], color=colors, height=0.7)
+        _values(left, rows, rank_table["mean_rank"], "{:.2f}")
+        left.set_yticks(rows, names)
+        left.invert_yaxis()
+        left.set_xlabel("mean rank (lower is better)")
+        alone = rank_table["first"] - rank_table["tied_first"]
+        right.barh(rows, alone, color=colors, height=0.7)
+        right.barh(
+            rows,
+            rank_table["tied_first"],
+            left=alone,
+            color="white",
+            edgecolor=colors,
+            hatch="////",
+            height=0.7,
+            linewidth=0.8,
+        )
+        _values(right, rows, rank_table["first"], "{:.0f}")
+        hatched = " (hatched: shared)" if rank_table["tied_first"].any() else ""
+        right.set_xlabel(f"first places, of {rank_table['settings'].max()} settings{hatched}")
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axes in (left, right):
+            axes.grid(visible=False, axis="y")
+            axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _values(axes: Axes, rows: np.ndarray, values: pd.Series, form: str) -> None:
+    for row, value in zip(rows, values, strict=True):
+        axes.annotate(
+            form.format(value), (value, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5
+        )
+    axes.set_xlim(0, max(1.0, float(values.max())) * 1.15)
+
+
+def gain_figure(gains: pd.DataFrame) -> Figure:
+    """Gain of distillation over rounds: a panel a (group, student, recipe), a line a (teacher, distillation).
+
+    Args:
+        gains: ``stats.gain_summary`` by group, student, recipe, teacher, distillation and round.
+    """
+    by = ["group", "student", "recipe"]
+    pairs = sorted(gains[["teacher", "distillation"]].drop_duplicates().itertuples(index=False))
+    styles = dict(zip(pairs, cycle(TEACHER_STYLES), strict=False))
+    several = gains.groupby(["group", "student"])["recipe"].nunique().max() > 1
+    with rc_context(_RC):
+        panels_of = list(gains.groupby(by))
+        figure, panels = _panels(len(panels_of))
+        for axes, ((group, student, recipe), part) in zip(panels, panels_of, strict=True):
+            axes.axhline(0.0, color="#555555", linewidth=0.8)
+            for (teacher, distillation), style in styles.items():
+                line = part[(part["teacher"] == teacher) & (part["distillation"] == distillation)].sort_values("round")
+                if not line.empty:
+                    _line(axes, line, "round", "gain", style, teacher_label(teacher, distillation))
+            axes.set_title("\n".join([group, student, *([recipe] if several else [])]))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        figure.supylabel("gain of distillation, points", fontsize=8.0)
+        figure.supxlabel("round", fontsize=8.0)
+        _legend(figure, panels)
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write the figure beside each other as SVG and PNG, without date or program in them.
+
+    Args:
+        stem: path without suffix; its folder must exist.
+
+    Returns:
+        Paths of the SVG and the PNG.
+    """
+    svg, png = stem.parent / f"{stem.name}.svg", stem.parent / f"{stem.name}.png"
+    with rc_context(_RC):
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return svg, png

@@ -1,0 +1,268 @@
+"""The report of a run: rank table, gains, curves and costs as Markdown, one HTML page, figures, CSV and Parquet."""
+
+import base64
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from activekd.errors import InputError
+from bench import plots, stats
+from bench.store import TABLE, Run, read_run
+from bench.terminal import console, user_errors
+
+README_BEGIN, README_END = "<!-- report:begin -->", "<!-- report:end -->"
+HOLES_SHOWN = 10
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        html: the page.
+        markdown: the same as Markdown.
+        headline: first places of the leading selector, in the paper's form.
+        rank_table: as ``stats.rank_table``.
+    """
+
+    html: Path
+    markdown: Path
+    headline: str
+    rank_table: pd.DataFrame
+
+
+def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
+    """Write report.html, report.md, figures/, tables/ and rounds.parquet from the rows alone; same rows, same bytes.
+
+    Args:
+        run: rows and plan.
+        out: folder to write to.
+        partial: report an unfinished run on the settings that every selector has finished.
+
+    Raises:
+        InputError: rows that cannot be compared, or an unfinished run without ``partial``.
+    """
+    holes = _hole_lines(run)
+    if holes and not partial:
+        raise InputError(
+            f"the run is unfinished: {len(run.holes)} of {len(run.plan)} (trial, round)s are missing, such as "
+            f"{'; '.join(holes[:3])}; allowed: run the grid again to finish it, or --partial"
+        )
+    rows = run.rows if not holes else _complete_cells(run)
+    stats.check_rows(rows)
+    if rows["round"].max() < 1:
+        raise InputError("no query round yet: nothing to rank; allowed: at least 2 rounds")
+    ranked = stats.ranks(rows)
+    table = stats.rank_table(ranked)
+    curves, gain, costs = stats.curves(rows), stats.gain(rows), stats.costs(rows)
+    frames = {"rank_table": table, "ranks": ranked, "curves": curves, "gain": gain, "costs": costs}
+    figures = _figures(table, curves, gain)
+    try:
+        for folder in ("figures", "tables"):
+            shutil.rmtree(out / folder, ignore_errors=True)
+            (out / folder).mkdir(parents=True)
+        run.rows.to_parquet(out / TABLE, index=False)
+        for name, frame in frames.items():
+            frame.to_csv(out / "tables" / f"{name}.csv", index=False, float_format="%.6g")
+        for stem, figure in figures.items():
+            plots.save(figure, out / "figures", stem)
+        content = _content(run, rows, table, ranked, gain, costs, list(figures), holes)
+        for template, name in (("report.md.j2", "report.md"), ("report.html.j2", "report.html")):
+            text = _environment(out).get_template(template).render(content)
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise InputError(f"report folder {out}: {fault}; allowed: a writable folder") from fault
+    return Report(out / "report.html", out / "report.md", stats.headline(table), table)
+
+
+def _hole_lines(run: Run) -> list[str]:
+    cells = run.holes.groupby("trial_id", sort=False)
+    out = []
+    for _, part in cells:
+        first = part.iloc[0]
+        name = " ".join(str(first[c]) for c in ("dataset", "teacher", "student", "selector"))
+        out.append(f"{name} seed {first['seed']} from round {part['round'].min()}")
+    return out
+
+
+def _complete_cells(run: Run) -> pd.DataFrame:
+    missing = pd.MultiIndex.from_frame(run.holes[stats.SETTING]) if len(run.holes) else None
+    if missing is None:
+        return run.rows
+    kept = run.rows[~pd.MultiIndex.from_frame(run.rows[stats.SETTING]).isin(missing)]
+    return kept.reset_index(drop=True)
+
+
+def _figures(table: pd.DataFrame, curves: pd.DataFrame, gain: pd.DataFrame) -> dict[str, Figure]:
+    out = {"ranks": plots.rank_bars(table)}
+    if len(gain):
+        out["gain"] = plots.gains(gain)
+    for key, part in curves.groupby(["group", "student", "recipe"], sort=True):
+        group, student, recipe = (str(k) for k in key)  # pyright: ignore[reportGeneralTypeIssues]
+        stem = "curves_" + "_".join("".join(c if c.isalnum() else "-" for c in name) for name in (group, student, recipe))
+        out[stem] = plots.learning_curves(part, f"{group} · {student}")
+    return out
+
+
+def _content(
+    run: Run,
+    rows: pd.DataFrame,
+    table: pd.DataFrame,
+    ranked: pd.DataFrame,
+    gain: pd.DataFrame,
+    costs: pd.DataFrame,
+    figures: list[str],
+    holes: list[str],
+) -> dict[str, Any]:
+    n = int(table["settings"].max())
+    by_teacher = []
+    for teacher, part in ranked.groupby("teacher"):
+        of_teacher = stats.rank_table(part)
+        by_teacher.append({"teacher": teacher, "headline": stats.headline(of_teacher), "table": _rank_cells(of_teacher)})
+    seconds = [c for c in costs.columns if c.endswith("_seconds")]
+    return {
+        "name": run.name,
+        "facts": {
+            "data sets": ", ".join(sorted(rows["dataset"].unique())),
+            "teachers": ", ".join(sorted(rows["teacher"].unique())),
+            "students": ", ".join(sorted(rows["student"].unique())),
+            "selectors": ", ".join(sorted(rows["selector"].unique())),
+            "seeds": ", ".join(str(s) for s in sorted(rows["seed"].unique())),
+            "trials": f"{rows['trial_id'].nunique():,}",
+            "rounds": f"{len(rows):,}",
+            "protocol": str(rows["protocol"].iloc[0]),
+            "compute": f"{rows[seconds].to_numpy().sum() / 60:.1f} minutes of one core in trials",
+        },
+        "headline": stats.headline(table),
+        "rank_header": ["selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"],
+        "rank_cells": _rank_cells(table),
+        "counts": (
+            f"A setting is a configuration (data set or group, teacher, student, recipe) at a query round; the shared round 0 "
+            f"is left out. First places add up to {int(table['first'].sum())}: {n} settings"
+            + (
+                f", and {int(table['first'].sum()) - n} more for ties."
+                if table["first"].sum() > n
+                else ", each with one winner."
+            )
+        ),
+        "by_teacher": by_teacher,
+        "gain_header": ["data set", "student", "teacher", "round", "gain in points", "95 % interval"],
+        "gain_cells": [
+            [g.group, g.student, f"{g.teacher} · {g.distillation}", g.round, f"{100 * g.mean:+.1f}", _interval(g.low, g.high)]
+            for g in gain.itertuples()
+        ],
+        "cost_header": ["student", "teacher", "selector", *(c.removesuffix("_seconds") + ", s" for c in seconds), "peak MB"],
+        "cost_cells": [
+            [c["student"], c["teacher"], c["selector"], *(f"{c[s]:.3f}" for s in seconds), f"{c['peak_rss_bytes'] / 1e6:.0f}"]
+            for c in costs.to_dict("records")
+        ],
+        "figures": figures,
+        "one_seed": rows["seed"].nunique() == 1,
+        "one_selector": rows["selector"].nunique() == 1,
+        "holes": holes[:HOLES_SHOWN],
+        "n_holes": len(run.holes),
+        "n_planned": len(run.plan),
+        "provenance": {c: sorted(rows[c].unique()) for c in ("commit", "versions", "device")},
+    }
+
+
+def _rank_cells(table: pd.DataFrame) -> list[list[str]]:
+    return [
+        [
+            str(r["selector"]),
+            f"{r['first']} ({r['first_share']:.1%})",
+            str(r["tied_first"]),
+            str(r["settings"]),
+            f"{r['mean_rank']:.2f}",
+            f"{r['mean_accuracy']:.1%}",
+        ]
+        for r in table.to_dict("records")
+    ]
+
+
+def _interval(low: float, high: float) -> str:
+    return "one seed" if pd.isna(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def _environment(out: Path) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bench"),
+        autoescape=lambda name: name is not None and ".html" in name,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    embed: Callable[[str], str] = lambda stem: (  # noqa: E731
+        "data:image/svg+xml;base64," + base64.b64encode((out / "figures" / f"{stem}.svg").read_bytes()).decode()
+    )
+    environment.filters["embed"] = embed
+    environment.filters["row"] = lambda cells: "| " + " | ".join(str(c) for c in cells) + " |"
+    return environment
+
+
+def print_rank_table(report: Report, out: Console) -> None:
+    """The rank table, the headline and where the report is, on a terminal."""
+    shown = Table(title=report.headline)
+    for column in ("selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"):
+        shown.add_column(column, justify="left" if column == "selector" else "right")
+    for cells in _rank_cells(report.rank_table):
+        shown.add_row(*cells)
+    out.print(shown)
+    out.print(f"report: {report.html}", highlight=False, soft_wrap=True)
+
+
+def readme_block(report: Report) -> str:
+    """The headline and the rank table as the README shows them."""
+    header = ["selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"]
+    lines = [header, ["---"] * len(header), *_rank_cells(report.rank_table)]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return f"**{report.headline}**\n\n{table}"
+
+
+def replace_block(file: Path, begin: str, end: str, block: str) -> None:
+    """Put a generated block between two markers of a file.
+
+    Raises:
+        InputError: the file or its markers are not there.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise InputError(f"{file}: {fault}; allowed: an existing file with {begin} and {end}") from fault
+    head, found, rest = text.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found and found_end):
+        raise InputError(f"{file} lacks the markers {begin} and {end}")
+    file.write_text(f"{head}{begin}\n{block}\n{end}{tail}", encoding="utf-8")
+
+
+@app.command(
+    epilog="Examples: `python -m bench.report results/runs/demo` · `python -m bench.report results/demo --readme README.md`"
+)
+def main(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")],
+    partial: Annotated[bool, typer.Option("--partial", help="Report an unfinished run, its holes on top.")] = False,
+    readme: Annotated[Path | None, typer.Option(help="Also put the rank table into this file.")] = None,
+) -> None:
+    """Write a run's tables and figures again, from its rows alone."""
+    with user_errors():
+        report = write_report(read_run(run), run, partial=partial)
+        if readme is not None:
+            replace_block(readme, README_BEGIN, README_END, readme_block(report))
+        print_rank_table(report, console)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,157 @@
+"""The contract that every selector keeps, and each strategy against a case worked by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from activekd.errors import InputError
+from activekd.pool import NEEDS, Pool, PoolView
+from activekd.selectors import SELECTORS, Selector, select, selector
+from activekd.selectors.badge import gradient_factors, squared_gradient_distances
+from activekd.selectors.balanced import classbalanced, quotas
+from activekd.selectors.kcenter import greedy_k_center
+
+N, CLASSES, DIM = 60, 4, 5
+
+
+def make_view(needs: frozenset[str], seed: int = 0, n: int = N) -> PoolView:
+    rng = np.random.default_rng(seed)
+    labeled = tuple(rng.choice(n, size=2 * CLASSES, replace=False).tolist())
+    labels = np.full(n, -1)
+    labels[list(labeled)] = np.arange(2 * CLASSES) % CLASSES
+    generator = torch.Generator().manual_seed(seed)
+    arrays = {
+        "student_probabilities": torch.randn(n, CLASSES, generator=generator).mul(3).softmax(dim=1),
+        "teacher_probabilities": torch.randn(n, CLASSES, generator=generator).mul(3).softmax(dim=1),
+        "features": torch.randn(n, DIM, generator=generator),
+    }
+    return PoolView(Pool(n, labeled), labels, CLASSES, {k: v for k, v in arrays.items() if k in needs})
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("query_size", [1, 7, N - 2 * CLASSES])
+def test_contract(name: str, query_size: int) -> None:
+    strategy = selector(name)
+    view = make_view(strategy.needs)
+    before = {k: v.clone() for k, v in view.arrays.items()}
+    rows = select(strategy, view, query_size, rng=np.random.default_rng(1))
+    again = select(strategy, view, query_size, rng=np.random.default_rng(1))
+    assert rows.tolist() == again.tolist()
+    assert rows.dtype == np.int64
+    assert len(set(rows.tolist())) == query_size
+    assert not set(rows.tolist()) & set(view.pool.labeled)
+    assert all(torch.equal(before[k], view.arrays[k]) for k in before)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_each_declared_array_is_read_and_no_other_exists(name: str) -> None:
+    strategy = selector(name)
+    assert strategy.needs <= set(NEEDS)
+    for need in strategy.needs:
+        view = make_view(strategy.needs - {need})
+        with pytest.raises(LookupError, match=need):
+            select(strategy, view, 3, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_equal_rows_and_one_hot_probabilities_are_no_trouble(name: str) -> None:
+    strategy = selector(name)
+    view = make_view(strategy.needs)
+    hot = torch.eye(CLASSES)[torch.arange(N) % CLASSES]
+    arrays = {k: torch.ones(N, DIM) if k == "features" else hot for k in view.arrays}
+    same = PoolView(view.pool, view.labels, CLASSES, arrays)
+    rows = select(strategy, same, 10, rng=np.random.default_rng(0))
+    assert len(set(rows.tolist())) == 10
+
+
+def test_query_larger_than_the_pool_is_refused() -> None:
+    view = make_view(frozenset())
+    with pytest.raises(InputError, match="query size 53 from 52 unlabeled"):
+        select(selector("random"), view, 53, rng=np.random.default_rng(0))
+
+
+def test_unknown_selector_is_told_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match="unknown selector 'pcorset'; did you mean 'pcoreset'"):
+        selector("pcorset")
+
+
+def test_a_selector_that_breaks_the_contract_is_told() -> None:
+    view = make_view(frozenset())
+    broken = Selector("broken", lambda view, query_size, *, rng: np.array([view.pool.labeled[0]]), frozenset())
+    with pytest.raises(ValueError, match="selector 'broken' must return 1 distinct unlabeled rows"):
+        select(broken, view, 1, rng=np.random.default_rng(0))
+
+
+def test_k_center_by_hand() -> None:
+    # On a line: centre 0; farthest is 10, then 4 (distance 4 to 0, 6 to 10) against 7 (3) and 1 (1), then 7.
+    points = torch.tensor([[0.0], [1.0], [4.0], [7.0], [10.0]])
+    picks = greedy_k_center(points, np.array([0]), np.array([1, 2, 3, 4]), 3)
+    assert picks.tolist() == [4, 2, 3]
+
+
+def test_k_center_ties_go_to_the_lowest_row() -> None:
+    points = torch.tensor([[0.0], [-3.0], [3.0], [3.0]])
+    assert greedy_k_center(points, np.array([0]), np.array([1, 2, 3]), 3).tolist() == [1, 2, 3]
+
+
+def test_k_center_equals_recomputing_all_distances() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(200, 6, generator=generator)
+    labeled = list(range(5))
+    chosen = list(labeled)
+    for _ in range(20):
+        distances = torch.cdist(points.double(), points[chosen].double()).min(dim=1).values
+        distances[chosen] = -1
+        chosen.append(int(distances.argmax()))
+    picks = greedy_k_center(points, np.array(labeled), np.arange(5, 200), 20)
+    assert picks.tolist() == chosen[5:]
+
+
+def test_entropy_by_hand() -> None:
+    probabilities = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.6, 0.4], [0.5, 0.5], [1.0, 0.0]])
+    view = PoolView(Pool(5, (0,)), np.array([0, -1, -1, -1, -1]), 2, {"student_probabilities": probabilities})
+    rows = select(selector("entropy"), view, 4, rng=np.random.default_rng(0))
+    assert rows.tolist() == [3, 2, 1, 4]
+
+
+def test_badge_distances_equal_those_of_explicit_gradient_embeddings() -> None:
+    view = make_view(frozenset({"student_probabilities", "features"}))
+    errors, features = gradient_factors(view.student_probabilities, view.features)
+    norms = errors.square().sum(dim=1) * features.square().sum(dim=1)
+    explicit = torch.einsum("nc,nd->ncd", errors.double(), features.double()).reshape(N, -1)
+    for row in range(N):
+        expected = (explicit - explicit[row]).square().sum(dim=1)
+        found = squared_gradient_distances(errors, features, norms, row)
+        torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_badge_draws_in_proportion_to_squared_distance() -> None:
+    # Errors are (-1/2, 1/2) in each row, so distances are those of the features 0, 1 and 3 on a line.
+    arrays = {
+        "student_probabilities": torch.full((3, 2), 0.5),
+        "features": torch.tensor([[0.0], [1.0], [3.0]]),
+    }
+    view = PoolView(Pool(3), np.full(3, -1), 2, arrays)
+    draws = [select(selector("badge"), view, 2, rng=np.random.default_rng(seed)).tolist() for seed in range(3000)]
+    after_first = [second for first, second in draws if first == 0]
+    assert len(after_first) / 3000 == pytest.approx(1 / 3, abs=0.04)
+    assert np.mean(np.array(after_first) == 2) == pytest.approx(0.9, abs=0.03)
+
+
+def test_quotas_by_hand() -> None:
+    # 7 in proportion 2 : 1 : 1 is 3.5, 1.75, 1.75: whole parts 3, 1, 1, the two largest remainders get one more.
+    assert quotas(np.array([2.0, 1.0, 1.0]), np.array([9, 9, 9]), 7).tolist() == [3, 2, 2]
+    # The first class holds 1 only; its rest goes to the others.
+    assert quotas(np.array([2.0, 1.0, 1.0]), np.array([1, 9, 9]), 7).tolist() == [1, 3, 3]
+    assert quotas(np.array([1.0, 1.0]), np.array([2, 3]), 5).tolist() == [2, 3]
+    with pytest.raises(ValueError, match="6 to share out, capacity is 5"):
+        quotas(np.array([1.0, 1.0]), np.array([2, 3]), 6)
+
+
+def test_classbalanced_prefers_the_class_with_fewer_labels() -> None:
+    labels = np.array([0, 0, 0, 1, -1, -1, -1, -1, -1, -1, -1, -1])
+    predicted = np.array([0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 1])
+    arrays = {"student_probabilities": torch.eye(2)[torch.from_numpy(predicted)]}
+    view = PoolView(Pool(12, (0, 1, 2, 3)), labels, 2, arrays)
+    rows = classbalanced(view, 4, rng=np.random.default_rng(0))
+    assert np.bincount(predicted[rows], minlength=2).tolist() == [1, 3]
