@@ -83,7 +83,7 @@ def fit_student(
     on_unlabeled = guide is not None and distillation in {"unlabeled", "both"} and len(unlabeled) > 0
     steps = recipe.n_steps(len(labeled.rows), len(unlabeled))
     weights = (recipe.weight_ce, recipe.weight_kd_labeled, recipe.weight_kd_unlabeled)
-    optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     labels = torch.from_numpy(labeled.labels)
     labeled_rng, unlabeled_rng = rng.spawn(2)
     labeled_batches = _batches(labeled.rows, recipe.batch_labeled, steps, geometry, labeled_rng)

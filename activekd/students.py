@@ -190,10 +190,11 @@ def student_network(name: str) -> StudentNetwork:
     return StudentNetwork(name, backbone, frozen, int(pixels) if at else BACKBONES[backbone].size)
 
 
-def _resnet10_mini() -> nn.Module:
-    from timm.models.resnet import BasicBlock, ResNet
+def _resnet6_mini() -> nn.Module:
+    from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 
-    return ResNet(BasicBlock, (1, 1, 1, 1), channels=(16, 32, 48, 96), stem_width=16, num_classes=0)
+    blocks = tuple(ByoBlockCfg("basic", d=1, c=channels, s=2, gs=0) for channels in (32, 64))
+    return ByobNet(ByoModelCfg(blocks=blocks, stem_chs=16, stem_type="3x3", stem_pool=""), num_classes=0)
 
 
 def _efficientnet_lite0_file() -> Path:
@@ -218,10 +219,10 @@ def _efficientnet_lite0() -> nn.Module:
 
 
 BACKBONES: dict[str, Backbone] = {
-    "resnet10_mini": Backbone(
-        build=_resnet10_mini,
+    "resnet6_mini": Backbone(
+        build=_resnet6_mini,
         weights=None,
-        size=24,
+        size=16,
         interpolation="bilinear",
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read by Ray when it is imported: no automatic loggers, workers stay in the driver's folder, Ctrl-C reaches the driver.
+# Read by Ray when it is imported: no automatic loggers, no tables on the terminal, workers stay in the driver's folder,
+# Ctrl-C reaches the driver, tasks without a GPU leave CUDA_VISIBLE_DEVICES alone.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -235,7 +237,7 @@ def run(
                 verbose=0,
                 callbacks=[_Reporter(progress)],
                 failure_config=FailureConfig(max_failures=MAX_FAILURES),
-                checkpoint_config=CheckpointConfig(checkpoint_frequency=0),
+                checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )
         outcome = tuner.fit()

@@ -2,7 +2,7 @@
 
 import base64
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,9 @@ from bench.terminal import console, user_errors
 
 README_BEGIN, README_END = "<!-- report:begin -->", "<!-- report:end -->"
 HOLES_SHOWN = 10
+RANK_HEADER = ["selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"]
+GAIN_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
+GAIN_HEADER = ["gain in points", "95 % interval"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -64,10 +67,19 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
     if rows["round"].max() < 1:
         raise InputError("no query round yet: nothing to rank; allowed: at least 2 rounds")
     ranked = stats.ranks(rows)
-    table = stats.rank_table(ranked)
-    curves, gain, costs = stats.curves(rows), stats.gain(rows), stats.costs(rows)
-    frames = {"rank_table": table, "ranks": ranked, "curves": curves, "gain": gain, "costs": costs}
-    figures = _figures(table, curves, gain)
+    frames = {
+        "rank_table": stats.rank_table(ranked),
+        "rank_table_by_teacher": stats.rank_table_by(ranked, ["teacher", "distillation"]),
+        "rank_table_by_stage": stats.rank_table_by(stats.with_stage(ranked), ["stage"]),
+        "ranks": ranked,
+        "margins": stats.margins(rows),
+        "curves": stats.curves(rows),
+        "gain": stats.gain(rows),
+        "gain_by_student": stats.gain_summary(rows, GAIN_BY),
+        "gain_summary": stats.gain_summary(rows),
+        "costs": stats.costs(rows, ["student", "teacher", "selector"]),
+    }
+    figures = _figures(frames)
     try:
         for folder in ("figures", "tables"):
             shutil.rmtree(out / folder, ignore_errors=True)
@@ -76,13 +88,14 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
         for name, frame in frames.items():
             frame.to_csv(out / "tables" / f"{name}.csv", index=False, float_format="%.6g")
         for stem, figure in figures.items():
-            plots.save(figure, out / "figures", stem)
-        content = _content(run, rows, table, ranked, gain, costs, list(figures), holes)
+            plots.save(figure, out / "figures" / stem)
+        content = _content(run, rows, frames, list(figures), holes)
         for template, name in (("report.md.j2", "report.md"), ("report.html.j2", "report.html")):
             text = _environment(out).get_template(template).render(content)
             (out / name).write_text(text, encoding="utf-8")
     except OSError as fault:
         raise InputError(f"report folder {out}: {fault}; allowed: a writable folder") from fault
+    table = frames["rank_table"]
     return Report(out / "report.html", out / "report.md", stats.headline(table), table)
 
 
@@ -97,40 +110,31 @@ def _hole_lines(run: Run) -> list[str]:
 
 
 def _complete_cells(run: Run) -> pd.DataFrame:
-    missing = pd.MultiIndex.from_frame(run.holes[stats.SETTING]) if len(run.holes) else None
-    if missing is None:
-        return run.rows
-    kept = run.rows[~pd.MultiIndex.from_frame(run.rows[stats.SETTING]).isin(missing)]
+    keys = list(stats.SETTING)
+    missing = pd.MultiIndex.from_frame(run.holes[keys])
+    kept = run.rows[~pd.MultiIndex.from_frame(run.rows[keys]).isin(missing)]
     return kept.reset_index(drop=True)
 
 
-def _figures(table: pd.DataFrame, curves: pd.DataFrame, gain: pd.DataFrame) -> dict[str, Figure]:
-    out = {"ranks": plots.rank_bars(table)}
-    if len(gain):
-        out["gain"] = plots.gains(gain)
+def _figures(frames: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
+    curves = frames["curves"]
+    styles = plots.selector_styles(curves["selector"].unique().tolist())
+    out = {"ranks": plots.rank_figure(frames["rank_table"], styles)}
+    if len(frames["gain_by_student"]):
+        out["gain"] = plots.gain_figure(frames["gain_by_student"])
     for key, part in curves.groupby(["group", "student", "recipe"], sort=True):
-        group, student, recipe = (str(k) for k in key)  # pyright: ignore[reportGeneralTypeIssues]
-        stem = "curves_" + "_".join("".join(c if c.isalnum() else "-" for c in name) for name in (group, student, recipe))
-        out[stem] = plots.learning_curves(part, f"{group} · {student}")
+        names = [str(k) for k in key]  # pyright: ignore[reportGeneralTypeIssues]
+        stem = "curves_" + "_".join("".join(c if c.isalnum() else "-" for c in name) for name in names)
+        out[stem] = plots.learning_curves(part, styles, title=f"{names[0]} · {names[1]}")
     return out
 
 
 def _content(
-    run: Run,
-    rows: pd.DataFrame,
-    table: pd.DataFrame,
-    ranked: pd.DataFrame,
-    gain: pd.DataFrame,
-    costs: pd.DataFrame,
-    figures: list[str],
-    holes: list[str],
+    run: Run, rows: pd.DataFrame, frames: Mapping[str, pd.DataFrame], figures: list[str], holes: list[str]
 ) -> dict[str, Any]:
-    n = int(table["settings"].max())
-    by_teacher = []
-    for teacher, part in ranked.groupby("teacher"):
-        of_teacher = stats.rank_table(part)
-        by_teacher.append({"teacher": teacher, "headline": stats.headline(of_teacher), "table": _rank_cells(of_teacher)})
-    seconds = [c for c in costs.columns if c.endswith("_seconds")]
+    ranked, table, margins = frames["ranks"], frames["rank_table"], frames["margins"]
+    n, extra = stats.n_settings(ranked), stats.extra_firsts(ranked)
+    seconds = list(stats.COSTS)
     return {
         "name": run.name,
         "facts": {
@@ -145,36 +149,58 @@ def _content(
             "compute": f"{rows[seconds].to_numpy().sum() / 60:.1f} minutes of one core in trials",
         },
         "headline": stats.headline(table),
-        "rank_header": ["selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"],
+        "rank_header": RANK_HEADER,
         "rank_cells": _rank_cells(table),
         "counts": (
-            f"A setting is a configuration (data set or group, teacher, student, recipe) at a query round; the shared round 0 "
-            f"is left out. First places add up to {int(table['first'].sum())}: {n} settings"
-            + (
-                f", and {int(table['first'].sum()) - n} more for ties."
-                if table["first"].sum() > n
-                else ", each with one winner."
-            )
+            f"A setting is a configuration (data set or group, teacher, student, recipe) at a query round; the shared "
+            f"round 0 is left out. First places add up to {int(table['first'].sum())} = {n} settings + {extra} more "
+            f"for ties. In {int((~margins['overlap']).sum())} of {len(margins)} settings the interval of the first lies "
+            f"above that of the second; a first place elsewhere is no proof of a difference."
         ),
-        "by_teacher": by_teacher,
-        "gain_header": ["data set", "student", "teacher", "round", "gain in points", "95 % interval"],
+        "by_part": [
+            *_parts(frames["rank_table_by_teacher"], ["teacher", "distillation"]),
+            *_parts(frames["rank_table_by_stage"], ["stage"]),
+        ],
+        "summary_header": ["teacher", "round", "with teacher", "without", "teacher alone", *GAIN_HEADER],
+        "summary_cells": [
+            [
+                plots.teacher_label(g["teacher"], g["distillation"]),
+                g["round"],
+                *(f"{g[c]:.1%}" for c in ("with_teacher", "without", "teacher_accuracy")),
+                *_gain_cells(g),
+            ]
+            for g in frames["gain_summary"].to_dict("records")
+        ],
+        "gain_header": ["data set", "student", "teacher", "round", *GAIN_HEADER],
         "gain_cells": [
-            [g.group, g.student, f"{g.teacher} · {g.distillation}", g.round, f"{100 * g.mean:+.1f}", _interval(g.low, g.high)]
-            for g in gain.itertuples()
+            [g["group"], g["student"], plots.teacher_label(g["teacher"], g["distillation"]), g["round"], *_gain_cells(g)]
+            for g in frames["gain_by_student"].to_dict("records")
         ],
         "cost_header": ["student", "teacher", "selector", *(c.removesuffix("_seconds") + ", s" for c in seconds), "peak MB"],
         "cost_cells": [
             [c["student"], c["teacher"], c["selector"], *(f"{c[s]:.3f}" for s in seconds), f"{c['peak_rss_bytes'] / 1e6:.0f}"]
-            for c in costs.to_dict("records")
+            for c in frames["costs"].to_dict("records")
         ],
         "figures": figures,
         "one_seed": rows["seed"].nunique() == 1,
-        "one_selector": rows["selector"].nunique() == 1,
         "holes": holes[:HOLES_SHOWN],
         "n_holes": len(run.holes),
         "n_planned": len(run.plan),
         "provenance": {c: sorted(rows[c].unique()) for c in ("commit", "versions", "device")},
     }
+
+
+def _parts(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
+    out = []
+    for key, part in table.groupby(by):
+        names = [str(k) for k in key]  # pyright: ignore[reportGeneralTypeIssues]
+        title = plots.teacher_label(names[0], names[1]) if len(names) > 1 else f"{names[0]} rounds"
+        out.append({"title": title, "headline": stats.headline(part), "cells": _rank_cells(part)})
+    return out
+
+
+def _gain_cells(gain: Mapping[Any, Any]) -> list[str]:
+    return [f"{100 * gain['gain']:+.1f}", _interval(gain["low"], gain["high"])]
 
 
 def _rank_cells(table: pd.DataFrame) -> list[list[str]]:
@@ -215,7 +241,7 @@ def _environment(out: Path) -> Environment:
 def print_rank_table(report: Report, out: Console) -> None:
     """The rank table, the headline and where the report is, on a terminal."""
     shown = Table(title=report.headline)
-    for column in ("selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"):
+    for column in RANK_HEADER:
         shown.add_column(column, justify="left" if column == "selector" else "right")
     for cells in _rank_cells(report.rank_table):
         shown.add_row(*cells)
@@ -225,8 +251,7 @@ def print_rank_table(report: Report, out: Console) -> None:
 
 def readme_block(report: Report) -> str:
     """The headline and the rank table as the README shows them."""
-    header = ["selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"]
-    lines = [header, ["---"] * len(header), *_rank_cells(report.rank_table)]
+    lines = [RANK_HEADER, ["---"] * len(RANK_HEADER), *_rank_cells(report.rank_table)]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     return f"**{report.headline}**\n\n{table}"
 

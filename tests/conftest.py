@@ -17,7 +17,7 @@ seeds = [0]
 [[block]]
 datasets = ["digits"]
 teachers = ["none", "glyphclip+clap"]
-students = ["resnet10_mini@16"]
+students = ["resnet6_mini@16"]
 rounds = 3
 recipe = "short"
 views = "two"

@@ -58,7 +58,7 @@ def test_ranks_by_hand() -> None:
     ranked = stats.ranks(make_rows()).set_index(["round", "selector"])
     # Round 1: means .55, .65, .45. Round 2: .80, .80, .60, so a and b share the first place.
     assert ranked["rank"].to_dict() == {(1, "a"): 2, (1, "b"): 1, (1, "c"): 3, (2, "a"): 1, (2, "b"): 1, (2, "c"): 3}
-    assert ranked.loc[(2, "a"), "average_rank"] == 1.5
+    assert ranked.loc[(2, "a"), "rank_average"] == 1.5
     assert ranked["tied"].to_dict() == {(1, "a"): False, (1, "b"): False, (1, "c"): False} | {
         (2, "a"): True,
         (2, "b"): True,
@@ -73,13 +73,13 @@ def test_rank_table_by_hand() -> None:
     assert table["tied_first"].to_dict() == {"b": 1, "a": 1, "c": 0}
     assert table["mean_rank"].to_dict() == {"b": 1.25, "a": 1.75, "c": 3.0}
     assert set(table["settings"]) == {2}
-    assert stats.headline(table.reset_index()) == "b first in 2 of 2 settings (100.0%)"
+    assert stats.headline(table.reset_index()) == "b first in 2 of 2 settings (100.0 %; 1 shared)"
 
 
 def test_curves_have_student_t_intervals_over_seeds() -> None:
     curve = stats.curves(make_rows()).set_index(["selector", "round"]).loc[("b", 1)]
     low, high = reference.t.interval(0.95, 1, loc=0.65, scale=reference.sem([0.7, 0.6]))
-    assert (curve["mean"], curve["low"], curve["high"], curve["n_seeds"]) == pytest.approx((0.65, low, high, 2))
+    assert (curve["accuracy"], curve["low"], curve["high"], curve["n_seeds"]) == pytest.approx((0.65, low, high, 2))
 
 
 def test_one_seed_has_no_interval() -> None:
@@ -92,8 +92,8 @@ def test_one_seed_has_no_interval() -> None:
 def test_gain_is_paired() -> None:
     rows = pd.concat([make_rows(), make_rows("t+zeroshot", plus=0.05)], ignore_index=True)
     gain = stats.gain(rows)
-    assert gain["mean"].to_numpy() == pytest.approx(np.full(3, 0.05))
-    assert gain["high"].to_numpy() == pytest.approx(np.full(3, 0.05))
+    assert gain["gain"].to_numpy() == pytest.approx(np.full(9, 0.05))
+    assert gain["high"].to_numpy() == pytest.approx(np.full(9, 0.05))
     assert stats.gain(make_rows()).empty
 
 
