@@ -146,9 +146,7 @@ def run_rounds(
         on_pool = None
         if not last and selector.needs & {"student_probabilities", "features"}:
             wants_features = "features" in selector.needs
-            on_pool = predict(
-                network, student.train.arrays[0], recipe, protocol.distillation, features=wants_features
-            )
+            on_pool = predict(network, student.train.arrays[0], recipe, protocol.distillation, features=wants_features)
         teacher_accuracy = None
         if teacher is not None and prototypes is not None:
             teacher_accuracy = _accuracy(_teacher_probabilities(teacher.test, prototypes), dataset.test.labels)

@@ -156,7 +156,12 @@ class _TrialRunner(tune.Trainable):
     """One trial under Tune: a step is a round, and its row is on disk before the step ends."""
 
     def setup(
-        self, config: dict[str, Any], work: Work, refs: Mapping[str, Any], heads: Mapping[tuple[str, str], TextHead], store: Any
+        self,
+        config: dict[str, Any],
+        work: Work,
+        refs: Mapping[str, Any],
+        heads: Mapping[tuple[str, str], TextHead],
+        store: Any,
     ) -> None:
         self._work, self._refs, self._heads, self._store = work, refs, heads, store
         self._begin(config["trial_id"])
@@ -192,7 +197,9 @@ class _Reporter(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._progress.started(trial.config["trial_id"])
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         self._progress.round_done(trial.config["trial_id"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

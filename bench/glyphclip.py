@@ -24,7 +24,13 @@ LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 """Capital letters, but for O and I, which many fonts draw as 0 and 1."""
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-DIGIT_CAPTIONS = ('a photo of the number: "{0}".', "the number {0}", "a picture of a {0}", "the digit {1}", "a written {1}")
+DIGIT_CAPTIONS = (
+    'a photo of the number: "{0}".',
+    "the number {0}",
+    "a picture of a {0}",
+    "the digit {1}",
+    "a written {1}",
+)
 LETTER_CAPTIONS = ('a photo of the letter: "{0}".', "the letter {0}", "a picture of a {0}")
 
 SIZE = 32
@@ -95,7 +101,9 @@ def _pose(path: Path, character: str, rng: np.random.Generator) -> np.ndarray:
     middle = CANVAS / 2
     x, y = rng.normal(0, 2, size=2)
     offsets = (middle - a * (middle + x) - b * (middle + y), middle - d * (middle + x) - e * (middle + y))
-    posed = canvas.transform(canvas.size, Image.Transform.AFFINE, (a, b, offsets[0], d, e, offsets[1]), Image.Resampling.BILINEAR)
+    posed = canvas.transform(
+        canvas.size, Image.Transform.AFFINE, (a, b, offsets[0], d, e, offsets[1]), Image.Resampling.BILINEAR
+    )
     return np.asarray(posed.resize((SIZE, SIZE), Image.Resampling.BOX))
 
 

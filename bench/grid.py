@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from activekd.errors import InputError
 from bench import store as results
 from bench.report import print_rank_table, write_report
 from bench.spec import Spec, Trial, read_spec
@@ -33,7 +32,9 @@ app = typer.Typer(
 
 SpecName = Annotated[
     str | None,
-    typer.Argument(metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."),
+    typer.Argument(
+        metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
+    ),
 ]
 Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only the trials that agree with all keys.")]
 
@@ -47,7 +48,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Results folder [default: results/runs/SPEC]")] = None,
     serial: Annotated[bool, typer.Option("--serial", help="Without Ray, in this process, for a debugger.")] = False,
     only: Only = None,
-    address: Annotated[str, typer.Option(help="Ray cluster: local starts one here, auto joins the running one.")] = "local",
+    address: Annotated[
+        str, typer.Option(help="Ray cluster: local starts one here, auto joins the running one.")
+    ] = "local",
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
 ) -> None:
     """Run a grid, or go on with it where it stopped; end with the report."""
@@ -223,7 +226,9 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results fo
         found = results.read_run(run)
         missing = found.holes.groupby("trial_id").size()
         trials = found.plan["trial_id"].nunique()
-        console.print(f"{found.name}: {trials - len(missing)} of {trials} trials, {len(found.rows)} of {len(found.plan)} rounds")
+        console.print(
+            f"{found.name}: {trials - len(missing)} of {trials} trials, {len(found.rows)} of {len(found.plan)} rounds"
+        )
         by = ["dataset", "teacher", "student"]
         table = Table(*by, "rounds done", "rounds")
         done = found.rows.groupby(by).size()

@@ -4,6 +4,7 @@ Every function makes its own Figure (no pyplot, no global state), sized for the 
 writes the same bytes for the same frames.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -28,9 +29,12 @@ PNG_DPI = 200
 MANY_ROUNDS = 8
 """Above this number of rounds the label axis has round numbers instead of one tick a round."""
 
+MAX_NAME = 80
+"""Characters of a file's name."""
+
 NO_TEACHER = "none"
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.0,
@@ -40,7 +44,6 @@ _RC: dict[str, Any] = {
     "legend.fontsize": 8.0,
     "figure.titlesize": 9.0,
     "lines.linewidth": 1.3,
-    "lines.markersize": 4.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -96,6 +99,25 @@ def teacher_label(teacher: str, distillation: str) -> str:
     return teacher if distillation == "both" else f"{teacher} ({distillation} only)"
 
 
+def curve_figures(curves: pd.DataFrame, styles: Mapping[str, Style]) -> dict[str, tuple[str, Figure]]:
+    """Title and ``learning_curves`` of every (group, student, recipe), by a name fit for a file.
+
+    Args:
+        curves: ``stats.curves``.
+        styles: of every selector in it.
+    """
+    by = ["group", "student", "recipe"]
+    several = curves.groupby(by[:2])["recipe"].nunique().max() > 1
+    figures: dict[str, tuple[str, Figure]] = {}
+    for (group, student, recipe), part in curves.groupby(by):
+        title = f"{group}, {student}" + (f", {recipe}" if several else "")
+        name = slug = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")[-MAX_NAME:]
+        while name in figures:
+            name = f"{slug}-{len(figures)}"
+        figures[name] = (title, learning_curves(part, styles, title=title))
+    return figures
+
+
 def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
     """Accuracy over labels: a panel a (teacher, distillation) with a shared accuracy axis, a line a selector.
 
@@ -116,15 +138,14 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
             _label_axis(axes, part)
             axes.set_title(teacher_label(teacher, distillation))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-        figure.supylabel("test accuracy, %", fontsize=8.0)
-        figure.supxlabel("labels bought", fontsize=8.0)
+        _name_axes(panels, "labels bought", "test accuracy, %")
         figure.suptitle(title)
         _legend(figure, panels)
     return figure
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    columns = min(count, PANELS_A_ROW)
+    columns = 2 if count == 4 else min(count, PANELS_A_ROW)
     rows = -(-count // columns)
     width = COLUMN_INCHES if columns == 1 else PAGE_INCHES
     figure = Figure(figsize=(width, PANEL_INCHES * rows + 0.9), layout="constrained")
@@ -136,9 +157,10 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _line(axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str) -> None:
-    axes.plot(line[x], line[y], color=style.color, marker=style.marker, linestyle=style.line, label=label)
+    size = 6.0 if style.marker == "*" else 4.0
+    axes.plot(line[x], line[y], color=style.color, marker=style.marker, ms=size, linestyle=style.line, label=label)
     if line["low"].notna().any():
-        axes.fill_between(line[x], line["low"], line["high"], color=style.color, alpha=0.15, linewidth=0)
+        axes.fill_between(line[x], line["low"], line["high"], color=style.color, alpha=0.13, linewidth=0)
 
 
 def _label_axis(axes: Axes, part: pd.DataFrame) -> None:
@@ -147,6 +169,14 @@ def _label_axis(axes: Axes, part: pd.DataFrame) -> None:
         axes.set_xticks(labels, [f"{label:.4g}" for label in labels])
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
+    for axes in panels:
+        axes.set_xlabel(x)
+        place = axes.get_subplotspec()
+        if place is not None and place.is_first_col():
+            axes.set_ylabel(y)
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
@@ -223,11 +253,10 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
                 line = part[(part["teacher"] == teacher) & (part["distillation"] == distillation)].sort_values("round")
                 if not line.empty:
                     _line(axes, line, "round", "gain", style, teacher_label(teacher, distillation))
-            axes.set_title("\n".join([group, student, *([recipe] if several else [])]))
+            axes.set_title(f"{group}\n{student}" + (f"\n{recipe}" if several else ""))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-        figure.supylabel("gain of distillation, points", fontsize=8.0)
-        figure.supxlabel("round", fontsize=8.0)
+        _name_axes(panels, "round", "gain of distillation, points")
         _legend(figure, panels)
     return figure
 

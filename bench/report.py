@@ -154,8 +154,8 @@ def _content(
         "counts": (
             f"A setting is a configuration (data set or group, teacher, student, recipe) at a query round; the shared "
             f"round 0 is left out. First places add up to {int(table['first'].sum())} = {n} settings + {extra} more "
-            f"for ties. In {int((~margins['overlap']).sum())} of {len(margins)} settings the interval of the first lies "
-            f"above that of the second; a first place elsewhere is no proof of a difference."
+            f"for ties. In {int((~margins['overlap']).sum())} of {len(margins)} settings the interval of the first "
+            f"lies above that of the second; a first place elsewhere is no proof of a difference."
         ),
         "by_part": [
             *_parts(frames["rank_table_by_teacher"], ["teacher", "distillation"]),
@@ -173,16 +173,34 @@ def _content(
         ],
         "gain_header": ["data set", "student", "teacher", "round", *GAIN_HEADER],
         "gain_cells": [
-            [g["group"], g["student"], plots.teacher_label(g["teacher"], g["distillation"]), g["round"], *_gain_cells(g)]
+            [
+                g["group"],
+                g["student"],
+                plots.teacher_label(g["teacher"], g["distillation"]),
+                g["round"],
+                *_gain_cells(g),
+            ]
             for g in frames["gain_by_student"].to_dict("records")
         ],
-        "cost_header": ["student", "teacher", "selector", *(c.removesuffix("_seconds") + ", s" for c in seconds), "peak MB"],
+        "cost_header": [
+            "student",
+            "teacher",
+            "selector",
+            *(c.removesuffix("_seconds") + ", s" for c in seconds),
+            "peak MB",
+        ],
         "cost_cells": [
-            [c["student"], c["teacher"], c["selector"], *(f"{c[s]:.3f}" for s in seconds), f"{c['peak_rss_bytes'] / 1e6:.0f}"]
+            [
+                c["student"],
+                c["teacher"],
+                c["selector"],
+                *(f"{c[s]:.3f}" for s in seconds),
+                f"{c['peak_rss_bytes'] / 1e6:.0f}",
+            ]
             for c in frames["costs"].to_dict("records")
         ],
         "figures": figures,
-        "one_seed": rows["seed"].nunique() == 1,
+        "one_seed": len(rows["seed"].unique()) == 1,
         "holes": holes[:HOLES_SHOWN],
         "n_holes": len(run.holes),
         "n_planned": len(run.plan),
@@ -274,7 +292,8 @@ def replace_block(file: Path, begin: str, end: str, block: str) -> None:
 
 
 @app.command(
-    epilog="Examples: `python -m bench.report results/runs/demo` · `python -m bench.report results/demo --readme README.md`"
+    epilog="Examples: `python -m bench.report results/runs/demo` · "
+    "`python -m bench.report results/demo --readme README.md`"
 )
 def main(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")],

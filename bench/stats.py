@@ -77,10 +77,10 @@ def _check_cells(rows: pd.DataFrame) -> None:
         )
     axes = ["dataset", "selector", "seed", "round"]
     holes = []
-    for configuration, part in rows.groupby(list(CONFIGURATION)):
+    for _, part in rows.groupby(list(CONFIGURATION)):
         want = pd.MultiIndex.from_product([sorted(part[axis].unique()) for axis in axes], names=axes)
         lacking = want[~want.isin(pd.MultiIndex.from_frame(part[axes]))].to_frame(index=False)
-        holes.append(lacking.assign(**dict(zip(CONFIGURATION, configuration, strict=True))))
+        holes.append(lacking.merge(part[list(CONFIGURATION)].drop_duplicates(), how="cross"))
     lacking = pd.concat(holes, ignore_index=True)
     if not lacking.empty:
         raise InputError(
@@ -186,15 +186,11 @@ def rank_table_by(ranks: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Returns:
         Columns ``by``, then those of ``rank_table``.
     """
-    parts = []
-    for key, part in ranks.groupby(list(by)):
-        table = rank_table(part)
-        for position, (column, value) in enumerate(zip(by, key, strict=True)):
-            table.insert(position, column, value)
-        parts.append(table)
-    return (
-        pd.concat(parts, ignore_index=True) if parts else rank_table(ranks).reindex(columns=[*by, *rank_table(ranks)])
-    )
+    keys = list(by)
+    if ranks.empty:
+        return pd.DataFrame(columns=[*keys, *rank_table(ranks).columns])
+    parts = [part[keys].drop_duplicates().merge(rank_table(part), how="cross") for _, part in ranks.groupby(keys)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def with_stage(ranks: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The results folder: one JSON line per (trial, round) behind a single writer, the plan, the tidy table and its holes."""
+"""The results folder: one line per (trial, round) behind a single writer, the plan, the tidy table, its holes."""
 
 import fcntl
 import json

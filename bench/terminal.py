@@ -80,7 +80,9 @@ class GridProgress:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
         if not self._out.is_terminal:
             self._line()
@@ -130,4 +132,6 @@ class GridProgress:
         return True
 
     def _line(self) -> None:
-        self._out.print(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", highlight=False)
+        self._out.print(
+            f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", highlight=False, soft_wrap=True
+        )

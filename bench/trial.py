@@ -174,7 +174,9 @@ def shard_bytes(shard: Shard, encoder: str, datasets: Mapping[str, Dataset]) -> 
 
 @lru_cache(maxsize=2)
 def _encoder(name: str) -> Encoder:
-    return load_encoder(name.removeprefix("teacher:")) if name.startswith("teacher:") else student_network(name).encoder()
+    return (
+        load_encoder(name.removeprefix("teacher:")) if name.startswith("teacher:") else student_network(name).encoder()
+    )
 
 
 def make_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray:
@@ -270,9 +272,12 @@ def _commit() -> str:
     here = Path(__file__).parent
     try:
         answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return answer.stdout.strip()
-

@@ -73,7 +73,9 @@ def test_ray_is_imported_in_cluster_alone() -> None:
 
 
 def test_the_library_does_not_import_the_bench() -> None:
-    users = {name for name, path in sources().items() if name.startswith("activekd") for i in imports(path) if "bench" in i}
+    users = {
+        name for name, path in sources().items() if name.startswith("activekd") for i in imports(path) if "bench" in i
+    }
     assert users == set()
 
 

@@ -61,10 +61,14 @@ def image_folder(folder: Path, cache: Path) -> Source:
             that cannot be decoded, each by name.
     """
     if not folder.is_dir():
-        raise InputError(f"folder:{folder}: no such folder; allowed: class folders, or train/ and test/ with class folders")
+        raise InputError(
+            f"folder:{folder}: no such folder; allowed: class folders, or train/ and test/ with class folders"
+        )
     parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
     if ("train" in parts) != ("test" in parts):
-        raise InputError(f"folder:{folder}: found {'/, '.join(parts)}/; allowed: both train/ and test/, or class folders only")
+        raise InputError(
+            f"folder:{folder}: found {'/, '.join(parts)}/; allowed: both train/ and test/, or class folders only"
+        )
     if not parts:
         classes = _class_folders(folder)
         files, labels = _read(classes, cache) if classes else ([], np.zeros(0, dtype=np.int64))

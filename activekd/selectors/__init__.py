@@ -39,7 +39,9 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
     """
     unlabeled = view.pool.unlabeled
     if not 1 <= query_size <= len(unlabeled):
-        raise InputError(f"query size {query_size} from {len(unlabeled)} unlabeled images; allowed: 1 to {len(unlabeled)}")
+        raise InputError(
+            f"query size {query_size} from {len(unlabeled)} unlabeled images; allowed: 1 to {len(unlabeled)}"
+        )
     rows = np.asarray(selector.query(view, query_size, rng=rng), dtype=np.int64)
     if rows.shape != (query_size,) or len(np.unique(rows)) != query_size or not np.isin(rows, unlabeled).all():
         raise ValueError(f"selector '{selector.name}' must return {query_size} distinct unlabeled rows, got {rows}")

@@ -1,0 +1,192 @@
+"""The grid on real digits: with Ray and without, stopped and continued, and everything that is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.report import write_report
+from bench.store import COST, PICKED, PROVENANCE, read_run, stored_rows
+
+Result = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def grid_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("grid-cache")
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "bench.grid", *(str(a) for a in arguments)]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "ACTIVEKD_CACHE": str(cache), "RAY_worker_niceness": "0", "COLUMNS": "200"}
+
+
+def grid(cache: Path, *arguments: str | Path) -> Result:
+    return subprocess.run(
+        command(*arguments), env=environment(cache), capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def numbers(run: Path) -> list[dict[str, Any]]:
+    rows = [{k: v for k, v in row.items() if k not in {*COST, *PROVENANCE}} for row in stored_rows(run)]
+    return sorted(rows, key=lambda row: (row["trial_id"], row["round"]))
+
+
+@pytest.fixture(scope="module")
+def serial_run(grid_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The tiny spec run in one process: (spec, results folder)."""
+    from conftest import SPEC
+
+    folder = tmp_path_factory.mktemp("serial")
+    spec = folder / "tiny.toml"
+    spec.write_text(SPEC, encoding="utf-8")
+    result = grid(grid_cache, spec, "--serial", "--out", folder / "run")
+    assert result.returncode == 0, result.stderr
+    return spec, folder / "run"
+
+
+def test_serial_run_fills_the_plan_and_reports(serial_run: tuple[Path, Path]) -> None:
+    _, out = serial_run
+    run = read_run(out)
+    assert run.holes.empty
+    assert len(run.rows) == 4 * 3
+    assert run.rows["accuracy"].between(0.05, 0.95).all()
+    assert run.rows["teacher_accuracy"].notna().equals(run.rows["teacher"] != "none")
+    for name in ("report.html", "report.md", "rounds.parquet", "figures/ranks.svg", "tables/rank_table.csv"):
+        assert (out / name).stat().st_size > 0
+    assert len(pd.read_parquet(out / "rounds.parquet")) == 12
+
+
+def test_round_zero_is_the_same_for_all_selectors(serial_run: tuple[Path, Path]) -> None:
+    rows = read_run(serial_run[1]).rows
+    first = rows[rows["round"] == 0].groupby("teacher")["accuracy"]
+    assert (first.max() == first.min()).all()
+
+
+def test_labels_grow_by_the_query_and_none_is_bought_twice(serial_run: tuple[Path, Path]) -> None:
+    for _, part in pd.DataFrame(stored_rows(serial_run[1])).groupby("trial_id"):
+        ordered = part.sort_values("round")
+        assert ordered["n_labeled"].tolist() == [10, 20, 30]
+        assert [len(p) for p in ordered[PICKED]] == [10, 10, 0]
+        assert len({row for picked in ordered[PICKED] for row in picked}) == 20
+
+
+def test_report_is_the_same_bytes_again(serial_run: tuple[Path, Path], tmp_path: Path) -> None:
+    run = read_run(serial_run[1])
+    write_report(run, tmp_path)
+    for path in sorted(p for p in tmp_path.rglob("*") if p.is_file()):
+        assert path.read_bytes() == (serial_run[1] / path.relative_to(tmp_path)).read_bytes(), path.name
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'src="http' not in page
+    assert "<script" not in page
+    assert "<link" not in page
+
+
+def test_ray_gives_the_rows_of_the_serial_run_and_a_second_run_has_nothing_to_do(
+    serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
+) -> None:
+    spec, out = serial_run
+    result = grid(grid_cache, spec, "--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert numbers(tmp_path / "run") == numbers(out)
+    assert "first in" in result.stdout
+    again = grid(grid_cache, spec, "--out", tmp_path / "run")
+    assert again.returncode == 0, again.stderr
+    assert "0 trials to do" in again.stdout
+    assert len(stored_rows(tmp_path / "run")) == 12
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_grid_that_was_stopped_goes_on_to_the_same_rows(
+    kill: signal.Signals, serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
+) -> None:
+    spec, out = serial_run
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command(spec, "--out", run), env=environment(grid_cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(stored_rows(run)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(kill)
+    code = process.wait(timeout=60)
+    assert code == (-kill if kill == signal.SIGKILL else 130)
+    before = len(stored_rows(run))
+    assert before >= 2
+    result = grid(grid_cache, spec, "--out", run)
+    assert result.returncode == 0, result.stderr
+    assert numbers(run) == numbers(out)
+
+
+def test_status_and_partial_report_of_an_unfinished_run(
+    serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
+) -> None:
+    spec, _ = serial_run
+    result = grid(grid_cache, spec, "--serial", "--only", "teacher=none", "--out", tmp_path)
+    assert result.returncode == 0, result.stderr
+    status = grid(grid_cache, "status", tmp_path)
+    assert "2 of 4 trials, 6 of 12 rounds" in status.stdout
+    report = [sys.executable, "-m", "bench.report", str(tmp_path)]
+    refused = subprocess.run(report, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "6 of 12 (trial, round)s are missing" in refused.stderr
+    partial = subprocess.run([*report, "--partial"], capture_output=True, text=True, check=False)
+    assert partial.returncode == 0, partial.stderr
+    assert "Unfinished: 6 of 12" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_plan_counts(serial_run: tuple[Path, Path], grid_cache: Path) -> None:
+    result = grid(grid_cache, "plan", serial_run[0])
+    assert result.returncode == 0, result.stderr
+    cells = {
+        line.split("│")[1].strip(): line.split("│")[2].strip()
+        for line in result.stdout.splitlines()
+        if line.count("│") == 3
+    }
+    assert cells["trials"] == "4"
+    assert cells["fits (trial, round)"] == "12"
+    assert cells["optimiser steps"] == "36"
+    assert cells["settings (configuration, query round)"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"pcoreset"]', '"pcorset"]', "unknown selector 'pcorset'; did you mean 'pcoreset'"),
+        ("glyphclip+clap", "glyphclip+clop", "unknown teacher adaptation 'clop'; did you mean 'clap'"),
+        ("resnet6_mini@16", "resnet7_mini", "unknown student 'resnet7_mini'; did you mean 'resnet6_mini'"),
+        ('"digits"', '"digit"', "unknown dataset 'digit'; did you mean 'digits'"),
+        ("rounds = 3", "rounds = 3\nquery_size = 600", "2 queries of size 600 from a pool of 1068 unlabeled images"),
+        ("rounds = 3", "rounds = 3\nshots = 900", "has 104 train images; allowed: at least 900"),
+    ],
+)
+def test_bad_names_end_with_one_message_and_code_2(
+    tiny_spec: Path, grid_cache: Path, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = tiny_spec.read_text(encoding="utf-8")
+    assert old in text
+    tiny_spec.write_text(text.replace(old, new), encoding="utf-8")
+    result = grid(grid_cache, tiny_spec, "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_results_folder_of_another_spec_is_refused(
+    serial_run: tuple[Path, Path], grid_cache: Path, tiny_spec: Path
+) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace("seeds = [0]", "seeds = [1]")
+    tiny_spec.write_text(text, encoding="utf-8")
+    result = grid(grid_cache, tiny_spec, "--out", serial_run[1])
+    assert result.returncode == 2
+    assert "rows of 4 trials that spec 'tiny' does not define" in result.stderr

@@ -1,0 +1,142 @@
+"""Figures: what they show, that they look the same everywhere, and that their bytes do not change."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from bench import plots, stats
+
+# Accuracy of each seed by (selector, round); means of the query rounds: random .55 .80 .90, pcoreset .65 .80 .70,
+# mine .45 .60 .95.
+THREE = {
+    **{(selector, 0): (0.30, 0.30) for selector in ("random", "pcoreset", "mine")},
+    ("random", 1): (0.50, 0.60),
+    ("pcoreset", 1): (0.70, 0.60),
+    ("mine", 1): (0.40, 0.50),
+    ("random", 2): (0.80, 0.80),
+    ("pcoreset", 2): (0.90, 0.70),
+    ("mine", 2): (0.60, 0.60),
+    ("random", 3): (0.95, 0.85),
+    ("pcoreset", 3): (0.70, 0.70),
+    ("mine", 3): (0.95, 0.95),
+}
+
+
+def make_rows(
+    accuracies: dict[tuple[str, int], tuple[float, ...]] = THREE, *, plus: float = 0.0, **identity: Any
+) -> pd.DataFrame:
+    """The columns that curves, ranks and gains read, of one configuration and data set."""
+    names = {"dataset": "d", "teacher": "none", "student": "s", "recipe": "r", **identity}
+    names |= {"group": names["dataset"], "distillation": "none" if names["teacher"] == "none" else "both"}
+    return pd.DataFrame(
+        [
+            {
+                **names,
+                "selector": selector,
+                "round": index,
+                "seed": seed,
+                "n_labeled": 10 * (index + 1),
+                "accuracy": accuracy + plus,
+                "teacher_accuracy": 0.6,
+            }
+            for (selector, index), values in accuracies.items()
+            for seed, accuracy in enumerate(values)
+        ]
+    )
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    parts = [make_rows(), make_rows(teacher="t+zeroshot", plus=0.02), make_rows(teacher="t+clap", plus=0.01)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def figures(rows: pd.DataFrame) -> dict[str, Figure]:
+    styles = plots.selector_styles(rows["selector"].unique())
+    gains = stats.gain_summary(rows, ("group", "student", "recipe", *stats.GAIN_SUMMARY))
+    return {
+        "curves": plots.learning_curves(stats.curves(rows), styles, title="d, s"),
+        "ranks": plots.rank_figure(stats.rank_table(stats.ranks(rows)), styles),
+        "gain": plots.gain_figure(gains),
+    }
+
+
+def test_learning_curves_have_a_panel_a_teacher_and_a_line_a_selector(rows: pd.DataFrame) -> None:
+    panels = figures(rows)["curves"].axes
+    assert [axes.get_title() for axes in panels] == ["no distillation", "t+clap", "t+zeroshot"]
+    assert len({axes.get_ylim() for axes in panels}) == 1
+    for axes in panels:
+        assert {str(line.get_label()): line.get_color() for line in axes.lines} == {
+            "random": "#8c8c8c",
+            "pcoreset": "#d55e00",
+            "mine": "#0072b2",
+        }
+        assert len(axes.collections) == 3, "an interval a selector"
+    line = next(line for line in panels[0].lines if line.get_label() == "random")
+    assert np.asarray(line.get_ydata()).tolist() == pytest.approx([0.30, 0.55, 0.80, 0.90])
+    assert np.asarray(line.get_xdata()).tolist() == [10, 20, 30, 40]
+
+
+def test_one_seed_has_no_band(rows: pd.DataFrame) -> None:
+    panels = figures(rows[rows["seed"] == 0])["curves"].axes
+    assert all(not axes.collections for axes in panels)
+
+
+def test_colours_do_not_depend_on_who_else_is_shown() -> None:
+    several = plots.selector_styles(["pcoreset", "zeta", "random", "alpha"])
+    assert several["pcoreset"] == plots.selector_styles(["pcoreset"])["pcoreset"]
+    assert several["alpha"] != several["zeta"]
+    known = list(plots.SELECTOR_STYLES.values())
+    assert len({style.color for style in known}) == len({style.marker for style in known}) == len(known) == 6
+
+
+def test_rank_figure_shows_ranks_and_first_places(rows: pd.DataFrame) -> None:
+    left, right = figures(rows)["ranks"].axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["pcoreset", "random", "mine"]
+    assert [text.get_text() for text in left.texts] == ["1.83", "1.83", "2.33"]
+    assert [text.get_text() for text in right.texts] == ["6", "3", "3"]
+    assert "of 9 settings (hatched: shared)" in right.get_xlabel()
+
+
+def test_gain_figure_shows_a_line_a_teacher(rows: pd.DataFrame) -> None:
+    (axes,) = figures(rows)["gain"].axes
+    lines = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
+    assert lines["t+clap"] == pytest.approx([0.01] * 4)
+    assert lines["t+zeroshot"] == pytest.approx([0.02] * 4)
+
+
+def test_curve_figures_have_distinct_names_fit_for_files() -> None:
+    parts = [make_rows(dataset=name) for name in ("x/y", "x:y")]
+    curves = stats.curves(pd.concat([*parts, make_rows(recipe="q", dataset="x:y")], ignore_index=True))
+    found = plots.curve_figures(curves, plots.selector_styles(["random", "pcoreset", "mine"]))
+    assert list(found) == ["x-y-s-r", "x-y-s-q", "x-y-s-r-2"]
+    assert [title for title, _ in found.values()] == ["x/y, s, r", "x:y, s, q", "x:y, s, r"]
+
+
+def test_many_rounds_and_panels_fit() -> None:
+    long = {(selector, r): (0.5 + r / 100, 0.6) for selector in "ab" for r in range(16)}
+    rows = pd.concat([make_rows(long, teacher=f"t{n}") for n in range(5)], ignore_index=True)
+    figure = plots.learning_curves(stats.curves(rows), plots.selector_styles(["a", "b"]), title="t")
+    assert len(figure.axes) == 5
+    assert all(len(axes.get_xticks()) <= 10 for axes in figure.axes)
+
+
+@pytest.mark.parametrize("kind", ["curves", "ranks", "gain"])
+def test_equal_frames_give_equal_bytes_without_date_or_program(rows: pd.DataFrame, kind: str, tmp_path: Path) -> None:
+    first = plots.save(figures(rows)[kind], tmp_path / "v1.0")
+    second = plots.save(figures(rows)[kind], tmp_path / "again")
+    assert [path.name for path in first] == ["v1.0.svg", "v1.0.png"]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    assert b"<dc:date>" not in first[0].read_bytes()
+    assert b"Software" not in first[1].read_bytes()
+
+
+def test_labels_tell_the_distillation_mode() -> None:
+    assert plots.teacher_label("none", "none") == "no distillation"
+    assert plots.teacher_label("t", "both") == "t"
+    assert plots.teacher_label("t", "unlabeled") == "t (unlabeled only)"

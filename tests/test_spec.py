@@ -1,0 +1,83 @@
+"""Specs: what they expand to, what identifies a trial, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from activekd.errors import InputError
+from bench.spec import SPECS, read_spec
+
+
+def test_demo_is_the_default_and_has_the_trials_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACTIVEKD_SPEC", raising=False)
+    spec = read_spec(None)
+    assert spec.name == "demo"
+    assert len(spec.trials) == 2 * 2 * 3 * 6 * 3
+    assert len({t.id for t in spec.trials}) == len(spec.trials)
+    assert {(t.teacher == "none", t.distillation) for t in spec.trials} == {(True, "none"), (False, "both")}
+    assert min(t.rounds for t in spec.trials) >= 5
+
+
+def test_variable_names_the_default_spec(tiny_spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVEKD_SPEC", str(tiny_spec))
+    assert read_spec(None).name == "tiny"
+
+
+def test_trial_id_follows_what_defines_the_trial_alone(tiny_spec: Path) -> None:
+    trial = read_spec(str(tiny_spec)).trials[0]
+    assert replace(trial, group="other", recipe_name="other").id == trial.id
+    changes = [
+        replace(trial, seed=1),
+        replace(trial, rounds=4),
+        replace(trial, recipe=replace(trial.recipe, lr=0.02)),
+        replace(trial, recipe=replace(trial.recipe, clap=replace(trial.recipe.clap, epochs=4))),
+        replace(trial, views=replace(trial.views, count=3)),
+    ]
+    assert len({trial.id, *(c.id for c in changes)}) == 6
+
+
+def test_only_filters(tiny_spec: Path) -> None:
+    spec = read_spec(str(tiny_spec))
+    assert len(spec.only("selector=random").trials) == 2
+    assert len(spec.only("selector=random,selector=pcoreset,teacher=none").trials) == 2
+    for wanted, message in {
+        "selector": "allowed: KEY=VALUE",
+        "selectr=random": "unknown key in --only 'selectr'; did you mean 'selector'",
+        "selector=randon": "--only selector=randon: no trial has it; did you mean 'random'",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            spec.only(wanted)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rounds = 3", "round = 3", r"unknown key in block.0 'round'; did you mean 'rounds'"),
+        ("lr = 0.01\nweight", "lrr = 0.01\nweight", r"unknown key in recipes.short 'lrr'; did you mean 'lr'"),
+        ("momentum = 0.9", "momentun = 0.9", r"unknown key in recipes.short.clap 'momentun'; did you mean 'momentum'"),
+        ("steps = 3", "steps = 0", r"Recipe.steps is 0; allowed: at least 1"),
+        ('recipe = "short"', 'recipe = "shirt"', r"unknown recipe 'shirt'; did you mean 'short'"),
+        ('views = "two"', 'views = "tow"', r"unknown view geometry 'tow'; did you mean 'two'"),
+        ("seeds = [0]", "seeds = [-1]", r"seeds.0: found -1"),
+        ('schedule = "linear"', 'schedule = "liner"', r"schedule: found 'liner'"),
+        ("seeds = [0]", "seeds = [0", r"is no TOML"),
+        ('selectors = ["random", "pcoreset"]', 'selectors = ["random", "random"]', r"defined twice"),
+    ],
+)
+def test_specs_that_are_refused(tiny_spec: Path, old: str, new: str, message: str) -> None:
+    text = tiny_spec.read_text(encoding="utf-8")
+    assert old in text
+    tiny_spec.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_spec(str(tiny_spec))
+
+
+def test_unknown_spec_is_told_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match="unknown spec 'dmo'; did you mean 'demo'"):
+        read_spec("dmo")
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.glob("*.toml")), ids=lambda p: p.stem)
+def test_committed_specs_are_named_as_their_files(path: Path) -> None:
+    assert read_spec(path.stem).name == path.stem

@@ -1,0 +1,101 @@
+"""The store: durable, idempotent, one writer, and honest about torn and foreign rows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activekd.errors import InputError
+from bench.store import ROUNDS, Store, check_belongs, exclusive, read_run, stored_rows, write_plan
+
+
+def make_row(trial_id: str, index: int, **more: Any) -> dict[str, Any]:
+    return {"trial_id": trial_id, "round": index, "accuracy": 0.5, "picked": [1, 2], **more}
+
+
+def make_plan(run: Path, trials: dict[str, int]) -> None:
+    write_plan(run, "tiny", [{"trial_id": t, "rounds": n, "dataset": "d"} for t, n in trials.items()], {"d": "f"})
+
+
+def test_rows_come_back_up_to_the_first_missing_round(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for index in (0, 1, 3):
+        store.append(make_row("a", index))
+    store.append(make_row("a", 1, accuracy=0.9))
+    assert [r["round"] for r in store.rows_of("a")] == [0, 1]
+    assert store.rows_of("b") == []
+    store.close()
+    assert [r["accuracy"] for r in stored_rows(tmp_path)] == [0.5, 0.5, 0.5]
+
+
+def test_a_torn_last_line_is_dropped_and_written_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(make_row("a", 0))
+    store.append(make_row("a", 1))
+    store.close()
+    path = tmp_path / ROUNDS
+    path.write_bytes(path.read_bytes()[:-7])
+    assert len(stored_rows(tmp_path)) == 1
+    store = Store(tmp_path)
+    assert len(store.rows_of("a")) == 1
+    store.append(make_row("a", 1))
+    store.close()
+    assert [r["round"] for r in stored_rows(tmp_path)] == [0, 1]
+
+
+def test_damage_elsewhere_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(make_row("a", 0))
+    store.close()
+    path = tmp_path / ROUNDS
+    path.write_bytes(b"oops\n" + path.read_bytes())
+    with pytest.raises(InputError, match=r"rounds.jsonl, line 1 is no row"):
+        Store(tmp_path)
+
+
+def test_two_writers_refuse_each_other(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(InputError, match="in use by another grid"):
+        Store(tmp_path, wait_seconds=0.2)
+    store.close()
+    Store(tmp_path, wait_seconds=0.2).close()
+    with (
+        exclusive(tmp_path, "grid.lock"),
+        pytest.raises(InputError, match="in use by another grid"),
+        exclusive(tmp_path, "grid.lock"),
+    ):
+        pass
+
+
+def test_unwritable_output_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"results folder .*file/run: .*; allowed: a writable folder"):
+        Store(tmp_path / "file" / "run")
+
+
+def test_rows_of_another_spec_or_other_images_are_refused(tmp_path: Path) -> None:
+    make_plan(tmp_path, {"a": 2})
+    store = Store(tmp_path)
+    store.append(make_row("a", 0))
+    store.close()
+    check_belongs(tmp_path, "tiny", ["a", "b"], {"d": "f"})
+    with pytest.raises(InputError, match="rows of 1 trials that spec 'tiny' does not define"):
+        check_belongs(tmp_path, "tiny", ["b"], {"d": "f"})
+    with pytest.raises(InputError, match="images or labels of d changed"):
+        check_belongs(tmp_path, "tiny", ["a"], {"d": "g"})
+
+
+def test_holes_are_the_rows_of_the_plan_without_a_measurement(tmp_path: Path) -> None:
+    make_plan(tmp_path, {"a": 2, "b": 1})
+    store = Store(tmp_path)
+    store.append(make_row("a", 0))
+    store.close()
+    run = read_run(tmp_path)
+    assert len(run.rows) == 1
+    assert run.holes[["trial_id", "round"]].to_numpy().tolist() == [["a", 1], ["b", 0]]
+    assert run.restricted_to(["a"]).holes["round"].tolist() == [1]
+
+
+def test_a_folder_without_a_plan_is_no_results_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no results folder"):
+        read_run(tmp_path)
