@@ -63,7 +63,7 @@ class Images:
         digest = hashlib.sha256(self.shapes.astype("<i8").tobytes())
         step = 1 << 24
         for start in range(0, len(self._pixels), step):
-            digest.update(self._pixels[start : start + step])
+            digest.update(self._pixels[start : start + step].data)
         return digest.hexdigest()
 
 

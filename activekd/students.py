@@ -123,7 +123,7 @@ class Outputs(NamedTuple):
 
 
 class Student(nn.Module):
-    """A backbone with a label head and a distill head: two linear layers on the pooled feature (DHO, Kang et al. 2025)."""
+    """A backbone with a label head and a distill head: linear layers on the pooled feature (DHO, Kang et al. 2025)."""
 
     def __init__(self, backbone: nn.Module, dim: int, n_classes: int) -> None:
         super().__init__()

@@ -189,7 +189,7 @@ def clap(
 
 
 def linear_schedule(step: int, total: int, warmup: float) -> float:
-    """Factor on the peak learning rate: linear growth over the first ``warmup`` share of the steps, then linear to 0."""
+    """Factor on the peak learning rate: linear growth in the first ``warmup`` share of the steps, then linear to 0."""
     rising = round(warmup * total)
     if step < rising:
         return (step + 1) / rising

@@ -1,11 +1,12 @@
 """Ray, and only it: the bank in the object store, the store as an actor, and the trials under Ray Tune."""
 
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # Read by Ray when it is imported: no automatic loggers, no tables on the terminal, workers stay in the driver's folder,
 # Ctrl-C reaches the driver, tasks without a GPU leave CUDA_VISIBLE_DEVICES alone.
@@ -54,21 +55,24 @@ class Work:
     cache: Path
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Called as the grid goes on.
+class Progress(Protocol):
+    """Told as the grid goes on."""
 
-    Attributes:
-        banked: (shards done, shards in all).
-        started: a trial has begun, by id.
-        round_done: a trial has stored a round, by id.
-        ended: a trial is complete or has failed, by id.
-    """
+    def banked(self, done: int, total: int) -> None:
+        """So many of the bank's arrays are there."""
+        ...
 
-    banked: Callable[[int, int], object]
-    started: Callable[[str], object]
-    round_done: Callable[[str], object]
-    ended: Callable[[str], object]
+    def started(self, trial_id: str) -> None:
+        """A trial has begun."""
+        ...
+
+    def round_done(self, trial_id: str) -> None:
+        """A trial has stored a round."""
+        ...
+
+    def ended(self, trial_id: str) -> None:
+        """A trial is complete or was given up."""
+        ...
 
 
 def connect(address: str, *, n_cpus: int | None, bank_bytes: int) -> None:
@@ -89,11 +93,11 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int) -> None:
             object_store_memory=OBJECT_STORE_FLOOR + 2 * bank_bytes,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
         )
         return
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as fault:
         raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
 
@@ -142,12 +146,15 @@ class _StoreActor:
     def __init__(self, run: Path) -> None:
         self._store = Store(run)
 
+    @ray.method
     def rows_of(self, trial_id: str) -> list[Row]:
         return self._store.rows_of(trial_id)
 
+    @ray.method
     def append(self, row: Row) -> None:
         self._store.append(row)
 
+    @ray.method
     def close(self) -> None:
         self._store.close()
 
@@ -155,7 +162,7 @@ class _StoreActor:
 class _TrialRunner(tune.Trainable):
     """One trial under Tune: a step is a round, and its row is on disk before the step ends."""
 
-    def setup(
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         config: dict[str, Any],
         work: Work,
@@ -249,7 +256,7 @@ def run(
         )
         outcome = tuner.fit()
     ray.get(store.close.remote())
-    ray.kill(store)
+    ray.kill(store)  # pyright: ignore[reportArgumentType]
     failures = {}
     for result in outcome:
         if result.error is not None:

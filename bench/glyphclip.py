@@ -68,9 +68,12 @@ def fonts() -> list[Path]:
 
 def _draws_all(path: Path) -> bool:
     font = ImageFont.truetype(str(path), 40)
-    missing = bytes(font.getmask("\U0010fffd"))
-    masks = [bytes(font.getmask(character)) for character in DIGITS + LETTERS]
+    missing, *masks = (_drawn(font, character) for character in ("\U0010fffd", *DIGITS, *LETTERS))
     return len(set(masks)) == len(masks) and missing not in masks and all(any(mask) for mask in masks)
+
+
+def _drawn(font: ImageFont.FreeTypeFont, character: str) -> bytes:
+    return bytes(font.getmask(character))  # pyright: ignore[reportArgumentType]
 
 
 def render_glyphs(seed: int) -> Glyphs:
@@ -155,7 +158,7 @@ def _new_model(seed: int) -> tuple[Any, Any]:
 
     open_clip.add_model_config(WEIGHTS / "glyphclip.json")
     torch.manual_seed(torch_seed(stream(seed, "glyphclip")))
-    model = open_clip.create_model("glyphclip", pretrained=None)
+    model: Any = open_clip.create_model("glyphclip", pretrained=None)
     with torch.no_grad():
         model.logit_scale.fill_(math.log(LOGIT_SCALE))
     model.logit_scale.requires_grad_(False)
@@ -275,7 +278,7 @@ def measure_on(names: Sequence[str], cache: Path) -> list[Measured]:
 def measured_block(measured: Sequence[Measured]) -> str:
     """The generated table of the model card."""
     lines = [
-        "| data set | images | zero-shot accuracy | mean confidence | confidence of mistakes | most frequent mistakes |",
+        "| data set | images | zero-shot accuracy | mean confidence | confidence of mistakes | frequent mistakes |",
         "|---|---|---|---|---|---|",
     ]
     for m in measured:

@@ -40,8 +40,8 @@ Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only th
 
 
 @app.command(
-    epilog="Examples: `python -m bench.grid` · `python -m bench.grid demo --only dataset=digits,seed=0 --out /tmp/one` · "
-    "`python -m bench.grid demo --serial --only selector=pcoreset` · `python -m bench.grid paper --address auto`"
+    epilog="Examples: `python -m bench.grid` · `python -m bench.grid demo --only dataset=digits,seed=0 --out /tmp/one` "
+    "· `python -m bench.grid demo --serial --only selector=pcoreset` · `python -m bench.grid paper --address auto`"
 )
 def run(
     spec: SpecName = None,

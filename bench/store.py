@@ -170,7 +170,7 @@ def _parse(path: Path) -> tuple[list[Row], int]:
                 break
             try:
                 row = json.loads(line)
-                row["trial_id"], row["round"], row[PICKED]
+                _ = row["trial_id"], row["round"], row[PICKED]
             except (ValueError, KeyError, TypeError) as fault:
                 raise InputError(f"{path}, line {number} is no row ({fault}); remove the line and run again") from fault
             rows.append(row)

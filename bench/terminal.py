@@ -101,7 +101,7 @@ class GridProgress:
 
     def round_done(self, trial_id: str) -> None:
         """A trial has stored a round."""
-        self._rounds_done += 1
+        self._rounds_done = min(self._rounds_done + 1, self._rounds)
         self._show()
 
     def ended(self, trial_id: str) -> None:

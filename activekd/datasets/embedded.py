@@ -19,7 +19,7 @@ def _source(name: str, grey: np.ndarray, labels: np.ndarray) -> Source:
 
 
 def digits() -> Source:
-    """Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998): 1,797 images of 8 x 8 pixels, scikit-learn."""
+    """Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998): 1,797 images, 8 x 8 pixels, scikit-learn."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -27,7 +27,7 @@ def greedy_k_center(
     candidates: Int64[np.ndarray, " candidates"],
     query_size: int,
 ) -> Int64[np.ndarray, " query_size"]:
-    """Repeatedly the candidate that is farthest from all centers and earlier picks (Sener & Savarese 2018, Algorithm 1).
+    """Repeatedly the candidate farthest from all centers and earlier picks (Sener & Savarese 2018, Algorithm 1).
 
     The minimum distance of each candidate is kept and updated by each new center, so a pick costs one pass over the
     candidates. Ties go to the lowest row. Without centers the lowest candidate is the first pick.
