@@ -110,6 +110,8 @@ def decode_files(
     Raises:
         InputError: files that cannot be decoded, each by name.
     """
+    if not files:
+        return Images(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.uint8))
     listing = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, MAX_SHORT_SIDE, listing]).encode()).hexdigest()[:32]
     pixels, index = cache / "images" / f"{key}.bin", cache / "images" / f"{key}.npy"

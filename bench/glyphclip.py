@@ -207,7 +207,7 @@ def fit(steps: int, seed: int) -> dict[str, Tensor]:
 @app.command(epilog="Example: `python -m bench.glyphclip train --out /tmp/glyphclip`")
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = WEIGHTS,
-    steps: Annotated[int, typer.Option(min=10, help="Optimiser steps.")] = 1000,
+    steps: Annotated[int, typer.Option(min=20, help="Optimiser steps.")] = 1000,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads.")] = 2,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:

@@ -23,7 +23,7 @@ README_BEGIN, README_END = "<!-- report:begin -->", "<!-- report:end -->"
 HOLES_SHOWN = 10
 RANK_HEADER = ["selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"]
 GAIN_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
-GAIN_HEADER = ["gain in points", "95 % interval"]
+GAIN_HEADER = ["gain in points", "95% interval"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 

@@ -13,9 +13,10 @@ import typer
 from rich.table import Table
 
 from activekd.bank import Views
-from activekd.datasets import Labeled, load_dataset
+from activekd.datasets import load_dataset, reveal
 from activekd.distill import Guide, fit_student
 from activekd.images import Images, render
+from activekd.pool import Pool
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students import build_student, student_network
@@ -71,9 +72,8 @@ def distillation_step(repeats: int) -> tuple[float, float]:
     teacher = Views(tuple(banked[s.key] for s in wanted.teacher_train))
     encoder = load_encoder(str(wanted.teacher_network))
     prototypes = torch.from_numpy(encoder.text_head(dataset.class_names, dataset.prompts).zero_shot)
-    rows = np.arange(50)
-    labeled = Labeled(rows, dataset.train.labels[rows])
-    unlabeled = np.arange(50, len(dataset.train))
+    pool = Pool(len(dataset.train), tuple(range(50)))
+    labeled = reveal(dataset, pool)
     recipe = replace(trial.recipe, steps=STEPS, step_rule="fixed")
     network = student_network(trial.student)
     torch.set_num_threads(1)
@@ -81,7 +81,7 @@ def distillation_step(repeats: int) -> tuple[float, float]:
     def fit(guide: Guide) -> None:
         student = build_student(network, inputs.arrays[0].shape[1:], dataset.n_classes, rng=stream(0, "speed"))
         fit_student(
-            student, inputs, labeled, unlabeled, guide, "both", recipe, trial.views, rng=stream(0, "speed batches")
+            student, inputs, labeled, pool.unlabeled, guide, "both", recipe, trial.views, rng=stream(0, "speed batches")
         )
 
     live = LiveGuide(teacher, prototypes, dataset.train.pixels, trial.views, encoder)

@@ -114,7 +114,7 @@ def _mean_interval(per_seed: pd.DataFrame, by: Sequence[str], column: str) -> pd
 def curves(rows: pd.DataFrame) -> pd.DataFrame:
     """Learning curves: accuracy per configuration, selector and round.
 
-    The data sets of a group are averaged within a seed first; the 95 % Student t interval is over seeds, so it tells
+    The data sets of a group are averaged within a seed first; the 95% Student t interval is over seeds, so it tells
     how far a new seed may move the mean of these data sets, not what other data sets would give.
 
     Returns:
@@ -210,7 +210,7 @@ def extra_firsts(ranks: pd.DataFrame) -> int:
 
 
 def headline(rank_table: pd.DataFrame) -> str:
-    """The count in the paper's form, such as ``pcoreset first in 31 of 48 settings (64.6 %)``, for who leads it.
+    """The count in the paper's form, such as ``pcoreset first in 31 of 48 settings (64.6%)``, for who leads it.
 
     Places that were shared are named; selectors with equally many first places are named together.
     """
@@ -220,8 +220,7 @@ def headline(rank_table: pd.DataFrame) -> str:
         return f"nothing to rank: {rank_table['selector'].iloc[0]} is the only selector"
     leaders = rank_table[rank_table["first"] == rank_table["first"].max()]
     return "; ".join(
-        f"{selector} first in {first} of {settings} settings ({share:.1%}".replace("%", " %")
-        + (f"; {tied} shared)" if tied else ")")
+        f"{selector} first in {first} of {settings} settings ({share:.1%}" + (f"; {tied} shared)" if tied else ")")
         for selector, first, tied, settings, share in leaders[
             ["selector", "first", "tied_first", "settings", "first_share"]
         ].itertuples(index=False)
@@ -232,7 +231,7 @@ def margins(rows: pd.DataFrame) -> pd.DataFrame:
     """How far the first is ahead of the second in each setting that has two selectors or more.
 
     Returns:
-        Columns of SETTING, first, second, margin (accuracies), overlap (their 95 % intervals meet, or there is one
+        Columns of SETTING, first, second, margin (accuracies), overlap (their 95% intervals meet, or there is one
         seed and hence no interval).
     """
     by = list(SETTING)
@@ -275,7 +274,7 @@ def gain(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns group, student, recipe, teacher, distillation, selector, round, with_teacher, without, teacher_accuracy
-        (of the teacher itself), gain, low, high (95 % t interval of the gain over seeds), n_seeds; accuracies as
+        (of the teacher itself), gain, low, high (95% t interval of the gain over seeds), n_seeds; accuracies as
         fractions.
     """
     return _gain_over_seeds(_gains_by_seed(rows), _GAIN)

@@ -96,8 +96,12 @@ class Store:
             self._file = path.open("ab")
         except OSError as fault:
             raise InputError(f"results folder {run}: {fault}; allowed: a writable folder (--out)") from fault
-        _lock(self._file.fileno(), run, wait_seconds)
-        rows, whole_bytes = _parse(path)
+        try:
+            _lock(self._file.fileno(), run, wait_seconds)
+            rows, whole_bytes = _parse(path)
+        except InputError:
+            self._file.close()
+            raise
         self._file.truncate(whole_bytes)
         self._rows: dict[str, dict[int, Row]] = {}
         for row in rows:

@@ -26,7 +26,7 @@ def test_fonts_draw_every_character() -> None:
 
 @pytest.mark.slow
 def test_training_writes_a_checkpoint_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    glyphclip.train(out=tmp_path, steps=10, threads=2, seed=0)
+    glyphclip.train(out=tmp_path, steps=20, threads=2, seed=0)
     file = tmp_path / "glyphclip.safetensors"
     network = teachers.Network("glyphclip", str(file), teachers.WEIGHTS / "glyphclip.json")
     monkeypatch.setitem(teachers.NETWORKS, "glyphclip", network)

@@ -61,8 +61,8 @@ def test_steps_and_learning_rate_by_hand() -> None:
     assert RECIPE.n_steps(n_labeled=17, n_unlabeled=100) == 4 * 3
     rates = [learning_rate(RECIPE, step, 4) for step in range(4)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5])
-    with pytest.raises(InputError, match=r"ClapRecipe.lr is 0; allowed: more than 0"):
-        ClapRecipe(lr=0, momentum=0.9, epochs=1, batch=1, warmup=0)
+    with pytest.raises(InputError, match=r"ClapRecipe.lr is 0.0; allowed: more than 0"):
+        ClapRecipe(lr=0.0, momentum=0.9, epochs=1, batch=1, warmup=0.0)
 
 
 def test_view_zero_is_the_centred_square() -> None:

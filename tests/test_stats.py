@@ -73,7 +73,7 @@ def test_rank_table_by_hand() -> None:
     assert table["tied_first"].to_dict() == {"b": 1, "a": 1, "c": 0}
     assert table["mean_rank"].to_dict() == {"b": 1.25, "a": 1.75, "c": 3.0}
     assert set(table["settings"]) == {2}
-    assert stats.headline(table.reset_index()) == "b first in 2 of 2 settings (100.0 %; 1 shared)"
+    assert stats.headline(table.reset_index()) == "b first in 2 of 2 settings (100.0%; 1 shared)"
 
 
 def test_curves_have_student_t_intervals_over_seeds() -> None:
