@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,7 +18,7 @@ from activekd.images import Images, render
 from activekd.recipes import ViewGeometry
 
 BANK_FORMAT = 1
-ENCODE_BATCH = 256
+ENCODE_BATCH = 64
 """Images a forward pass while banking."""
 
 
@@ -113,6 +114,20 @@ def compute(images: Images, encoder: Encoder, geometry: ViewGeometry, view: int)
             views = render(images, batch, view, geometry, size=encoder.size, interpolation=encoder.interpolation)
             parts.append(encoder.encode(views))
     return np.concatenate(parts)
+
+
+def check_cache(cache: Path) -> None:
+    """Check that the folder of the caches can be written; it is made if absent.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=cache):
+            pass
+    except OSError as fault:
+        raise InputError(f"cache {cache}: {fault}; allowed: a writable folder ($ACTIVEKD_CACHE)") from fault
 
 
 def read(shard: Shard, cache: Path) -> np.ndarray | None:

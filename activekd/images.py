@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64, UInt8
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as TF
 
 from activekd.errors import InputError
 from activekd.recipes import ViewGeometry
@@ -203,6 +201,10 @@ def render(
     Args:
         interpolation: ``bilinear`` or ``bicubic``, as the network that reads the view was trained.
     """
+    # 150 MB and a second: only the processes that render pay for it.
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as TF
+
     mode = InterpolationMode(interpolation)
     boxes, mirrored = view_boxes(rows, view, images.shapes[rows], geometry)
     out = torch.empty((len(rows), 3, size, size), dtype=torch.uint8)

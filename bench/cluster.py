@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 # Read by Ray when it is imported: no automatic loggers, no tables on the terminal, workers stay in the driver's folder,
-# Ctrl-C reaches the driver, tasks without a GPU leave CUDA_VISIBLE_DEVICES alone.
+# Ctrl-C reaches the driver, tasks without a GPU leave CUDA_VISIBLE_DEVICES alone, no worker stays idle
+# (each holds a gigabyte).
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+os.environ.setdefault("RAY_num_workers_soft_limit", "0")
 
 import numpy as np
 import ray
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -107,9 +111,10 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-@ray.remote(num_cpus=1, max_retries=-1)
-def _shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray:
-    return np.asarray(trials_module.make_shard(shard, encoder, cache))
+@ray.remote(num_cpus=1, max_retries=-1, num_returns=2)
+def _shard(shard: Shard, encoder: str, cache: Path) -> tuple[np.ndarray, None]:
+    """The array, and a second return by which the driver learns of a fault without fetching the array."""
+    return np.asarray(trials_module.make_shard(shard, encoder, cache)), None
 
 
 @ray.remote(num_cpus=1, max_retries=-1)
@@ -127,16 +132,24 @@ def bank(
 
     Returns:
         Object references by shard key, and text heads by (network, data set).
+
+    Raises:
+        InputError: what a task raised, such as a checkpoint that does not fit or a full disk.
     """
     head_refs = {key: _text_head.remote(*key, cache) for key in heads}
-    refs = {shard.key: _shard.remote(shard, encoder, cache) for shard, encoder in shards.items()}
-    waiting = [*refs.values(), *head_refs.values()]
+    made: dict[str, Any] = {shard.key: _shard.remote(shard, encoder, cache) for shard, encoder in shards.items()}
+    waiting = [*(done for _, done in made.values()), *head_refs.values()]
     total = len(waiting)
-    while waiting:
-        done, waiting = ray.wait(waiting, num_returns=1, timeout=None, fetch_local=False)
-        ray.get([ref for ref in done if ref in head_refs.values()])
-        progress.banked(total - len(waiting), total)
-    return refs, {key: ray.get(ref) for key, ref in head_refs.items()}
+    try:
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1, timeout=None)
+            ray.get(done)
+            progress.banked(total - len(waiting), total)
+    except RayTaskError as fault:
+        if isinstance(fault.cause, InputError):
+            raise fault.cause from None
+        raise
+    return {key: array for key, (array, _) in made.items()}, {key: ray.get(ref) for key, ref in head_refs.items()}
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)

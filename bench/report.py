@@ -260,7 +260,8 @@ def print_rank_table(report: Report, out: Console) -> None:
     """The rank table, the headline and where the report is, on a terminal."""
     shown = Table(title=report.headline)
     for column in RANK_HEADER:
-        shown.add_column(column, justify="left" if column == "selector" else "right")
+        is_name = column == "selector"
+        shown.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     for cells in _rank_cells(report.rank_table):
         shown.add_row(*cells)
     out.print(shown)

@@ -71,9 +71,10 @@ def check(trials: Sequence[Trial], cache: Path) -> dict[str, Dataset]:
     """Resolve every name of the trials and load their data sets, images included.
 
     Raises:
-        InputError: every fault at once: unknown names, missing checkpoints, faults of data sets, query sizes that do
-            not fit the pool.
+        InputError: a cache that cannot be written; or every fault at once: unknown names, missing checkpoints, faults
+            of data sets, query sizes that do not fit the pool.
     """
+    bank.check_cache(cache)
     faults: list[str] = []
 
     def attempt(action: Callable[[], object]) -> None:

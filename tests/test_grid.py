@@ -164,6 +164,8 @@ def test_plan_counts(serial_run: tuple[Path, Path], grid_cache: Path) -> None:
         ('"pcoreset"]', '"pcorset"]', "unknown selector 'pcorset'; did you mean 'pcoreset'"),
         ("glyphclip+clap", "glyphclip+clop", "unknown teacher adaptation 'clop'; did you mean 'clap'"),
         ("resnet6_mini@16", "resnet7_mini", "unknown student 'resnet7_mini'; did you mean 'resnet6_mini'"),
+        ("glyphclip+clap", "open_clip:RN50//none.pt+clap", "no checkpoint at /none.pt; allowed: an existing file"),
+        ('"digits"', '"folder:/none"', "folder:/none: no such folder"),
         ('"digits"', '"digit"', "unknown dataset 'digit'; did you mean 'digits'"),
         ("rounds = 3", "rounds = 3\nquery_size = 600", "2 queries of size 600 from a pool of 1068 unlabeled images"),
         ("rounds = 3", "rounds = 3\nshots = 900", "has 104 train images; allowed: at least 900"),
@@ -180,6 +182,18 @@ def test_bad_names_end_with_one_message_and_code_2(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_cannot_be_written_are_refused_before_any_work(
+    tiny_spec: Path, grid_cache: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for result in (grid(grid_cache, tiny_spec, "--out", file / "run"), grid(file / "cache", tiny_spec)):
+        assert result.returncode == 2
+        assert f"{file}/" in result.stderr
+        assert "allowed: a writable folder" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_results_folder_of_another_spec_is_refused(
