@@ -37,12 +37,14 @@ class Report:
         markdown: the same as Markdown.
         headline: first places of the leading selector, in the paper's form.
         rank_table: as ``stats.rank_table``.
+        gain: as ``stats.gain_summary``.
     """
 
     html: Path
     markdown: Path
     headline: str
     rank_table: pd.DataFrame
+    gain: pd.DataFrame
 
 
 def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
@@ -96,7 +98,7 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
     except OSError as fault:
         raise InputError(f"report folder {out}: {fault}; allowed: a writable folder") from fault
     table = frames["rank_table"]
-    return Report(out / "report.html", out / "report.md", stats.headline(table), table)
+    return Report(out / "report.html", out / "report.md", stats.headline(table), table, frames["gain_summary"])
 
 
 def _hole_lines(run: Run) -> list[str]:
@@ -269,10 +271,15 @@ def print_rank_table(report: Report, out: Console) -> None:
 
 
 def readme_block(report: Report) -> str:
-    """The headline and the rank table as the README shows them."""
+    """The headline, the rank table and the gain in each teacher's first round as the README shows them."""
     lines = [RANK_HEADER, ["---"] * len(RANK_HEADER), *_rank_cells(report.rank_table)]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    return f"**{report.headline}**\n\n{table}"
+    gains = [
+        f"- {plots.teacher_label(g['teacher'], g['distillation'])}: {100 * g['gain']:+.1f} points over no distillation "
+        f"in round {g['round']} (95% interval over seeds {_interval(g['low'], g['high'])})"
+        for g in report.gain.groupby(["teacher", "distillation"]).head(1).to_dict("records")
+    ]
+    return "\n\n".join([f"**{report.headline}**", table, *(["\n".join(gains)] if gains else [])])
 
 
 def replace_block(file: Path, begin: str, end: str, block: str) -> None:
