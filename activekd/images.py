@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -18,27 +20,38 @@ from torch import Tensor
 from activekd.errors import InputError
 from activekd.recipes import ViewGeometry
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 MAX_SHORT_SIDE = 256
 """Pixels: an image of a folder whose shorter side is longer is decoded to this size."""
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
+READ_AHEAD = 64
+"""Images that wait, decoded, to be written: what bounds the memory of a build."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Images:
-    """RGB images of any sizes, end to end in one uint8 array.
+    """RGB images of any sizes: end to end in one uint8 array, or decoded from their files whenever they are read.
 
     Attributes:
         shapes: (height, width) of each image in pixels.
-        source: the pixels themselves, or the path of the file of pixels, which is memory-mapped when first read and
-            travels between processes as its path.
+        source: the pixels themselves; or the path of the file of pixels, which is memory-mapped when first read and
+            travels between processes as its path; or the image files, for a set that does not fit on the disk twice.
+        digest: hash of the content, where it was taken when the images were decoded.
     """
 
     shapes: Int64[np.ndarray, "n 2"]
-    source: UInt8[np.ndarray, " bytes"] | Path
+    source: UInt8[np.ndarray, " bytes"] | Path | tuple[Path, ...]
+    digest: str | None = None
 
     @cached_property
     def _pixels(self) -> np.ndarray:
+        if isinstance(self.source, tuple):
+            raise LookupError("these images are not kept in decoded form")
         return np.memmap(self.source, dtype=np.uint8, mode="r") if isinstance(self.source, Path) else self.source
 
     @cached_property
@@ -46,23 +59,28 @@ class Images:
         return np.concatenate([[0], np.cumsum(3 * self.shapes.prod(axis=1))])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"shapes": self.shapes, "source": self.source}
+        return {"shapes": self.shapes, "source": self.source, "digest": self.digest}
 
     def __len__(self) -> int:
         return len(self.shapes)
 
     def __getitem__(self, row: int) -> UInt8[np.ndarray, "height width 3"]:
+        if isinstance(self.source, tuple):
+            return _decode(self.source[row])
         height, width = self.shapes[row]
         return self._pixels[self._offsets[row] : self._offsets[row + 1]].reshape(height, width, 3)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all sizes and pixels."""
-        digest = hashlib.sha256(self.shapes.astype("<i8").tobytes())
-        step = 1 << 24
-        for start in range(0, len(self._pixels), step):
-            digest.update(self._pixels[start : start + step].data)
-        return digest.hexdigest()
+        """Hash of all sizes and pixels; of the listing of files where the images are not kept in decoded form."""
+        return self.digest or _digest(self.shapes, [self._pixels])
+
+
+def _digest(shapes: np.ndarray, blocks: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256(shapes.astype("<i8").tobytes())
+    for block in blocks:
+        digest.update(block.data)
+    return digest.hexdigest()
 
 
 def from_grey(images: UInt8[np.ndarray, "n height width"]) -> Images:
@@ -72,37 +90,85 @@ def from_grey(images: UInt8[np.ndarray, "n height width"]) -> Images:
     return Images(shapes, np.repeat(images.reshape(-1), 3))
 
 
+def _shrunk(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, MAX_SHORT_SIDE / min(width, height))
+    return round(width * scale), round(height * scale)
+
+
 def _decode(path: Path) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        size = _shrunk(*_upright_size(image))
+        image.draft("RGB", (MAX_SHORT_SIDE, MAX_SHORT_SIDE))
+        upright = ImageOps.exif_transpose(image)
+        rgb = (upright.convert("RGBA") if "transparency" in upright.info else upright).convert("RGB")
+    return np.asarray(rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BICUBIC))
+
+
+def _upright_size(image: "Image.Image") -> tuple[int, int]:
+    from PIL import ExifTags
+
+    lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return (image.height, image.width) if lies else image.size
+
+
+def _kept_shape(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     with Image.open(path) as image:
-        image.draft("RGB", (MAX_SHORT_SIDE, MAX_SHORT_SIDE))
-        rgb = image.convert("RGB")
-    scale = MAX_SHORT_SIDE / min(rgb.size)
-    if scale < 1:
-        rgb = rgb.resize((round(rgb.width * scale), round(rgb.height * scale)), Image.Resampling.BICUBIC)
-    return np.asarray(rgb)
+        width, height = _shrunk(*_upright_size(image))
+    return height, width
 
 
-def _decode_or_fault(path: Path) -> np.ndarray | str:
+def _or_fault(read: Callable[[Path], _T], path: Path) -> _T | str:
     try:
-        return _decode(path)
+        return read(path)
     except (OSError, SyntaxError, ValueError) as fault:
         return f"{path}: {fault}"
 
 
+def _read_all(
+    files: Sequence[Path], read: Callable[[Path], _T], threads: int, progress: Callable[[int], object]
+) -> Iterator[_T]:
+    """What ``read`` makes of each file, in order; after the last one an InputError if some could not be read."""
+    faults = []
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque[Future[_T | str]]()
+        waiting = iter(files)
+        for done in range(1, len(files) + 1):
+            while len(ahead) < READ_AHEAD and (path := next(waiting, None)) is not None:
+                ahead.append(pool.submit(_or_fault, read, path))
+            answer = ahead.popleft().result()
+            progress(done)
+            if isinstance(answer, str):
+                faults.append(answer)
+            elif not faults:
+                yield answer
+    if faults:
+        shown = "; ".join(faults[:10]) + (f"; and {len(faults) - 10} more" if len(faults) > 10 else "")
+        raise InputError(f"{len(faults)} of {len(files)} images cannot be decoded: {shown}")
+
+
 def decode_files(
-    files: Sequence[Path], cache: Path, *, threads: int, progress: Callable[[int], object] = lambda done: None
+    files: Sequence[Path],
+    cache: Path,
+    *,
+    threads: int,
+    keep: bool = True,
+    progress: Callable[[int], object] = lambda done: None,
 ) -> Images:
     """The images of these files, each decoded once into the cache.
 
     The cache is addressed by each file's path, size and time of change, and written under another name first, so an
-    interrupted build leaves nothing that is taken for whole.
+    interrupted build leaves nothing that is taken for whole; a cache file of the wrong length is made again. EXIF
+    rotation is applied, transparency is dropped, and every colour mode becomes RGB.
 
     Args:
         files: image files that Pillow can read.
         cache: folder of the cache; made if absent.
         threads: files that are decoded at a time.
+        keep: whether to keep the pixels; without, only sizes are read here and each image is decoded when it is used.
         progress: called with the number of files done.
 
     Raises:
@@ -111,33 +177,51 @@ def decode_files(
     if not files:
         return Images(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.uint8))
     listing = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    key = hashlib.sha256(json.dumps([CACHE_FORMAT, MAX_SHORT_SIDE, listing]).encode()).hexdigest()[:32]
-    pixels, index = cache / "images" / f"{key}.bin", cache / "images" / f"{key}.npy"
-    if index.exists() and pixels.exists():
-        shapes = np.load(index)
-        if pixels.stat().st_size == 3 * int(shapes.prod(axis=1).sum()):
-            return Images(shapes, pixels)
-    pixels.parent.mkdir(parents=True, exist_ok=True)
-    faults, shapes = [], []
+    key = hashlib.sha256(json.dumps([CACHE_FORMAT, MAX_SHORT_SIDE, keep, listing]).encode()).hexdigest()[:32]
+    pixels, index = cache / "images" / f"{key}.bin", cache / "images" / f"{key}.npz"
+    found = _read_index(index)
+    if found is not None:
+        shapes, digest = found
+        if not keep:
+            return Images(shapes, tuple(files), digest)
+        if pixels.is_file() and pixels.stat().st_size == 3 * int(shapes.prod(axis=1).sum()):
+            return Images(shapes, pixels, digest)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    if not keep:
+        shapes = np.array(list(_read_all(files, _kept_shape, threads, progress)), dtype=np.int64)
+        _write_index(index, shapes, key)
+        return Images(shapes, tuple(files), key)
     unfinished = pixels.with_suffix(f".{os.getpid()}.part")
-    with ThreadPoolExecutor(threads) as pool, unfinished.open("wb") as out:
-        for done, image in enumerate(pool.map(_decode_or_fault, files), start=1):
-            if isinstance(image, str):
-                faults.append(image)
-            else:
-                shapes.append(image.shape[:2])
-                out.write(image.tobytes())
-            progress(done)
-    if faults:
-        unfinished.unlink()
-        shown = "; ".join(faults[:10]) + (f"; and {len(faults) - 10} more" if len(faults) > 10 else "")
-        raise InputError(f"{len(faults)} of {len(files)} images cannot be decoded: {shown}")
-    sizes = np.array(shapes, dtype=np.int64)
-    unfinished.replace(pixels)
-    temporary = index.with_suffix(f".{os.getpid()}.npy")
-    np.save(temporary, sizes)
-    temporary.replace(index)
-    return Images(sizes, pixels)
+    content, shapes_read = hashlib.sha256(), []
+    try:
+        with unfinished.open("wb") as out:
+            for image in _read_all(files, _decode, threads, progress):
+                shapes_read.append(image.shape[:2])
+                content.update(image.data)
+                out.write(image.data)
+            out.flush()
+            os.fsync(out.fileno())
+        unfinished.replace(pixels)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    shapes = np.array(shapes_read, dtype=np.int64)
+    digest = hashlib.sha256(shapes.astype("<i8").tobytes() + content.digest()).hexdigest()
+    _write_index(index, shapes, digest)
+    return Images(shapes, pixels, digest)
+
+
+def _read_index(file: Path) -> tuple[np.ndarray, str] | None:
+    try:
+        with np.load(file) as content:
+            return content["shapes"], str(content["digest"])
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
+
+
+def _write_index(file: Path, shapes: np.ndarray, digest: str) -> None:
+    temporary = file.with_suffix(f".{os.getpid()}.npz")
+    np.savez(temporary, shapes=shapes, digest=digest)
+    temporary.replace(file)
 
 
 def _uniforms(rows: np.ndarray, view: int, draws: int) -> Float64[np.ndarray, "draws n"]:
@@ -211,7 +295,7 @@ def render(
     for k, (row, (top, left, height, width), flip) in enumerate(
         zip(rows.tolist(), boxes.tolist(), mirrored.tolist(), strict=True)
     ):
-        crop = torch.from_numpy(np.ascontiguousarray(images[row][top : top + height, left : left + width]))
+        crop = torch.from_numpy(images[row][top : top + height, left : left + width].copy())
         crop = TF.resize(crop.permute(2, 0, 1), [size, size], interpolation=mode, antialias=True)
         out[k] = crop.flip(2) if flip else crop
     return out

@@ -3,7 +3,7 @@
 import resource
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -111,13 +111,17 @@ def run_rounds(
         teacher: None for no distillation.
         picked: the rows bought in rounds that were run already, from round 0 on; the run goes on after them.
     """
+    single = teacher is not None and len(teacher.train) == 1
+    teacher_geometry = replace(geometry, count=1) if single else geometry
+    if single and recipe.single_view == "inputs":
+        geometry = teacher_geometry
     pool = Pool(len(dataset.train), initial_rows(dataset, protocol.shots, stream(protocol.seed, "initial")))
     for bought in picked:
         pool = pool.buy(bought)
     for index in range(len(picked), protocol.rounds):
         labeled = reveal(dataset, pool)
         clock = perf_counter()
-        prototypes = _fit_teacher(teacher, labeled, recipe, geometry, stream(protocol.seed, "teacher", index))
+        prototypes = _fit_teacher(teacher, labeled, recipe, teacher_geometry, stream(protocol.seed, "teacher", index))
         clock, teacher_seconds = _lap(clock)
 
         network = build_student(

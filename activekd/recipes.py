@@ -7,6 +7,7 @@ from activekd.errors import InputError
 
 StepRule = Literal["fixed", "per_label", "per_pool"]
 Schedule = Literal["linear", "cosine"]
+SingleView = Literal["targets", "inputs"]
 Distillation = Literal["none", "labeled", "unlabeled", "both"]
 
 FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -69,6 +70,8 @@ class Recipe:
         temperature: temperature T of the distillation loss, which is scaled by T^2.
         label_weight: weight of the label head in the predicted mixture; the distill head has the rest.
         distill_temperature: temperature of the distill head inside the predicted mixture.
+        single_view: where the teacher has features of view 0 alone: ``targets`` distils every view of the student
+            towards the teacher's logits of view 0; ``inputs`` trains the student on view 0 alone.
         clap: optimisation of the CLAP teacher.
     """
 
@@ -88,6 +91,7 @@ class Recipe:
     temperature: float
     label_weight: float
     distill_temperature: float
+    single_view: SingleView
     clap: ClapRecipe
 
     def __post_init__(self) -> None:

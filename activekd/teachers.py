@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from activekd.bank import Views
 from activekd.datasets import Labeled
 from activekd.errors import InputError, unknown
+from activekd.features import PREFIX, feature_files, read_head
 from activekd.losses import clap_loss, clap_multipliers
 from activekd.recipes import ClapRecipe, ViewGeometry
 
@@ -82,6 +83,24 @@ class VisionLanguageEncoder:
         return TextHead(zero_shot.numpy(), embeddings.mean(dim=1).numpy())
 
 
+def has_given_features(name: str) -> bool:
+    """Whether a network's image features come from a file, for view 0 alone."""
+    return name.startswith(PREFIX)
+
+
+def given_text_head(name: str, class_names: Sequence[str], dim: int) -> TextHead:
+    """The text head of a network whose features are given; the stored embeddings stand for CLAP's start too.
+
+    Args:
+        dim: width of its image features.
+
+    Raises:
+        InputError: a head that does not fit the classes or the width.
+    """
+    text = read_head(feature_files(name), class_names, dim)
+    return TextHead(text / np.linalg.norm(text, axis=1, keepdims=True), text)
+
+
 def network(name: str) -> Network:
     """The network of that name: a key of NETWORKS, or ``open_clip:MODEL/PRETRAINED`` with a hub tag or a local file.
 
@@ -96,7 +115,7 @@ def network(name: str) -> Network:
     elif name in NETWORKS:
         found = NETWORKS[name]
     else:
-        raise unknown("teacher network", name, [*NETWORKS, "open_clip:MODEL/PRETRAINED"])
+        raise unknown("teacher network", name, [*NETWORKS, "open_clip:MODEL/PRETRAINED", "features:FILE.npz"])
     if _is_file_name(found.pretrained) and not Path(found.pretrained).is_file():
         raise InputError(f"teacher network '{name}': no checkpoint at {found.pretrained}; allowed: an existing file")
     return found
@@ -109,6 +128,8 @@ def _is_file_name(pretrained: str) -> bool:
 @lru_cache(maxsize=8)
 def network_fingerprint(name: str) -> str:
     """Hash of a network's configuration and, for a local checkpoint, of its bytes; a hub tag stands for itself."""
+    if has_given_features(name):
+        return feature_files(name).fingerprint
     found = network(name)
     digest = hashlib.sha256(found.model.encode())
     if found.config is not None:
@@ -208,7 +229,10 @@ def split_teacher(name: str) -> tuple[str, str]:
         raise unknown("teacher", name, known)
     if adaptation not in ADAPTATIONS:
         raise unknown("teacher adaptation", adaptation, ADAPTATIONS)
-    network(network_name)
+    if has_given_features(network_name):
+        feature_files(network_name)
+    else:
+        network(network_name)
     return network_name, adaptation
 
 

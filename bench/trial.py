@@ -16,6 +16,7 @@ from activekd import bank
 from activekd.bank import Encoder, Shard, Views
 from activekd.datasets import Dataset, load_dataset
 from activekd.errors import InputError
+from activekd.features import feature_files, read_features
 from activekd.loop import Protocol, Round, StudentInputs, TeacherInputs, run_rounds
 from activekd.selectors import selector
 from activekd.students import student_network
@@ -23,12 +24,17 @@ from activekd.teachers import (
     ADAPTATIONS,
     NO_TEACHER,
     TextHead,
+    given_text_head,
+    has_given_features,
     load_encoder,
     network_fingerprint,
     split_teacher,
 )
 from bench.spec import Trial
 from bench.store import PICKED, Row
+
+TEACHER = "teacher:"
+"""Prefix of the encoders that are a teacher's image tower."""
 
 WIDEST = 2048
 """Upper bound on the width of a feature, for estimates of the bank's size."""
@@ -93,6 +99,9 @@ def check(trials: Sequence[Trial], cache: Path) -> dict[str, Dataset]:
     datasets: dict[str, Dataset] = {}
     for name in _distinct(t.dataset for t in trials):
         attempt(lambda name=name: datasets.update({name: load_dataset(name, cache)}))
+    for name, data in _distinct((t.teacher, t.dataset) for t in trials):
+        if has_given_features(name) and data in datasets:
+            attempt(lambda name=name, data=data: _check_given_features(split_teacher(name)[0], datasets[data]))
     for name, rounds, shots, size in _distinct((t.dataset, t.rounds, t.shots, t.query_size) for t in trials):
         if name in datasets:
             attempt(lambda d=datasets[name], r=rounds, s=shots, q=size: _check_budget(d, r, s, q))
@@ -103,6 +112,12 @@ def check(trials: Sequence[Trial], cache: Path) -> dict[str, Dataset]:
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
+
+
+def _check_given_features(network: str, dataset: Dataset) -> None:
+    for part, split in (("train", dataset.train), ("test", dataset.test)):
+        features = read_features(feature_files(network), split, part)
+        given_text_head(network, dataset.class_names, features.shape[1])
 
 
 def query_size(trial: Trial, dataset: Dataset) -> int:
@@ -143,8 +158,9 @@ def needs(trial: Trial, dataset: Dataset) -> Needs:
         return Needs(student_train, student_test, (), None, None)
     name, _ = split_teacher(trial.teacher)
     weights = network_fingerprint(name)
-    teacher_train = tuple(shard("train", v, f"teacher:{name}", weights) for v in views)
-    return Needs(student_train, student_test, teacher_train, shard("test", 0, f"teacher:{name}", weights), name)
+    taught = range(1) if has_given_features(name) else views
+    teacher_train = tuple(shard("train", v, f"{TEACHER}{name}", weights) for v in taught)
+    return Needs(student_train, student_test, teacher_train, shard("test", 0, f"{TEACHER}{name}", weights), name)
 
 
 def shards_of(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> dict[Shard, str]:
@@ -153,7 +169,7 @@ def shards_of(trials: Sequence[Trial], datasets: Mapping[str, Dataset]) -> dict[
     for trial in {(t.dataset, t.student, t.teacher, t.views): t for t in trials}.values():
         wanted = needs(trial, datasets[trial.dataset])
         for shard in wanted.shards:
-            is_teacher = shard.encoder.startswith("teacher:")
+            is_teacher = shard.encoder.startswith(TEACHER)
             out.setdefault(shard, shard.encoder if is_teacher else trial.student)
     return out
 
@@ -167,7 +183,7 @@ def shard_bytes(shard: Shard, encoder: str, datasets: Mapping[str, Dataset]) -> 
     """Bytes of a shard that is not made yet; features are taken to be 2,048 wide, an upper bound."""
     dataset = datasets[shard.dataset]
     rows = len(dataset.train if shard.split == "train" else dataset.test)
-    if shard.encoder.startswith("teacher:"):
+    if shard.encoder.startswith(TEACHER):
         return rows * 2 * WIDEST
     student = student_network(encoder)
     return rows * (2 * WIDEST if student.frozen else 3 * student.size**2)
@@ -175,9 +191,7 @@ def shard_bytes(shard: Shard, encoder: str, datasets: Mapping[str, Dataset]) -> 
 
 @lru_cache(maxsize=2)
 def _encoder(name: str) -> Encoder:
-    return (
-        load_encoder(name.removeprefix("teacher:")) if name.startswith("teacher:") else student_network(name).encoder()
-    )
+    return load_encoder(name.removeprefix(TEACHER)) if name.startswith(TEACHER) else student_network(name).encoder()
 
 
 def make_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray:
@@ -188,6 +202,9 @@ def make_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray:
         return found
     dataset = load_dataset(shard.dataset, cache)
     split = dataset.train if shard.split == "train" else dataset.test
+    teacher = encoder.removeprefix(TEACHER)
+    if encoder.startswith(TEACHER) and has_given_features(teacher):
+        return read_features(feature_files(teacher), split, shard.split)
     array = bank.compute(split.pixels, _encoder(encoder), shard.geometry, shard.view)
     bank.write(shard, array, cache)
     return array
@@ -195,8 +212,11 @@ def make_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray:
 
 def make_text_head(network: str, dataset: str, cache: Path) -> TextHead:
     """The text head of a teacher network for a data set; seconds, so it is not kept on disk."""
-    encoder = load_encoder(network)
     loaded = load_dataset(dataset, cache)
+    if has_given_features(network):
+        dim = read_features(feature_files(network), loaded.test, "test").shape[1]
+        return given_text_head(network, loaded.class_names, dim)
+    encoder = load_encoder(network)
     return encoder.text_head(loaded.class_names, loaded.prompts)
 
 

@@ -43,6 +43,7 @@ weight_kd_unlabeled = 0.5
 temperature = 2.0
 label_weight = 0.5
 distill_temperature = 1.0
+single_view = "targets"
 clap = { lr = 0.01, momentum = 0.9, epochs = 3, batch = 8, warmup = 0.1 }
 """
 

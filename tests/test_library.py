@@ -36,6 +36,7 @@ RECIPE = Recipe(
     temperature=2.0,
     label_weight=0.5,
     distill_temperature=1.0,
+    single_view="targets",
     clap=CLAP,
 )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from activekd.datasets.benchmark import benchmark_source
+from activekd.datasets.catalog import CATALOG
 from activekd.datasets.embedded import digits, mnist5k
 from activekd.datasets.folder import image_folder
 from activekd.datasets.split import Source, Split
@@ -100,23 +102,30 @@ def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tupl
     return tuple(rows)
 
 
-@lru_cache(maxsize=4)
-def load_dataset(name: str, cache: Path) -> Dataset:
-    """The data set of that name: an embedded one, or ``folder:PATH``.
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody how far the decoding is."""
+
+
+@lru_cache(maxsize=12)
+def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] = no_progress) -> Dataset:
+    """The data set of that name: an embedded one, one of the benchmark, or ``folder:PATH``.
 
     Args:
-        name: a key of DATASETS or ``folder:PATH``.
+        name: a key of DATASETS, a key of CATALOG with or without choices (``benchmark_source``), or ``folder:PATH``.
         cache: folder of the cache of decoded images.
+        progress: called with the number of images decoded and their number in all.
 
     Raises:
-        InputError: unknown name, or what is wrong with the folder.
+        InputError: unknown name, or what is wrong with the files.
     """
     if name.startswith("folder:"):
         source = image_folder(Path(name.removeprefix("folder:")).expanduser(), cache)
     elif name in DATASETS:
         source = DATASETS[name]()
+    elif name.partition("?")[0] in CATALOG:
+        source = benchmark_source(name, cache, progress)
     else:
-        raise unknown("dataset", name, [*DATASETS, "folder:PATH"])
+        raise unknown("dataset", name, [*DATASETS, *CATALOG, "folder:PATH"])
     dataset = Dataset(name, source.class_names, source.prompts, source.train, source.val, source.test)
     faults = list(_faults(dataset))
     if faults:

@@ -1,4 +1,4 @@
-"""What is known of the benchmark's eleven data sets without reading them: layout, prompts and sizes. No images, no torch."""
+"""What is known of the benchmark's eleven data sets without reading them: layout, prompts, sizes."""
 
 from dataclasses import dataclass
 

@@ -17,19 +17,27 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Split:
-    """Images with labels; ``images`` is None where only labels are needed."""
+    """Images with labels.
+
+    Attributes:
+        images: None where only labels are needed.
+        labels: one class a row.
+        names: path of each image as the split file has it; None where images have no names.
+    """
 
     images: Images | None
     labels: Int64[np.ndarray, " n"]
+    names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of pixels and labels."""
+        """Hash of labels and, where there are any, images."""
         digest = sha256(self.labels.astype("<i8").tobytes())
-        digest.update(self.pixels.fingerprint.encode())
+        if self.images is not None:
+            digest.update(self.images.fingerprint.encode())
         return digest.hexdigest()
 
     @property
@@ -40,7 +48,7 @@ class Split:
         return self.images
 
     def without_images(self) -> "Split":
-        return replace(self, images=None)
+        return replace(self, images=None, names=None)
 
 
 @dataclass(frozen=True)

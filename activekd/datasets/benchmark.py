@@ -1,0 +1,144 @@
+"""The benchmark's data sets as sources: a listing, the choices that the name makes, and the images."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Int64
+
+from activekd.datasets.catalog import CATALOG
+from activekd.datasets.coop import Listing, Part, data_folder, read_listing
+from activekd.datasets.split import SPLIT_SEED, Source, Split
+from activekd.errors import InputError, unknown
+from activekd.images import decode_files
+from activekd.streams import stream
+
+_T = TypeVar("_T")
+
+CHOICES = ("pool", "size", "classes", "prompts")
+KEEP_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
+MISSING_SHOWN = 5
+TEMPLATES = Path(__file__).parent / "clip_templates.json"
+
+
+def split_name(name: str) -> tuple[str, dict[str, str]]:
+    """A name and its choices: ``caltech101?pool=val&size=500`` is ``("caltech101", {"pool": "val", "size": "500"})``.
+
+    Raises:
+        InputError: a choice that is unknown or has no value.
+    """
+    base, _, query = name.partition("?")
+    choices = {}
+    for pair in query.split("&") if query else []:
+        key, equals, value = pair.partition("=")
+        if key not in CHOICES:
+            raise unknown(f"choice in '{name}'", key, CHOICES)
+        if not (equals and value):
+            raise InputError(f"'{name}': {key} has no value; allowed: NAME?KEY=VALUE&KEY=VALUE")
+        choices[key] = value
+    return base, choices
+
+
+def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], object]) -> Source:
+    """A data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices that its name makes.
+
+    ``pool=val`` takes the validation split as the pool, for data whose train images are not at hand; ``size=N`` or
+    ``size=all`` draws another number of pool images than the catalogue's; ``classes=FILE.npz`` keeps the classes that
+    the array ``class_idx`` of a file lists, in its order, as the text head in the same file has them;
+    ``prompts=clip`` takes CLIP's ensemble of templates instead of the paper's single prompt. The validation split is
+    listed and never decoded: nothing is selected on it.
+
+    Args:
+        progress: called with the number of images decoded and their number in all.
+
+    Raises:
+        InputError: what is missing or does not fit, each by name.
+    """
+    base, choices = split_name(name)
+    root = data_folder()
+    listing = read_listing(base, root)
+    if "classes" in choices:
+        listing = _restricted(listing, _kept_classes(root / choices["classes"], len(listing.class_names)))
+    pool_part = _allowed(name, choices, "pool", {"train": "train", "val": "val"}, "train")
+    pool, test = listing.parts[pool_part], listing.parts["test"]
+    pool = _drawn(name, pool, choices.get("size"), CATALOG[base].pool, base)
+    held_out = listing.parts["val"] if pool_part == "train" else Part((), np.empty(0, dtype=np.int64))
+    _check_files(name, listing, (*pool.paths, *test.paths))
+    prompts = _allowed(name, choices, "prompts", {"paper": CATALOG[base].prompts, "clip": clip_ensemble(base)}, "paper")
+    keep = os.environ.get(KEEP_VARIABLE) != "off"
+    threads, total = os.cpu_count() or 1, len(pool.paths) + len(test.paths)
+
+    def decoded(part: Part, before: int) -> Split:
+        files = [listing.images / path for path in part.paths]
+        images = decode_files(
+            files, cache, threads=threads, keep=keep, progress=lambda done: progress(before + done, total)
+        )
+        return Split(images, part.labels, part.paths)
+
+    train = decoded(pool, 0)
+    return Source(listing.class_names, prompts, train, Split(None, held_out.labels), decoded(test, len(pool.paths)))
+
+
+def clip_ensemble(base: str) -> tuple[str, ...]:
+    """CLIP's own prompt templates of a data set of CATALOG (Radford et al. 2021)."""
+    return tuple(json.loads(TEMPLATES.read_text(encoding="utf-8"))["templates"][base])
+
+
+def _allowed(name: str, choices: Mapping[str, str], key: str, values: Mapping[str, _T], default: str) -> _T:
+    value = choices.get(key, default)
+    if value not in values:
+        raise unknown(f"{key} in '{name}'", value, values)
+    return values[value]
+
+
+def _kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            kept = np.asarray(content["class_idx"], dtype=np.int64)
+    except (OSError, ValueError, KeyError) as fault:
+        raise InputError(f"classes={file}: {fault}; allowed: an .npz file with an array class_idx") from fault
+    if (
+        kept.ndim != 1
+        or len(np.unique(kept)) != len(kept)
+        or not len(kept)
+        or kept.min() < 0
+        or kept.max() >= n_classes
+    ):
+        raise InputError(f"classes={file}: class_idx {kept}; allowed: distinct labels from 0 to {n_classes - 1}")
+    return kept
+
+
+def _restricted(listing: Listing, kept: np.ndarray) -> Listing:
+    label_of = np.full(len(listing.class_names), -1)
+    label_of[kept] = np.arange(len(kept))
+    parts = {}
+    for key, part in listing.parts.items():
+        rows = np.flatnonzero(label_of[part.labels] >= 0)
+        parts[key] = Part(tuple(part.paths[row] for row in rows), label_of[part.labels[rows]])
+    return Listing(tuple(listing.class_names[label] for label in kept), listing.images, parts)
+
+
+def _drawn(name: str, pool: Part, size: str | None, default: int | None, base: str) -> Part:
+    """A pool of the wanted size, drawn uniformly by a fixed stream: the same images for all trials."""
+    if size is not None and size != "all" and not (size.isdecimal() and int(size) > 0):
+        raise InputError(f"'{name}': size '{size}'; allowed: a number of images, or all")
+    wanted = default if size is None else None if size == "all" else int(size)
+    if wanted is None or (size is None and wanted >= len(pool.paths)):
+        return pool
+    if wanted > len(pool.paths):
+        raise InputError(f"'{name}': a pool of {wanted} from {len(pool.paths)} images; allowed: at most these, or all")
+    rows = np.sort(stream(SPLIT_SEED, "pool", base).choice(len(pool.paths), size=wanted, replace=False))
+    return Part(tuple(pool.paths[row] for row in rows), pool.labels[rows])
+
+
+def _check_files(name: str, listing: Listing, paths: tuple[str, ...]) -> None:
+    missing = [path for path in paths if not (listing.images / path).is_file()]
+    if missing:
+        shown = ", ".join(missing[:MISSING_SHOWN])
+        raise InputError(
+            f"{name}: {len(missing)} of {len(paths)} images are not in {listing.images}, such as {shown}; "
+            f"`python -m bench.data check {name.partition('?')[0]}` lists them all"
+        )

@@ -1,0 +1,143 @@
+"""The benchmark's data sets on disk: the image files and labels of each split, in CoOp's layout (Zhou et al. 2022)."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from activekd.datasets.catalog import CATALOG
+from activekd.errors import InputError
+
+DATA_VARIABLE = "ACTIVEKD_DATA"
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The files of a split, relative to the folder of the images, with their labels."""
+
+    paths: tuple[str, ...]
+    labels: Int64[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a data set's own files say of it, before any image is looked at.
+
+    Attributes:
+        class_names: one name a class, in the order of the labels.
+        images: the folder that the paths are relative to.
+        parts: ``train``, ``val`` and ``test``.
+    """
+
+    class_names: tuple[str, ...]
+    images: Path
+    parts: dict[str, Part]
+
+
+def data_folder() -> Path:
+    """The folder of all data sets: ``$ACTIVEKD_DATA``.
+
+    Raises:
+        InputError: the variable is not set, or there is no such folder.
+    """
+    value = os.environ.get(DATA_VARIABLE)
+    if not value:
+        raise InputError(f"${DATA_VARIABLE} is not set; allowed: the folder that holds the data sets")
+    folder = Path(value).expanduser().resolve()
+    if not folder.is_dir():
+        raise InputError(f"${DATA_VARIABLE} is {value}: no such folder; allowed: the folder that holds the data sets")
+    return folder
+
+
+def read_listing(name: str, root: Path) -> Listing:
+    """The splits of a data set of CATALOG, from its split file, official lists or class folders.
+
+    Args:
+        name: a key of CATALOG.
+        root: the folder of all data sets.
+
+    Raises:
+        InputError: files that are not there or do not say what they should, each named with what is allowed.
+    """
+    entry = CATALOG[name]
+    folder = root / entry.folder
+    if name == "imagenet":
+        return _imagenet(folder, folder / entry.images)
+    if name == "fgvc_aircraft":
+        return _official_lists(folder, folder / entry.images)
+    assert entry.split is not None
+    return _split_file(folder / entry.split, folder / entry.images)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InputError(f"{file}: {fault}; allowed: the file as `python -m bench.data fetch` tells") from fault
+
+
+def _split_file(file: Path, images: Path) -> Listing:
+    text = _text(file)
+    try:
+        content = json.loads(text)
+        parts = {part: [(str(path), int(label), str(name)) for path, label, name in content[part]] for part in PARTS}
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
+        raise InputError(f"{file}: {fault!r}; allowed: train, val and test as lists of [path, label, class]") from fault
+    names: dict[int, str] = {}
+    for items in parts.values():
+        for path, label, name in items:
+            if names.setdefault(label, name) != name:
+                raise InputError(
+                    f"{file}: label {label} is '{names[label]}' and, for {path}, '{name}'; allowed: one name"
+                )
+    if sorted(names) != list(range(len(names))):
+        raise InputError(
+            f"{file}: labels {sorted(names)[:3]} ... {max(names)}; allowed: 0 to {len(names) - 1}, each used"
+        )
+    class_names = tuple(names[label].replace("_", " ") for label in range(len(names)))
+    return Listing(
+        class_names, images, {part: _part([(p, label) for p, label, _ in items]) for part, items in parts.items()}
+    )
+
+
+def _part(items: list[tuple[str, int]]) -> Part:
+    return Part(tuple(path for path, _ in items), np.array([label for _, label in items], dtype=np.int64))
+
+
+def _official_lists(folder: Path, images: Path) -> Listing:
+    names = tuple(line.strip() for line in _text(folder / "variants.txt").splitlines() if line.strip())
+    label_of = {name: label for label, name in enumerate(names)}
+    parts = {}
+    for part in PARTS:
+        file = folder / f"images_variant_{part}.txt"
+        items = []
+        for number, line in enumerate(_text(file).splitlines(), start=1):
+            image, _, variant = line.strip().partition(" ")
+            if variant not in label_of:
+                raise InputError(f"{file}, line {number}: variant '{variant}'; allowed: one of those in variants.txt")
+            items.append((f"{image}.jpg", label_of[variant]))
+        parts[part] = _part(items)
+    return Listing(names, images, parts)
+
+
+def _imagenet(folder: Path, images: Path) -> Listing:
+    pairs = [line.split(" ", 1) for line in _text(folder / "classnames.txt").splitlines() if line.strip()]
+    wrong = [" ".join(pair) for pair in pairs if len(pair) != 2]
+    if wrong:
+        raise InputError(f"{folder / 'classnames.txt'}: line '{wrong[0]}'; allowed: WORDNET_ID NAME, one class a line")
+    names = {wordnet: name.strip() for wordnet, name in pairs}
+    order = sorted(names)
+    parts = {"val": Part((), np.empty(0, dtype=np.int64))}
+    for part, sub in (("train", "train"), ("test", "val")):
+        items = []
+        for label, wordnet in enumerate(order):
+            inside = images / sub / wordnet
+            if not inside.is_dir():
+                raise InputError(f"{inside}: no such folder; allowed: one folder a class of classnames.txt")
+            items.extend((f"{sub}/{wordnet}/{f.name}", label) for f in sorted(inside.iterdir()) if f.is_file())
+        parts[part] = _part(items)
+    return Listing(tuple(names[wordnet] for wordnet in order), images, {part: parts[part] for part in PARTS})
