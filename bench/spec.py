@@ -39,6 +39,7 @@ class Block(BaseModel):
         shots: labels of each class at the start.
         query_size: labels bought after each round, or ``classes``: as many as there are classes.
         recipe: name of a recipe of the spec.
+        compared_as: name of the recipe in tables, for blocks whose recipes differ and are to be compared as one.
         views: name of a view geometry of the spec.
         group: name under which the data sets are averaged before they are ranked; each for itself without one.
         selectors: instead of the spec's.
@@ -55,6 +56,7 @@ class Block(BaseModel):
     shots: Annotated[int, Field(ge=1)] = 1
     query_size: Annotated[int, Field(ge=1)] | Literal["classes"] = "classes"
     recipe: str
+    compared_as: str | None = None
     views: str
     group: str | None = None
     selectors: Names | None = None
@@ -194,7 +196,7 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
                 query_size=block.query_size,
                 recipe=file.recipes[block.recipe],
                 views=file.views[block.views],
-                recipe_name=block.recipe,
+                recipe_name=block.compared_as or block.recipe,
                 group=block.group or dataset,
             )
             if trial.id in trials:
