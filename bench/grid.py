@@ -3,16 +3,18 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
+from activekd.errors import InputError
 from bench import store as results
 from bench.report import print_rank_table, write_report
 from bench.spec import Spec, Trial, read_spec
-from bench.terminal import EXIT_FAILED, GridProgress, console, user_errors
+from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, user_errors
 
 if TYPE_CHECKING:
     from activekd.datasets import Dataset
@@ -36,6 +38,7 @@ SpecName = Annotated[
         metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
     ),
 ]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only the trials that agree with all keys.")]
 
 
@@ -52,26 +55,43 @@ def run(
         str, typer.Option(help="Ray cluster: local starts one here, auto joins the running one.")
     ] = "local",
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
+    device: Annotated[
+        Device, typer.Option(help="Where networks run; auto takes cuda where there is a GPU, else cpu.")
+    ] = "auto",
+    gpus_per_trial: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of a GPU that a trial takes, with --device cuda.")
+    ] = 1.0,
 ) -> None:
     """Run a grid, or go on with it where it stopped; end with the report."""
     with user_errors("interrupted; the rows so far are stored, and the same command goes on from there"):
-        raise typer.Exit(_run(spec, out, serial, only, address, max_concurrent))
+        how = How(serial, address, max_concurrent, device, gpus_per_trial)
+        raise typer.Exit(_run(spec, out, only, how))
 
 
-def _run(
-    source: str | None, out: Path | None, serial: bool, only: str | None, address: str, max_concurrent: int | None
-) -> int:
-    from bench.trial import check
+@dataclass(frozen=True)
+class How:
+    """The options of a run that do not change what is run."""
+
+    serial: bool
+    address: str
+    max_concurrent: int | None
+    device: Device
+    gpus_per_trial: float
+
+
+def _run(source: str | None, out: Path | None, only: str | None, how: How) -> int:
+    from bench.checks import check, check_networks
 
     whole = read_spec(source)
     spec = whole.only(only) if only else whole
     folder = out or RUNS / whole.name
     cache = cache_folder()
-    datasets = check(whole.trials, cache)
+    datasets = check(spec.trials, cache, DecodingLines())
     fingerprints = {name: dataset.fingerprint for name, dataset in datasets.items()}
     with results.exclusive(folder, LOCK):
         results.check_belongs(folder, whole.name, [t.id for t in whole.trials], fingerprints)
-        results.write_plan(folder, whole.name, [_planned(t, datasets[t.dataset]) for t in whole.trials], fingerprints)
+        planned = [_planned(t, datasets.get(t.dataset)) for t in whole.trials]
+        results.write_plan(folder, whole.name, planned, fingerprints)
         stored = {(row["trial_id"], row["round"]) for row in results.stored_rows(folder)}
         missing = [t for t in spec.trials if any((t.id, index) not in stored for index in range(t.rounds))]
         rounds = [(t.id, index) for t in spec.trials for index in range(t.rounds)]
@@ -85,10 +105,11 @@ def _run(
         )
         failures: Mapping[str, str] = {}
         if missing:
-            if serial:
-                _run_serial(missing, datasets, cache, folder, progress)
+            check_networks(missing)
+            if how.serial:
+                _run_serial(missing, datasets, cache, folder, progress, how)
             else:
-                failures = _run_on_ray(missing, datasets, cache, folder, progress, address, max_concurrent)
+                failures = _run_on_ray(missing, datasets, cache, folder, progress, how)
         if failures:
             return _tell_failures(failures, spec, folder)
         report = write_report(results.read_run(folder).restricted_to([t.id for t in spec.trials]), folder)
@@ -101,17 +122,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "activekd").resolve()
 
 
-def _planned(trial: Trial, dataset: "Dataset") -> dict[str, object]:
+def _planned(trial: Trial, dataset: "Dataset | None") -> dict[str, object]:
+    """A trial in the plan; the counts that only its data set knows are left open where --only left it out."""
     from bench.trial import query_size
 
+    if dataset is None:
+        return {**trial.identity, "n_classes": None, "query_size": None, "rounds": trial.rounds}
     counts = {"n_classes": dataset.n_classes, "query_size": query_size(trial, dataset)}
     return {**trial.identity, **counts, "rounds": trial.rounds}
 
 
 def _run_serial(
-    missing: Sequence[Trial], datasets: Mapping[str, "Dataset"], cache: Path, folder: Path, progress: GridProgress
+    missing: Sequence[Trial],
+    datasets: Mapping[str, "Dataset"],
+    cache: Path,
+    folder: Path,
+    progress: GridProgress,
+    how: How,
 ) -> None:
     from bench import trial as trials
+
+    device = _local_device(how.device)
 
     shards = trials.shards_of(missing, datasets)
     wanted_heads = trials.text_heads_of(missing)
@@ -119,14 +150,14 @@ def _run_serial(
     with progress:
         banked = {}
         for done, (shard, encoder) in enumerate(shards.items(), start=1):
-            banked[shard.key] = trials.make_shard(shard, encoder, cache)
+            banked[shard.key] = trials.make_shard(shard, encoder, cache, device)
             progress.banked(done, len(shards))
-        heads = {key: trials.make_text_head(*key, cache) for key in wanted_heads}
+        heads = {key: trials.make_text_head(*key, cache, device) for key in wanted_heads}
         for trial in missing:
             progress.started(trial.id)
             dataset = datasets[trial.dataset]
             needs = trials.needs(trial, dataset)
-            for row in trials.run_trial(trial, dataset, needs, banked, heads, store.rows_of(trial.id)):
+            for row in trials.run_trial(trial, dataset, needs, banked, heads, store.rows_of(trial.id), device):
                 store.append(row)
                 progress.round_done(trial.id)
             progress.ended(trial.id)
@@ -139,25 +170,47 @@ def _run_on_ray(
     cache: Path,
     folder: Path,
     progress: GridProgress,
-    address: str,
-    max_concurrent: int | None,
+    how: How,
 ) -> dict[str, str]:
     from bench import cluster
     from bench import trial as trials
 
     shards = trials.shards_of(missing, datasets)
     needs = {t.id: trials.needs(t, datasets[t.dataset]) for t in missing}
-    light = {name: dataset.without_images() for name, dataset in datasets.items()}
-    work = cluster.Work({t.id: t for t in missing}, needs, light, cache)
+    live = {t.dataset for t in missing if needs[t.id].student_test is None}
+    light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
     bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
-    cluster.connect(address, n_cpus=max_concurrent, bank_bytes=bank_bytes)
+    cluster.connect(how.address, n_cpus=how.max_concurrent, bank_bytes=bank_bytes)
     try:
+        device = how.device if how.device != "auto" else "cuda" if cluster.has_gpu() else "cpu"
+        if how.address == cluster.LOCAL:
+            _local_device(device)
+        gpus = how.gpus_per_trial if device == "cuda" else 0.0
+        work = cluster.Work({t.id: t for t in missing}, needs, light, cache, device, gpus)
         with progress:
-            refs, heads = cluster.bank(shards, trials.text_heads_of(missing), cache, progress)
+            refs, heads = cluster.bank(shards, trials.text_heads_of(missing), work, progress)
             ids = [t.id for t in missing]
-            return cluster.run(work, ids, refs, heads, folder.resolve(), progress, max_concurrent=max_concurrent)
+            return cluster.run(work, ids, refs, heads, folder.resolve(), progress, max_concurrent=how.max_concurrent)
     finally:
         cluster.disconnect()
+
+
+def _local_device(device: Device) -> str:
+    """The device of this machine that ``--device`` means.
+
+    Raises:
+        InputError: this machine has none such.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return "cuda" if there["cuda"] else "cpu"
+    if not there[device]:
+        raise InputError(
+            f"--device {device}: this machine has none; allowed: {', '.join(d for d in there if there[d])}"
+        )
+    return device
 
 
 def _tell_failures(failures: Mapping[str, str], spec: Spec, folder: Path) -> int:
@@ -175,48 +228,40 @@ def _tell_failures(failures: Mapping[str, str], spec: Spec, folder: Path) -> int
     return EXIT_FAILED
 
 
-@app.command(epilog="Example: `python -m bench.grid plan demo`")
-def plan(spec: SpecName = None, only: Only = None) -> None:
-    """Say what a grid would do: trials, fits, settings, data and bank sizes. Nothing is started."""
-    with user_errors():
-        from bench import trial as trials
+@app.command(
+    epilog="Examples: `python -m bench.grid plan paper` · `python -m bench.grid plan full --images-per-second 900 "
+    "--slots 8` · `python -m bench.grid plan demo --measure`"
+)
+def plan(
+    spec: SpecName = None,
+    only: Only = None,
+    images_per_second: Annotated[
+        float | None, typer.Option(min=0.001, help="Images a second of one trial's training, for an estimate of hours.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure the throughput of every network here, with random weights.")
+    ] = False,
+    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
+    device: Annotated[Device, typer.Option(help="Where --measure runs the networks.")] = "auto",
+) -> None:
+    """Say what a grid would take: trials, fits, settings, steps, sizes, hours. Nothing is started.
 
+    Data sets of the benchmark and pretrained weights need not be on this machine.
+    """
+    with user_errors():
+        from bench import plan as planning
+
+        if measure and images_per_second is not None:
+            raise InputError("--measure and --images-per-second; allowed: one of them")
         whole = read_spec(spec)
         chosen = whole.only(only) if only else whole
-        datasets = trials.check(chosen.trials, cache_folder())
-        shards = trials.shards_of(chosen.trials, datasets)
-        totals = Table(title=f"plan of {whole.name}", show_header=False)
-        for name, value in _totals(chosen.trials, datasets).items():
-            totals.add_row(name, f"{value:,}")
-        bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
-        totals.add_row("bank arrays", f"{len(shards):,}")
-        totals.add_row("bank, MB on disk and in the object store", f"{bank_bytes / 1e6:,.1f}")
-        console.print(totals)
-        data = Table("data set", "classes", "train (pool)", "val", "test", title="data")
-        for name, d in datasets.items():
-            data.add_row(name, *(f"{n:,}" for n in (d.n_classes, len(d.train), len(d.val), len(d.test))))
-        console.print(data)
-
-
-def _totals(trials: Sequence[Trial], datasets: Mapping[str, "Dataset"]) -> dict[str, int]:
-    from bench.trial import query_size
-
-    configurations = {(t.group, t.teacher, t.student, t.distillation, t.recipe_name): t.rounds - 1 for t in trials}
-    steps = 0
-    for trial in trials:
-        dataset = datasets[trial.dataset]
-        for index in range(trial.rounds):
-            labeled = dataset.n_classes * trial.shots + index * query_size(trial, dataset)
-            steps += trial.recipe.n_steps(labeled, len(dataset.train) - labeled)
-    return {
-        "trials": len(trials),
-        "fits (trial, round)": sum(t.rounds for t in trials),
-        "optimiser steps": steps,
-        "configurations": len(configurations),
-        "settings (configuration, query round)": sum(configurations.values()),
-        "selectors": len({t.selector for t in trials}),
-        "seeds": len({t.seed for t in trials}),
-    }
+        made = planning.make_plan(chosen.trials, cache_folder())
+        throughput = None
+        if images_per_second is not None:
+            throughput = planning.given_throughput(made, images_per_second)
+        elif measure:
+            throughput = planning.measured_throughput(made, _local_device(device))
+        planning.print_plan(whole.name, made, throughput, slots or planning.default_slots(), console)
 
 
 @app.command(epilog="Example: `python -m bench.grid status results/runs/demo`")

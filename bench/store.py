@@ -183,14 +183,15 @@ def _parse(path: Path) -> tuple[list[Row], int]:
 
 
 def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], datasets: Mapping[str, str]) -> None:
-    """Put the plan on disk: which trials the spec defines, and the fingerprints of its data sets.
+    """Put the plan on disk: which trials the spec defines, and the fingerprints of its data sets that are known.
 
     Args:
         trials: identity columns and ``rounds`` of each trial.
         datasets: fingerprint by data set name.
     """
-    content = {"name": name, "datasets": dict(datasets), "trials": list(trials)}
     path = run / PLAN
+    before = _read_plan(run)["datasets"] if path.is_file() else {}
+    content = {"name": name, "datasets": {**before, **datasets}, "trials": list(trials)}
     temporary = path.with_suffix(".part")
     try:
         temporary.write_text(json.dumps(content, indent=0, sort_keys=True) + "\n", encoding="utf-8")

@@ -45,6 +45,20 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+class DecodingLines:
+    """How far the decoding of a data set is: a line every ten seconds, for what takes longer than that."""
+
+    def __init__(self, out: Console = console) -> None:
+        self._out = out
+        self._last_line = monotonic()
+
+    def __call__(self, dataset: str, done: int, total: int) -> None:
+        """So many of a data set's images are decoded."""
+        if monotonic() - self._last_line >= LINE_SECONDS:
+            self._last_line = monotonic()
+            self._out.print(f"{dataset}: {done:,} of {total:,} images decoded", highlight=False, soft_wrap=True)
+
+
 class GridProgress:
     """Trials done and running, rounds, rounds a minute and time left: a live bar, or a line every ten seconds.
 

@@ -1,9 +1,12 @@
 """Shape checking of the library's annotations, and small worlds that tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
+
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 with install_import_hook("activekd", "beartype.beartype"):
     import activekd.datasets

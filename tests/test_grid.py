@@ -54,6 +54,35 @@ def serial_run(grid_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return spec, folder / "run"
 
 
+@pytest.mark.parametrize("how", [["--serial"], ["--max-concurrent", "2"]])
+def test_inputs_rendered_at_every_step_give_the_rows_of_banked_ones(
+    how: list[str], grid_cache: Path, serial_run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
+    spec, banked = serial_run
+    result = grid(grid_cache, spec, *how, "--device", "cpu", "--out", tmp_path / "live")
+    assert result.returncode == 0, result.stderr
+    assert numbers(tmp_path / "live") == numbers(banked)
+
+
+def test_a_device_that_is_not_there_is_refused(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
+    result = grid(grid_cache, tiny_spec, "--serial", "--device", "mps", "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert "--device mps: this machine has none; allowed: cpu" in result.stderr
+
+
+def test_only_needs_the_data_of_what_it_runs(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace('["digits"]', '["digits", "folder:/absent"]')
+    tiny_spec.write_text(text, encoding="utf-8")
+    out = tmp_path / "run"
+    refused = grid(grid_cache, tiny_spec, "--serial", "--out", out)
+    assert refused.returncode == 2
+    assert "folder:/absent: no such folder" in refused.stderr
+    result = grid(grid_cache, tiny_spec, "--serial", "--only", "dataset=digits,teacher=none", "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert len(read_run(out).plan) == 2 * 4 * 3
+
+
 def test_serial_run_fills_the_plan_and_reports(serial_run: tuple[Path, Path]) -> None:
     _, out = serial_run
     run = read_run(out)

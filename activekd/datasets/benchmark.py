@@ -61,7 +61,7 @@ def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], obje
     root = data_folder()
     listing = read_listing(base, root)
     if "classes" in choices:
-        listing = _restricted(listing, _kept_classes(root / choices["classes"], len(listing.class_names)))
+        listing = restricted(listing, kept_classes(root / choices["classes"], len(listing.class_names)))
     pool_part = _allowed(name, choices, "pool", {"train": "train", "val": "val"}, "train")
     pool, test = listing.parts[pool_part], listing.parts["test"]
     pool = _drawn(name, pool, choices.get("size"), CATALOG[base].pool, base)
@@ -94,7 +94,12 @@ def _allowed(name: str, choices: Mapping[str, str], key: str, values: Mapping[st
     return values[value]
 
 
-def _kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
+def kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
+    """The labels that the array ``class_idx`` of an npz file lists, in its order.
+
+    Raises:
+        InputError: no such file or array, or labels that are not distinct ones of the data set.
+    """
     try:
         with np.load(file, allow_pickle=False) as content:
             kept = np.asarray(content["class_idx"], dtype=np.int64)
@@ -111,7 +116,8 @@ def _kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
     return kept
 
 
-def _restricted(listing: Listing, kept: np.ndarray) -> Listing:
+def restricted(listing: Listing, kept: Int64[np.ndarray, " kept"]) -> Listing:
+    """A listing with the classes of ``kept`` alone, numbered in that order."""
     label_of = np.full(len(listing.class_names), -1)
     label_of[kept] = np.arange(len(kept))
     parts = {}

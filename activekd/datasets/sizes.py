@@ -1,0 +1,62 @@
+"""How large a data set is, known before its images are read and, for the benchmark's, before they are there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from activekd.datasets import load_dataset
+from activekd.datasets.benchmark import kept_classes, restricted, split_name
+from activekd.datasets.catalog import CATALOG
+from activekd.datasets.coop import data_folder, read_listing
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of classes and images.
+
+    Attributes:
+        n_classes: classes.
+        n_pool: images of the train split.
+        n_val: images of the validation split.
+        n_test: images of the test split.
+        from_files: whether images are decoded from files, into the image cache.
+    """
+
+    n_classes: int
+    n_pool: int
+    n_val: int
+    n_test: int
+    from_files: bool
+
+
+def dataset_sizes(name: str, cache: Path) -> Sizes:
+    """The sizes of a data set by name, as ``load_dataset`` takes it.
+
+    A data set of the catalogue has its published sizes, and need not be on this machine, unless its name restricts it
+    to the classes of a file. Others are loaded.
+
+    Raises:
+        InputError: unknown name or choice, or what is wrong with the files.
+    """
+    base, choices = split_name(name)
+    if base not in CATALOG:
+        loaded = load_dataset(name, cache)
+        return Sizes(loaded.n_classes, len(loaded.train), len(loaded.val), len(loaded.test), name.startswith("folder:"))
+    entry = CATALOG[base]
+    counts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
+    n_classes = entry.n_classes
+    if "classes" in choices:
+        root = data_folder()
+        listing = read_listing(base, root)
+        listing = restricted(listing, kept_classes(root / choices["classes"], len(listing.class_names)))
+        counts = {part: len(listing.parts[part].paths) for part in counts}
+        n_classes = len(listing.class_names)
+    pool = choices.get("pool", "train")
+    wanted = choices.get("size", "default")
+    n_pool = counts.get(pool, 0)
+    if wanted == "default" and entry.pool is not None:
+        n_pool = int(np.minimum(n_pool, entry.pool))
+    elif wanted.isdecimal():
+        n_pool = min(n_pool, int(wanted))
+    return Sizes(n_classes, n_pool, counts["val"] if pool == "train" else 0, counts["test"], True)

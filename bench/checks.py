@@ -1,0 +1,115 @@
+"""Everything that a grid needs, found and checked before its first trial starts; every fault is told at once."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from activekd import bank
+from activekd.checkpoints import UnreachableError
+from activekd.datasets import Dataset, load_dataset
+from activekd.errors import InputError
+from activekd.features import feature_files, read_features
+from activekd.selectors import selector
+from activekd.students import student_network
+from activekd.teachers import (
+    NO_TEACHER,
+    checkpoint_file,
+    given_text_head,
+    has_given_features,
+    load_encoder,
+    split_teacher,
+)
+from bench.spec import Trial
+from bench.trial import distinct
+
+DecodingProgress = Callable[[str, int, int], object]
+"""Told a data set's name, how many of its images are decoded, and how many there are."""
+
+
+def check(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> dict[str, Dataset]:
+    """Resolve every name of the trials and load their data sets, images included.
+
+    Raises:
+        InputError: a cache that cannot be written; or every fault at once: unknown names, missing files, faults of
+            data sets, query sizes that do not fit the pool.
+    """
+    bank.check_cache(cache)
+    faults: list[str] = []
+
+    def attempt(action: Callable[[], object]) -> None:
+        try:
+            action()
+        except InputError as fault:
+            faults.append(str(fault))
+
+    def load(name: str) -> None:
+        datasets[name] = load_dataset(name, cache, lambda done, total: progress(name, done, total))
+
+    for name in distinct(t.selector for t in trials):
+        attempt(lambda name=name: selector(name))
+    for name in distinct(t.student for t in trials):
+        attempt(lambda name=name: student_network(name))
+    for name in distinct(t.teacher for t in trials):
+        if name != NO_TEACHER:
+            attempt(lambda name=name: split_teacher(name))
+    datasets: dict[str, Dataset] = {}
+    for name in distinct(t.dataset for t in trials):
+        attempt(lambda name=name: load(name))
+    for name, data in distinct((t.teacher, t.dataset) for t in trials):
+        if has_given_features(name) and data in datasets:
+            attempt(lambda name=name, data=data: _check_given_features(split_teacher(name)[0], datasets[data]))
+    for name, rounds, shots, size in distinct((t.dataset, t.rounds, t.shots, t.query_size) for t in trials):
+        if name in datasets:
+            attempt(lambda d=datasets[name], r=rounds, s=shots, q=size: _check_budget(d, r, s, q))
+    if faults:
+        raise InputError("; ".join(faults))
+    return datasets
+
+
+def check_networks(trials: Sequence[Trial]) -> None:
+    """Find the weights of every network of the trials, on this machine or on a hub, and load each once.
+
+    Raises:
+        InputError: every fault at once: weights that cannot be had, or of another architecture, a missing tokenizer.
+    """
+    faults: list[str] = []
+    online = True
+    students = [student_network(name) for name in distinct(t.student for t in trials)]
+    teachers = distinct(split_teacher(t.teacher)[0] for t in trials if t.teacher != NO_TEACHER)
+    for name, find, load in (
+        *((s.name, s.weights, s.check) for s in students),
+        *((n, partial(checkpoint_file, n), partial(load_encoder, n)) for n in teachers if not has_given_features(n)),
+    ):
+        try:
+            find(online=online)
+            load()
+        except InputError as fault:
+            faults.append(f"{name}: {fault}")
+            online = online and not isinstance(fault, UnreachableError)
+    if faults:
+        raise InputError("; ".join(faults))
+
+
+def _check_given_features(network: str, dataset: Dataset) -> None:
+    for part, split in (("train", dataset.train), ("test", dataset.test)):
+        features = read_features(feature_files(network), split, part)
+        given_text_head(network, dataset.class_names, features.shape[1])
+
+
+def _check_budget(dataset: Dataset, rounds: int, shots: int, size: int | str) -> None:
+    counts = np.bincount(dataset.train.labels, minlength=dataset.n_classes)
+    if counts.min() < shots:
+        label = int(counts.argmin())
+        raise InputError(
+            f"{dataset.name}: class '{dataset.class_names[label]}' has {counts[label]} train images; "
+            f"allowed: at least {shots} (shots)"
+        )
+    per_query = dataset.n_classes if size == "classes" else int(size)
+    left = len(dataset.train) - shots * dataset.n_classes
+    if (rounds - 1) * per_query > left:
+        raise InputError(
+            f"{dataset.name}: {rounds - 1} queries of size {per_query} from a pool of {left} unlabeled images; "
+            f"allowed: rounds and query_size with (rounds - 1) x query_size <= {left}"
+        )

@@ -1,0 +1,97 @@
+"""Plans: counted by hand, made without data or weights, and told on the command line."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from activekd.datasets.catalog import CATALOG
+from activekd.datasets.sizes import dataset_sizes
+from activekd.errors import InputError
+from bench import plan as planning
+from bench.grid import app
+from bench.spec import read_spec
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACTIVEKD_DATA", raising=False)
+    monkeypatch.delenv("ACTIVEKD_BANK_GB", raising=False)
+
+
+def test_the_paper_has_73_settings(tmp_path: Path) -> None:
+    made = planning.make_plan(read_spec("paper").trials, tmp_path)
+    assert made.totals["settings (configuration, query round)"] == 73
+    assert made.totals["configurations"] == 7
+    assert made.totals["trials"] == (4 + 3 * 10) * 6 * 5
+    assert {size.n_pool for size in made.sizes.values()} >= {100_000, CATALOG["dtd"].n_train}
+
+
+def test_full_is_the_whole_product(tmp_path: Path) -> None:
+    made = planning.make_plan(read_spec("full").trials, tmp_path)
+    assert made.totals["trials"] == 11 * 5 * (1 + 3 * 2) * 6 * 5
+    assert len(made.sizes) == 11
+    assert len(made.students) == 5
+    assert set(made.teachers) == {"clip_rn50", "clip_vitb16", "siglip_vitb16"}
+
+
+def test_a_small_plan_by_hand(tiny_spec: Path, tmp_path: Path) -> None:
+    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    pool, test = made.sizes["digits"].n_pool, made.sizes["digits"].n_test
+    assert made.totals["optimiser steps"] == 4 * 3 * 3
+    load = made.students["resnet6_mini@16"]
+    assert load.trained == 2 * 9 * 8 + 2 * 9 * 16
+    assert load.predicted == 4 * 3 * test + 2 * 2 * pool
+    assert load.rendered == 0
+    assert made.teachers["glyphclip"].predicted == 2 * pool + test
+    pixels = 3 * 16 * 16 * (2 * pool + test)
+    features = 2 * planning.feature_width("glyphclip") * (2 * pool + test)
+    assert made.bank_bytes == pixels + features
+    assert made.cache_bytes == 0
+
+
+def test_views_too_many_for_the_bank_are_rendered(
+    tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
+    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    load = made.students["resnet6_mini@16"]
+    assert made.live == (("digits", "resnet6_mini@16"),)
+    assert load.rendered == load.trained + load.predicted
+    monkeypatch.setenv("ACTIVEKD_BANK_GB", "much")
+    with pytest.raises(InputError, match="ACTIVEKD_BANK_GB is 'much'; allowed: a number of GB"):
+        planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+
+
+def test_hours_follow_from_the_throughput(tiny_spec: Path, tmp_path: Path) -> None:
+    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    load = made.students["resnet6_mini@16"]
+    rates = planning.given_throughput(made, 10.0)
+    parts = planning.hours(made, rates, 2)
+    assert parts["trials"] == pytest.approx((load.trained / 10 + load.predicted / 30) / 3600 / 2)
+    assert parts["decoding into the image cache"] == 0
+    measured = planning.measured_throughput(made, "cpu")
+    assert measured.trained["resnet6_mini@16"] > 0
+    assert measured.predicted["glyphclip"] > 0
+    with Console(quiet=True).capture():
+        planning.print_plan("tiny", made, measured, 2, Console(quiet=True))
+
+
+def test_choices_of_a_name_change_its_size(tmp_path: Path) -> None:
+    assert dataset_sizes("imagenet", tmp_path).n_pool == 100_000
+    assert dataset_sizes("imagenet?size=all", tmp_path).n_pool == 1_281_167
+    assert dataset_sizes("caltech101?pool=val&size=500", tmp_path).n_pool == 500
+    assert dataset_sizes("caltech101?pool=val", tmp_path).n_pool == CATALOG["caltech101"].n_val
+    with pytest.raises(InputError, match="ACTIVEKD_DATA is not set"):
+        dataset_sizes("caltech101?classes=head.npz", tmp_path)
+
+
+def test_command_line(tiny_spec: Path) -> None:
+    runner = CliRunner()
+    told = runner.invoke(app, ["plan", "paper"])
+    assert told.exit_code == 0
+    assert "73" in told.output
+    both = runner.invoke(app, ["plan", str(tiny_spec), "--measure", "--images-per-second", "3"])
+    assert both.exit_code == 2
+    assert "allowed: one of them" in both.stderr

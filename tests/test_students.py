@@ -1,0 +1,145 @@
+"""Students by name: what is known without weights, weights from a file, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from activekd.backbones import NAMED, backbone
+from activekd.bank import LiveViews, Views, compute
+from activekd.checkpoints import UnreachableError
+from activekd.datasets import load_dataset
+from activekd.errors import InputError
+from activekd.recipes import ViewGeometry
+from activekd.streams import stream
+from activekd.students import STUDENTS, build_student, student_network
+
+SMALL = "timm:test_resnet"
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ACTIVEKD_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+def saved(architecture: str, file: Path) -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    network = timm.create_model(architecture)
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    if file.suffix == ".safetensors":
+        save_file(state, file)
+    else:
+        torch.save(state, file)
+    return state
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_student_is_known_without_its_weights(name: str) -> None:
+    network = student_network(name)
+    assert not network.frozen
+    assert network.size in {16, 224}
+    assert network.encoder_name in {"pixels/bilinear", "pixels/bicubic"}
+    if backbone(name).find is not None:
+        assert student_network(f"frozen:{name}").frozen
+
+
+def test_inputs_are_made_as_the_weights_want_them() -> None:
+    assert backbone("resnet18").interpolation == "bilinear"
+    assert backbone("mobilenetv2_100").interpolation == "bicubic"
+    assert backbone("vit_small_patch16_224").mean == (0.5, 0.5, 0.5)
+    assert backbone("timm:resnet10t.c3_in1k").size == 176
+    assert backbone("timm:resnet10t").size == 176
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_from_a_file_reach_the_student(weights: Path, suffix: str) -> None:
+    state = saved("test_resnet", weights / f"test_resnet.r160_in1k{suffix}")
+    network = student_network(f"{SMALL}@64")
+    network.check()
+    backbone.cache_clear()
+    student = build_student(network, (3, 64, 64), 5, rng=stream(0, "student", 0))
+    own = dict(student.backbone[1].named_parameters())  # pyright: ignore[reportIndexIssue]
+    assert own
+    assert all(torch.equal(value, state[name]) for name, value in own.items())
+    assert student(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).label_logits.shape == (2, 5)
+
+
+def test_frozen_student_banks_the_features_of_its_file(weights: Path) -> None:
+    saved("test_resnet", weights / "test_resnet.r160_in1k.safetensors")
+    network = student_network(f"frozen:{SMALL}@32")
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        found = network.encoder().encode(images)
+    assert found.dtype == np.float16
+    torch.manual_seed(7)
+    reference: Any = timm.create_model("test_resnet", num_classes=1000).eval()
+    with torch.inference_mode():
+        wanted = reference.forward_head(reference.forward_features((images / 255 - 0.5) / 0.5), pre_logits=True)
+    np.testing.assert_allclose(found.astype(np.float32), wanted.numpy(), atol=2e-3)
+
+
+def test_dino_weights_have_no_classifier(weights: Path) -> None:
+    state = {k: v for k, v in timm.create_model("resnet50").state_dict().items() if not k.startswith("fc.")}
+    torch.save(state, weights / "dino_resnet50_pretrain.pth")
+    student_network("resnet50_dino@64").check()
+
+
+def test_missing_weights_name_the_file_to_put_where(weights: Path) -> None:
+    with pytest.raises(UnreachableError, match=r"as \$ACTIVEKD_WEIGHTS/resnet18.tv_in1k.safetensors"):
+        student_network("resnet18").weights(online=False)
+    with pytest.raises(UnreachableError, match=r"dl.fbaipublicfiles.com.*dino_resnet50_pretrain.safetensors"):
+        student_network("frozen:resnet50_dino").weights(online=False)
+
+
+def test_the_folder_of_weights_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ACTIVEKD_WEIGHTS", str(tmp_path / "absent"))
+    with pytest.raises(InputError, match=r"ACTIVEKD_WEIGHTS is .*absent: no such folder"):
+        student_network("resnet18").weights(online=False)
+
+
+def test_weights_of_another_architecture_are_named(weights: Path) -> None:
+    saved("test_resnet", weights / "resnet10t.c3_in1k.pth")
+    with pytest.raises(
+        InputError, match=r"resnet10t.c3_in1k.pth are of another architecture: .*unknown weights \(layer3"
+    ):
+        student_network("timm:resnet10t@64").check()
+    (weights / "test_vit.r160_in1k.pth").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="allowed: a state dict"):
+        student_network("timm:test_vit").check()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet81", "unknown student 'resnet81'; did you mean 'resnet18'"),
+        ("timm:resnet81", "unknown timm network 'resnet81'"),
+        ("timm:resnet18.tv_in2k", "unknown weights of resnet18 'tv_in2k'; did you mean 'tv_in1k'"),
+        ("resnet18@big", "size 'big'"),
+        ("vit_small_patch16_224@128", "takes 224 px alone"),
+        ("frozen:resnet6_mini", "no pretrained weights to freeze"),
+    ],
+)
+def test_students_that_are_refused(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        student_network(name)
+
+
+def test_tags_of_named_students_exist() -> None:
+    for name, tag in NAMED.items():
+        assert tag in timm.list_pretrained(f"{name}.*")
+
+
+def test_rendered_inputs_are_the_banked_ones_bit_for_bit(cache: Path) -> None:
+    images = load_dataset("digits", cache).train.pixels
+    geometry = ViewGeometry(3, (0.5, 1.0), (0.75, 1.3333), 0.5)
+    network = student_network("resnet6_mini@16")
+    live = LiveViews(images, geometry, 16, "bilinear")
+    banked = Views(tuple(compute(images, network.encoder(), geometry, view) for view in range(3)))
+    rows, views = np.array([5, 900, 5, 17, 0]), np.array([2, 0, 1, 2, 2])
+    assert torch.equal(live.gather(rows, views), banked.gather(rows, views))
+    assert (live.shape, live.n_rows) == (banked.shape, banked.n_rows)

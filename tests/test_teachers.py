@@ -1,0 +1,86 @@
+"""Teacher networks by name: weights from a file, their own preprocessing, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from activekd import teachers
+from activekd.checkpoints import UnreachableError
+from activekd.errors import InputError
+
+GLYPHCLIP = teachers.WEIGHTS / "glyphclip.safetensors"
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ACTIVEKD_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", teachers.NETWORKS)
+def test_every_teacher_is_known_without_its_weights(name: str) -> None:
+    assert teachers.split_teacher(f"{name}+zeroshot") == (name, "zeroshot")
+    assert teachers.split_teacher(f"{name}+clap") == (name, "clap")
+
+
+def test_the_users_file_comes_before_the_hub(weights: Path) -> None:
+    (weights / "clip_rn50.safetensors").write_bytes(b"")
+    (weights / "ViT-B-32.openai.pt").write_bytes(b"")
+    assert teachers.checkpoint_file("clip_rn50") == weights / "clip_rn50.safetensors"
+    assert teachers.checkpoint_file("open_clip:ViT-B-32/openai") == weights / "ViT-B-32.openai.pt"
+
+
+def test_missing_weights_name_the_file_to_put_where(weights: Path) -> None:
+    with pytest.raises(
+        UnreachableError, match=r"huggingface.co/timm/vit_base_patch16_clip_224.openai.*/clip_vitb16.safetensors"
+    ):
+        teachers.checkpoint_file("clip_vitb16", online=False)
+
+
+def test_weights_of_another_architecture_are_named(weights: Path) -> None:
+    (weights / "clip_rn50.safetensors").write_bytes(GLYPHCLIP.read_bytes())
+    with pytest.raises(InputError, match=r"teacher network 'clip_rn50' cannot be loaded from .*clip_rn50.safetensors"):
+        teachers.load_encoder("clip_rn50")
+    (weights / "clip_rn50.safetensors").write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="teacher network 'clip_rn50' cannot be loaded"):
+        teachers.load_encoder("clip_rn50")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("clip_rn5+zeroshot", "unknown teacher network 'clip_rn5'; did you mean 'clip_rn50'"),
+        ("clip_rn50+clop", "unknown teacher adaptation 'clop'; did you mean 'clap'"),
+        ("clip_rn50", "unknown teacher 'clip_rn50'; did you mean 'clip_rn50"),
+        ("open_clip:RN51/openai+clap", "unknown open_clip model 'RN51'; did you mean 'RN5"),
+        ("open_clip:RN50/openia+clap", "unknown weights of RN50 'openia'; did you mean 'openai'"),
+        ("open_clip:RN50/absent.pt+clap", "no checkpoint at absent.pt"),
+        ("open_clip:RN50+clap", "allowed: open_clip:MODEL/PRETRAINED"),
+    ],
+)
+def test_teachers_that_are_refused(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        teachers.split_teacher(name)
+
+
+@pytest.mark.slow
+def test_a_tag_brings_its_activation_and_preprocessing_to_a_local_file(weights: Path) -> None:
+    import open_clip
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    reference, _, preprocess = open_clip.create_model_and_transforms("RN50-quickgelu")
+    save_file({k: v.contiguous() for k, v in reference.state_dict().items()}, weights / "clip_rn50.safetensors")
+    encoder = teachers.load_encoder("clip_rn50")
+    assert (encoder.size, encoder.interpolation) == (224, "bicubic")
+    pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        found = encoder.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        wanted = reference.eval().encode_image(preprocess(Image.fromarray(pixels))[None])  # pyright: ignore
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=0.02, atol=2e-3)
+    head = encoder.text_head(["cat", "dog"], ["a photo of a {}."])
+    assert head.zero_shot.shape == (2, 1024)
+    np.testing.assert_allclose(np.linalg.norm(head.zero_shot, axis=1), 1, rtol=1e-5)
