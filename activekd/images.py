@@ -150,6 +150,26 @@ def _read_all(
         raise InputError(f"{len(faults)} of {len(files)} images cannot be decoded: {shown}")
 
 
+def undecodable(files: Sequence[Path], *, threads: int, progress: Callable[[int], object]) -> tuple[str, ...]:
+    """The files that cannot be decoded, each with the reason; nothing is kept of the others.
+
+    Args:
+        threads: files that are decoded at a time.
+        progress: called with the number of files done.
+    """
+    faults = []
+    with ThreadPoolExecutor(threads) as pool:
+        for done, answer in enumerate(pool.map(lambda path: _or_fault(_try, path), files), start=1):
+            progress(done)
+            if answer is not None:
+                faults.append(answer)
+    return tuple(faults)
+
+
+def _try(path: Path) -> None:
+    _decode(path)
+
+
 def decode_files(
     files: Sequence[Path],
     cache: Path,

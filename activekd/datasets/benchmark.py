@@ -60,11 +60,12 @@ def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], obje
     base, choices = split_name(name)
     root = data_folder()
     listing = read_listing(base, root)
+    _check_counts(base, listing)
     if "classes" in choices:
         listing = restricted(listing, kept_classes(root / choices["classes"], len(listing.class_names)))
     pool_part = _allowed(name, choices, "pool", {"train": "train", "val": "val"}, "train")
     pool, test = listing.parts[pool_part], listing.parts["test"]
-    pool = _drawn(name, pool, choices.get("size"), CATALOG[base].pool, base)
+    pool = drawn(name, pool, choices.get("size"), CATALOG[base].pool, base)
     held_out = listing.parts["val"] if pool_part == "train" else Part((), np.empty(0, dtype=np.int64))
     _check_files(name, listing, (*pool.paths, *test.paths))
     prompts = _allowed(name, choices, "prompts", {"paper": CATALOG[base].prompts, "clip": clip_ensemble(base)}, "paper")
@@ -127,7 +128,7 @@ def restricted(listing: Listing, kept: Int64[np.ndarray, " kept"]) -> Listing:
     return Listing(tuple(listing.class_names[label] for label in kept), listing.images, parts)
 
 
-def _drawn(name: str, pool: Part, size: str | None, default: int | None, base: str) -> Part:
+def drawn(name: str, pool: Part, size: str | None, default: int | None, base: str) -> Part:
     """A pool of the wanted size, drawn uniformly by a fixed stream: the same images for all trials."""
     if size is not None and size != "all" and not (size.isdecimal() and int(size) > 0):
         raise InputError(f"'{name}': size '{size}'; allowed: a number of images, or all")
@@ -138,6 +139,20 @@ def _drawn(name: str, pool: Part, size: str | None, default: int | None, base: s
         raise InputError(f"'{name}': a pool of {wanted} from {len(pool.paths)} images; allowed: at most these, or all")
     rows = np.sort(stream(SPLIT_SEED, "pool", base).choice(len(pool.paths), size=wanted, replace=False))
     return Part(tuple(pool.paths[row] for row in rows), pool.labels[rows])
+
+
+def _check_counts(base: str, listing: Listing) -> None:
+    entry = CATALOG[base]
+    parts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
+    odd = (
+        [] if len(listing.class_names) == entry.n_classes else [(len(listing.class_names), "classes", entry.n_classes)]
+    )
+    odd += [(len(p.paths), f"{k} images", parts[k]) for k, p in listing.parts.items() if len(p.paths) != parts[k]]
+    if odd:
+        told = ", ".join(f"{found} {what} where {wanted} are published" for found, what, wanted in odd)
+        raise InputError(
+            f"{base}: its lists name {told}; `python -m bench.data fetch {base}` tells where they are from"
+        )
 
 
 def _check_files(name: str, listing: Listing, paths: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from activekd.errors import InputError
 
 DATA_VARIABLE = "ACTIVEKD_DATA"
 PARTS = ("train", "val", "test")
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,23 @@ def data_folder() -> Path:
     if not folder.is_dir():
         raise InputError(f"${DATA_VARIABLE} is {value}: no such folder; allowed: the folder that holds the data sets")
     return folder
+
+
+def required(name: str, root: Path) -> tuple[tuple[str, Path], ...]:
+    """Files and directories that a data set of CATALOG must have: (``file`` or ``directory``, path)."""
+    entry = CATALOG[name]
+    folder = root / entry.folder
+    images = ("directory", folder / entry.images)
+    if name == "imagenet":
+        names = folder / "classnames.txt"
+        parts = [("directory", folder / entry.images / sub) for sub in ("train", "val")]
+        wordnet = _wordnet_ids(names) if names.is_file() else []
+        classes = [("directory", path / w) for _, path in parts if path.is_dir() for w in wordnet]
+        return ("file", names), *parts, *classes
+    if name == "fgvc_aircraft":
+        lists = ["variants.txt", *(f"images_variant_{part}.txt" for part in PARTS)]
+        return (*(("file", folder / file) for file in lists), images)
+    return ("file", folder / str(entry.split)), images
 
 
 def read_listing(name: str, root: Path) -> Listing:
@@ -124,20 +142,27 @@ def _official_lists(folder: Path, images: Path) -> Listing:
     return Listing(names, images, parts)
 
 
+def _wordnet_ids(file: Path) -> list[str]:
+    return sorted(line.split(" ", 1)[0] for line in _text(file).splitlines() if line.strip())
+
+
 def _imagenet(folder: Path, images: Path) -> Listing:
-    pairs = [line.split(" ", 1) for line in _text(folder / "classnames.txt").splitlines() if line.strip()]
+    file = folder / "classnames.txt"
+    pairs = [line.split(" ", 1) for line in _text(file).splitlines() if line.strip()]
     wrong = [" ".join(pair) for pair in pairs if len(pair) != 2]
     if wrong:
-        raise InputError(f"{folder / 'classnames.txt'}: line '{wrong[0]}'; allowed: WORDNET_ID NAME, one class a line")
+        raise InputError(f"{file}: line '{wrong[0]}'; allowed: WORDNET_ID NAME, one class a line")
     names = {wordnet: name.strip() for wordnet, name in pairs}
     order = sorted(names)
+    absent = [str(images / sub / w) for sub in ("train", "val") for w in order if not (images / sub / w).is_dir()]
+    if absent:
+        shown = f"{', '.join(absent[:SHOWN])}{', ...' if len(absent) > SHOWN else ''}"
+        raise InputError(f"{len(absent)} class folders are missing: {shown}; allowed: one a class of {file}")
     parts = {"val": Part((), np.empty(0, dtype=np.int64))}
     for part, sub in (("train", "train"), ("test", "val")):
         items = []
         for label, wordnet in enumerate(order):
             inside = images / sub / wordnet
-            if not inside.is_dir():
-                raise InputError(f"{inside}: no such folder; allowed: one folder a class of classnames.txt")
             items.extend((f"{sub}/{wordnet}/{f.name}", label) for f in sorted(inside.iterdir()) if f.is_file())
         parts[part] = _part(items)
     return Listing(tuple(names[wordnet] for wordnet in order), images, {part: parts[part] for part in PARTS})
