@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_SHORT_SIDE = 256
 """Pixels: an image of a folder whose shorter side is longer is decoded to this size."""
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 READ_AHEAD = 64
 """Images that wait, decoded, to be written: what bounds the memory of a build."""
 
@@ -102,6 +102,8 @@ def _decode(path: Path) -> np.ndarray:
         size = _shrunk(*_upright_size(image))
         image.draft("RGB", (MAX_SHORT_SIDE, MAX_SHORT_SIDE))
         upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         rgb = (upright.convert("RGBA") if "transparency" in upright.info else upright).convert("RGB")
     return np.asarray(rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BICUBIC))
 

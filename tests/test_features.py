@@ -1,0 +1,102 @@
+"""Features computed elsewhere: rows matched by name or order, and every fault of a file named."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from activekd.datasets import Split
+from activekd.errors import InputError
+from activekd.features import feature_files, read_features, read_head
+from activekd.teachers import given_text_head
+
+NAMES = ("a/1.jpg", "a/2.jpg", "b/1.jpg")
+CLASSES = ("cat", "sea lion")
+
+
+def unit(n: int, dim: int = 4) -> np.ndarray:
+    x = np.random.default_rng(n).normal(size=(n, dim))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float16)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ACTIVEKD_DATA", str(tmp_path))
+    return tmp_path
+
+
+def save(data: Path, **arrays: Any) -> None:
+    whole = {"test_f": unit(3), "W": unit(2), "classnames": np.array(["Cat", "sea_lion"]), **arrays}
+    np.savez(data / "clip.npz", **{k: v for k, v in whole.items() if v is not None})
+
+
+def split(names: tuple[str, ...] | None = None) -> Split:
+    return Split(None, np.array([0, 0, 1]), names)
+
+
+def test_rows_are_matched_by_name_whatever_their_order(data: Path) -> None:
+    features = unit(3)
+    save(data, test_f=features[::-1], test_path=np.array(NAMES[::-1]))
+    found = read_features(feature_files("features:clip.npz"), split(NAMES), "train")
+    np.testing.assert_array_equal(found, features)
+
+
+def test_rows_without_names_are_taken_in_order(data: Path) -> None:
+    save(data)
+    np.testing.assert_array_equal(read_features(feature_files("features:clip.npz"), split(NAMES), "test"), unit(3))
+
+
+def test_head_is_normalised_for_the_zero_shot_teacher(data: Path) -> None:
+    save(data, W=3 * unit(2).astype(np.float32))
+    head = given_text_head("features:clip.npz", CLASSES, 4)
+    np.testing.assert_allclose(np.linalg.norm(head.zero_shot, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(head.text, axis=1), 3, rtol=1e-2)
+
+
+def nan(x: np.ndarray) -> np.ndarray:
+    out = x.copy()
+    out[1, 2] = np.nan
+    return out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"test_f": unit(2)}, "2 rows of features in test_f; allowed: 3"),
+        ({"test_f": None}, "no array test_f; found: W, classnames"),
+        ({"test_f": nan(unit(3))}, "not finite in 1 rows, first in row 1"),
+        ({"test_f": 2 * unit(3)}, "3 rows are not of unit norm, first row 0 of the split with 2.0"),
+        ({"test_f": unit(3)[0]}, "features of shape|rows of features"),
+        ({"test_path": np.array([*NAMES[:2], "b/9.jpg"])}, "no features of 1 of 3 test images, such as b/1.jpg"),
+        ({"test_path": np.array(NAMES[:2])}, "no features of 1|rows of features"),
+    ],
+)
+def test_feature_files_that_are_refused(arrays: dict[str, Any], message: str, data: Path) -> None:
+    save(data, **arrays)
+    with pytest.raises(InputError, match=message):
+        read_features(feature_files("features:clip.npz"), split(NAMES), "test")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"W": unit(3)}, r"W has shape \(3, 4\); allowed: \(2, 4\)"),
+        ({"W": unit(2, 5)}, r"W has shape \(2, 5\); allowed: \(2, 4\)"),
+        ({"W": nan(unit(2))}, "W has values that are not finite"),
+        ({"W": None}, "no array W"),
+        ({"classnames": np.array(["cat", "walrus"])}, "other class names, such as 'walrus' for 'sea lion'"),
+    ],
+)
+def test_heads_that_are_refused(arrays: dict[str, Any], message: str, data: Path) -> None:
+    save(data, **arrays)
+    with pytest.raises(InputError, match=message):
+        read_head(feature_files("features:clip.npz"), CLASSES, 4)
+
+
+def test_files_that_are_not_there_or_no_archive(data: Path) -> None:
+    with pytest.raises(InputError, match=r"no file .*absent\.npz"):
+        feature_files("features:absent.npz")
+    (data / "clip.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match=r"allowed: an \.npz file of plain arrays"):
+        read_features(feature_files("features:clip.npz"), split(NAMES), "test")

@@ -1,0 +1,154 @@
+"""Image files of every mode, the cache of decoded images, and files that cannot be decoded."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from trees import write_image
+
+from activekd.errors import InputError
+from activekd.images import Images, decode_files, undecodable
+
+HEIGHT, WIDTH = 24, 40
+
+
+def gradient() -> np.ndarray:
+    x = np.linspace(0, 255, WIDTH)[None, :].repeat(HEIGHT, axis=0)
+    y = np.linspace(0, 255, HEIGHT)[:, None].repeat(WIDTH, axis=1)
+    return np.stack([x, y, 255 - x], axis=2).astype(np.uint8)
+
+
+def decode(path: Path, cache: Path, *, keep: bool = True) -> Images:
+    return decode_files([path], cache, threads=1, keep=keep)
+
+
+def save(path: Path, mode: str) -> np.ndarray:
+    """An image of one mode; returns the RGB pixels that it stands for."""
+    rgb = Image.fromarray(gradient())
+    match mode:
+        case "L":
+            grey = rgb.convert("L")
+            grey.save(path)
+            return np.asarray(grey)[:, :, None].repeat(3, axis=2)
+        case "LA" | "RGBA":
+            alpha = rgb.convert(mode)
+            alpha.putalpha(Image.new("L", rgb.size, 99))
+            alpha.save(path)
+            return np.asarray(alpha.convert("RGBA").convert("RGB"))
+        case "P":
+            palette = rgb.quantize(16)
+            palette.save(path)
+            return np.asarray(palette.convert("RGB"))
+        case "1":
+            bits = rgb.convert("1")
+            bits.save(path)
+            return np.asarray(bits.convert("RGB"))
+        case "I;16":
+            Image.fromarray(gradient()[:, :, 0].astype(np.uint16) * 257).save(path)
+            return gradient()[:, :, [0, 0, 0]]
+        case _:
+            converted = rgb.convert(mode)
+            converted.save(path)
+            return np.asarray(converted.convert("RGB"))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        ("L", ".jpg"),
+        ("L", ".png"),
+        ("CMYK", ".jpg"),
+        ("P", ".png"),
+        ("P", ".gif"),
+        ("RGBA", ".png"),
+        ("LA", ".png"),
+        ("1", ".png"),
+        ("RGB", ".bmp"),
+        ("I;16", ".png"),
+    ],
+)
+def test_every_mode_becomes_rgb(mode: str, suffix: str, keep: bool, tmp_path: Path) -> None:
+    wanted = save(tmp_path / f"image{suffix}", mode)
+    images = decode(tmp_path / f"image{suffix}", tmp_path / "cache", keep=keep)
+    assert images.shapes.tolist() == [[HEIGHT, WIDTH]]
+    assert np.abs(images[0].astype(int) - wanted.astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(orientation: int, keep: bool, tmp_path: Path) -> None:
+    upright = gradient()
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "photo.jpg", quality=95, exif=exif)
+    images = decode(tmp_path / "photo.jpg", tmp_path / "cache", keep=keep)
+    assert images.shapes.tolist() == [[HEIGHT, WIDTH]]
+    assert np.abs(images[0].astype(int) - upright.astype(int)).mean() < 6
+
+
+def test_large_images_are_kept_at_256_pixels(tmp_path: Path) -> None:
+    write_image(tmp_path / "large.jpg", 0, (600, 900))
+    assert decode(tmp_path / "large.jpg", tmp_path / "cache").shapes.tolist() == [[256, 384]]
+    assert decode(tmp_path / "large.jpg", tmp_path / "cache", keep=False)[0].shape == (256, 384, 3)
+
+
+def test_broken_files_are_named_and_poison_nothing(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.jpg" for name in ("good", "zero", "cut", "text")]
+    write_image(files[0], 0)
+    files[1].write_bytes(b"")
+    files[2].write_bytes(files[0].read_bytes()[:300])
+    files[3].write_text("no image")
+    told: list[int] = []
+    assert len(undecodable(files, threads=2, progress=told.append)) == 3
+    assert told == [1, 2, 3, 4]
+    with pytest.raises(InputError, match=r"3 of 4 images cannot be decoded: .*zero.jpg.*cut.jpg.*text.jpg"):
+        decode_files(files, tmp_path / "cache", threads=2)
+    assert not list((tmp_path / "cache" / "images").glob("*"))
+    for file in files[1:]:
+        write_image(file, 1)
+    assert len(decode_files(files, tmp_path / "cache", threads=2)) == 4
+
+
+def test_a_truncated_cache_is_made_again(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0)
+    first = decode(tmp_path / "a.jpg", tmp_path / "cache")
+    wanted = first[0].copy()
+    (pixels,) = (tmp_path / "cache" / "images").glob("*.bin")
+    pixels.write_bytes(pixels.read_bytes()[:-1])
+    again = decode(tmp_path / "a.jpg", tmp_path / "cache")
+    np.testing.assert_array_equal(again[0], wanted)
+    assert again.fingerprint == first.fingerprint
+
+
+def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path) -> None:
+    files = [tmp_path / f"{k}.jpg" for k in range(5)]
+    for k, file in enumerate(files):
+        write_image(file, k)
+
+    def stop(done: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode_files(files, tmp_path / "cache", threads=2, progress=stop)
+    assert not list((tmp_path / "cache" / "images").glob("*"))
+    assert len(decode_files(files, tmp_path / "cache", threads=2)) == 5
+
+
+def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0)
+    before = decode(tmp_path / "a.jpg", tmp_path / "cache").fingerprint
+    write_image(tmp_path / "a.jpg", 1)
+    assert decode(tmp_path / "a.jpg", tmp_path / "cache").fingerprint != before
