@@ -24,6 +24,7 @@ speed: .venv/installed
 
 report: .venv/installed
 	$(BIN)/python -m bench.report results/demo --readme README.md
+	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -44,7 +44,7 @@ WEIGHT_DECAY = 0.05
 LETTER_SHARE = 0.25
 
 CARD = WEIGHTS / "glyphclip.md"
-BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
+BLOCK = "measured"
 MEASURED_ON = ("digits", "mnist5k")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
@@ -299,7 +299,7 @@ def measure(write: Annotated[bool, typer.Option("--write", help="Put the table i
         block = measured_block(measure_on(MEASURED_ON, cache_folder()))
         console.print(block, soft_wrap=True)
         if write:
-            replace_block(CARD, BEGIN, END, block)
+            replace_block(CARD, BLOCK, block)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ MAX_NAME = 80
 """Characters of a file's name."""
 
 NO_TEACHER = "none"
+FEATURES = "features:"
 
 _RC: Any = {
     "font.family": "DejaVu Sans",
@@ -93,9 +94,15 @@ def selector_styles(selectors: Sequence[str]) -> dict[str, Style]:
 
 
 def teacher_label(teacher: str, distillation: str) -> str:
-    """A teacher as named in figures and tables; the distillation mode where it is not both kinds of images."""
+    """A teacher as named in figures and tables; the distillation mode where it is not both kinds of images.
+
+    Features from a file go by the file's name alone.
+    """
     if teacher == NO_TEACHER:
         return "no distillation"
+    network, _, adaptation = teacher.rpartition("+")
+    if network.startswith(FEATURES):
+        teacher = f"{network.removeprefix(FEATURES).split(':')[0].removesuffix('.npz')}+{adaptation}"
     return teacher if distillation == "both" else f"{teacher} ({distillation} only)"
 
 

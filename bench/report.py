@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from activekd.errors import InputError
-from bench import plots, stats
+from bench import claims, plots, published, stats
 from bench.store import TABLE, Run, read_run
 from bench.terminal import console, user_errors
 
-README_BEGIN, README_END = "<!-- report:begin -->", "<!-- report:end -->"
+README_BLOCK = "report"
 HOLES_SHOWN = 10
 RANK_HEADER = ["selector", "first", "of these tied", "settings", "mean rank", "mean accuracy"]
 GAIN_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
@@ -38,6 +38,7 @@ class Report:
         headline: first places of the leading selector, in the paper's form.
         rank_table: as ``stats.rank_table``.
         gain: as ``stats.gain_summary``.
+        conclusions: as ``claims.conclusions``.
     """
 
     html: Path
@@ -45,6 +46,7 @@ class Report:
     headline: str
     rank_table: pd.DataFrame
     gain: pd.DataFrame
+    conclusions: dict[str, str]
 
 
 def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
@@ -80,7 +82,10 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
         "gain_by_student": stats.gain_summary(rows, GAIN_BY),
         "gain_summary": stats.gain_summary(rows),
         "costs": stats.costs(rows, ["student", "teacher", "selector"]),
+        "claim_lead": claims.lead(rows),
+        "claim_lift": claims.lift(rows),
     }
+    frames["published"] = published.beside(frames["curves"])
     figures = _figures(frames)
     try:
         for folder in ("figures", "tables"):
@@ -98,7 +103,14 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
     except OSError as fault:
         raise InputError(f"report folder {out}: {fault}; allowed: a writable folder") from fault
     table = frames["rank_table"]
-    return Report(out / "report.html", out / "report.md", stats.headline(table), table, frames["gain_summary"])
+    return Report(
+        out / "report.html",
+        out / "report.md",
+        stats.headline(table),
+        table,
+        frames["gain_summary"],
+        claims.conclusions(rows),
+    )
 
 
 def _hole_lines(run: Run) -> list[str]:
@@ -141,7 +153,7 @@ def _content(
         "name": run.name,
         "facts": {
             "data sets": ", ".join(sorted(rows["dataset"].unique())),
-            "teachers": ", ".join(sorted(rows["teacher"].unique())),
+            "teachers": ", ".join(plots.teacher_label(t, "both") for t in sorted(rows["teacher"].unique())),
             "students": ", ".join(sorted(rows["student"].unique())),
             "selectors": ", ".join(sorted(rows["selector"].unique())),
             "seeds": ", ".join(str(s) for s in sorted(rows["seed"].unique())),
@@ -184,6 +196,36 @@ def _content(
             ]
             for g in frames["gain_by_student"].to_dict("records")
         ],
+        "claims": claims.conclusions(rows),
+        "lead_header": ["group", "student", "PCoreSet against", "difference in points", "95% interval", "verdict"],
+        "lead_cells": [
+            [
+                *(c["group"], c["student"], c["selector"]),
+                f"{100 * c['difference']:+.1f}",
+                _interval(c["low"], c["high"]),
+                c["verdict"],
+            ]
+            for c in frames["claim_lead"].to_dict("records")
+        ],
+        "lift_header": ["group", "student", "teacher", "round", "with teacher", "without", *GAIN_HEADER, "verdict"],
+        "lift_cells": [
+            [
+                *(c["group"], c["student"]),
+                plots.teacher_label(c["teacher"], c["distillation"]),
+                c["round"],
+                f"{c['with_teacher']:.1%}",
+                f"{c['without']:.1%}",
+                f"{100 * c['difference']:+.1f}",
+                _interval(c["low"], c["high"]),
+                c["verdict"],
+            ]
+            for c in frames["claim_lift"].to_dict("records")
+        ],
+        "published_header": [
+            *("group", "student", "teacher", "selector", "round", "ours", "95% interval", "theirs"),
+            *("difference in points", "intervals meet"),
+        ],
+        "published": _published(frames["published"]),
         "cost_header": [
             "student",
             "teacher",
@@ -194,7 +236,7 @@ def _content(
         "cost_cells": [
             [
                 c["student"],
-                c["teacher"],
+                plots.teacher_label(c["teacher"], "both"),
                 c["selector"],
                 *(f"{c[s]:.3f}" for s in seconds),
                 f"{c['peak_rss_bytes'] / 1e6:.0f}",
@@ -208,6 +250,33 @@ def _content(
         "n_planned": len(run.plan),
         "provenance": {c: sorted(rows[c].unique()) for c in ("commit", "versions", "device")},
     }
+
+
+def _published(pairs: pd.DataFrame) -> list[dict[str, Any]]:
+    out = []
+    for source, part in pairs.groupby("source", sort=False):
+        cells = [
+            [
+                p["group"],
+                p["student"],
+                plots.teacher_label(p["teacher"], "both"),
+                p["selector"],
+                p["round"],
+                f"{p['accuracy']:.1%}",
+                "one seed" if pd.isna(p["low"]) else f"{p['low']:.1%} to {p['high']:.1%}",
+                f"{p['theirs']:.1%}" + ("" if pd.isna(p["their_half_width"]) else f" ± {p['their_half_width']:.1%}"),
+                f"{100 * p['difference']:+.1f}",
+                "no" if p["apart"] else "yes",
+            ]
+            for p in part.to_dict("records")
+        ]
+        summary = (
+            f"{len(part)} cells: ours minus theirs is {100 * part['difference'].mean():+.1f} points on average, "
+            f"{100 * part['difference'].min():+.1f} to {100 * part['difference'].max():+.1f}; in "
+            f"{int((~part['apart']).sum())} of them the intervals meet."
+        )
+        out.append({"source": source, "summary": summary, "cells": cells})
+    return out
 
 
 def _parts(table: pd.DataFrame, by: list[str]) -> list[dict[str, Any]]:
@@ -271,7 +340,7 @@ def print_rank_table(report: Report, out: Console) -> None:
 
 
 def readme_block(report: Report) -> str:
-    """The headline, the rank table and the gain in each teacher's first round as the README shows them."""
+    """The headline, the rank table, each teacher's gain in its first round and the claims as the README shows them."""
     lines = [RANK_HEADER, ["---"] * len(RANK_HEADER), *_rank_cells(report.rank_table)]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
     gains = [
@@ -279,15 +348,17 @@ def readme_block(report: Report) -> str:
         f"in round {g['round']} (95% interval over seeds {_interval(g['low'], g['high'])})"
         for g in report.gain.groupby(["teacher", "distillation"]).head(1).to_dict("records")
     ]
-    return "\n\n".join([f"**{report.headline}**", table, *(["\n".join(gains)] if gains else [])])
+    told = [f"- {claim}: {conclusion}" for claim, conclusion in report.conclusions.items()]
+    return "\n\n".join([f"**{report.headline}**", table, "\n".join([*gains, *told])]).rstrip()
 
 
-def replace_block(file: Path, begin: str, end: str, block: str) -> None:
-    """Put a generated block between two markers of a file.
+def replace_block(file: Path, name: str, block: str) -> None:
+    """Put a generated block between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a file.
 
     Raises:
         InputError: the file or its markers are not there.
     """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as fault:
@@ -301,18 +372,19 @@ def replace_block(file: Path, begin: str, end: str, block: str) -> None:
 
 @app.command(
     epilog="Examples: `python -m bench.report results/runs/demo` · "
-    "`python -m bench.report results/demo --readme README.md`"
+    "`python -m bench.report results/caltech-real --readme README.md --block caltech`"
 )
 def main(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")],
     partial: Annotated[bool, typer.Option("--partial", help="Report an unfinished run, its holes on top.")] = False,
     readme: Annotated[Path | None, typer.Option(help="Also put the rank table into this file.")] = None,
+    block: Annotated[str, typer.Option(help="Name of the block in it, between its markers.")] = README_BLOCK,
 ) -> None:
     """Write a run's tables and figures again, from its rows alone."""
     with user_errors():
         report = write_report(read_run(run), run, partial=partial)
         if readme is not None:
-            replace_block(readme, README_BEGIN, README_END, readme_block(report))
+            replace_block(readme, block, readme_block(report))
         print_rank_table(report, console)
 
 

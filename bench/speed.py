@@ -1,9 +1,12 @@
 """Claims about speed as ratios, each measured against the plain way in the same run."""
 
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Annotated
 
@@ -11,15 +14,18 @@ import numpy as np
 import torch
 import typer
 from rich.table import Table
+from torch import nn
 
-from activekd.bank import Views
+from activekd.backbones import backbone
+from activekd.bank import LiveViews, Views
 from activekd.datasets import load_dataset, reveal
 from activekd.distill import Guide, fit_student
-from activekd.images import Images, render
+from activekd.images import Images, decode_files, render
+from activekd.losses import dual_head_loss
 from activekd.pool import Pool
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
-from activekd.students import build_student, student_network
+from activekd.students import Normalise, Student, build_student, student_network
 from activekd.teachers import VisionLanguageEncoder, load_encoder, teacher_logits
 from bench import trial as trials
 from bench.grid import cache_folder
@@ -27,8 +33,12 @@ from bench.spec import read_spec
 from bench.terminal import console, user_errors
 
 STEPS = 20
+PAPER_CLASSES = 100
+PAPER_STEP = "step of the paper's recipe: ResNet-18, CLIP RN50, 64 + 64 JPEG files, 224 px"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+
+Repeats = Annotated[int, typer.Option(min=1, help="Counted repetitions; the median is shown.")]
 
 
 @dataclass(frozen=True)
@@ -89,25 +99,136 @@ def distillation_step(repeats: int) -> tuple[float, float]:
     return of_bank, seconds(lambda: fit(live), repeats) / STEPS
 
 
-@app.command(epilog="Example: `python -m bench.speed`")
-def main(
-    repeats: Annotated[int, typer.Option(min=1, help="Counted repetitions; the median is shown.")] = 5,
-) -> None:
-    """Measure the claims about speed on this machine, one thread."""
+def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds of the parts of one step of ``paper-ten`` with ResNet-18 and CLIP RN50, banked and live.
+
+    Networks have random weights, since their speed does not depend on them; images are JPEG files of noise, 375 x 500,
+    decoded in every step in both ways. The live teacher is shown the student's own crops, which spares it a rendering
+    of its own.
+    """
+    import open_clip
+
+    recipe = next(t.recipe for t in read_spec("paper").trials if t.recipe_name == "paper-ten")
+    geometry = ViewGeometry(9, (0.5, 1.0), (0.75, 1.3333), 0.5)
+    chosen = backbone("resnet18")
+    body = chosen.build()
+    body.reset_classifier(0)
+    student = Student(nn.Sequential(Normalise(chosen), body), body.num_features, PAPER_CLASSES)
+    student.to(memory_format=torch.channels_last).train()
+    optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    name = "RN50-quickgelu"
+    encoder = VisionLanguageEncoder(open_clip.create_model(name), open_clip.get_tokenizer(name))
+    n, width = recipe.batch_labeled + recipe.batch_unlabeled, 1024
+    rows, views = np.arange(n), np.tile(np.asarray(geometry.training), n)[:n]
+    rng = np.random.default_rng(0)
+    bank = Views(tuple(rng.normal(size=(n, width)).astype(np.float16) for _ in range(geometry.count)))
+    prototypes = torch.from_numpy(rng.normal(size=(PAPER_CLASSES, width)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(PAPER_CLASSES, size=recipe.batch_labeled))
+
+    def step(files: Images, live: bool) -> dict[str, float]:
+        clock = perf_counter()
+        spent = {}
+
+        def lap(part: str) -> None:
+            nonlocal clock
+            now = perf_counter()
+            spent[part], clock = now - clock, now
+
+        decoded = [files[row] for row in rows.tolist()]
+        pixels = np.concatenate([image.reshape(-1) for image in decoded])
+        lap("decode")
+        inputs = LiveViews(Images(files.shapes, pixels), geometry, 224, chosen.interpolation).gather(rows, views)
+        lap("render")
+        if live:
+            with torch.inference_mode():
+                logits = teacher_logits(torch.from_numpy(encoder.encode(inputs)), prototypes)
+        else:
+            logits = Guide(bank, prototypes).logits(rows, views)
+        lap("teacher")
+        out = student(inputs)
+        k = recipe.batch_labeled
+        loss = dual_head_loss(
+            out.label_logits[:k],
+            labels,
+            out.distill_logits[:k],
+            logits[:k].clone(),
+            out.distill_logits[k:],
+            logits[k:].clone(),
+            weights=(recipe.weight_ce, recipe.weight_kd_labeled, recipe.weight_kd_unlabeled),
+            temperature=recipe.temperature,
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        lap("student")
+        return spent
+
+    with TemporaryDirectory() as folder:
+        files = _photographs(Path(folder), n)
+        out = {}
+        for what, live in (("teacher live at every step", True), ("banked teacher features", False)):
+            step(files, live)
+            measured = [step(files, live) for _ in range(repeats)]
+            out[what] = {part: median(m[part] for m in measured) for part in measured[0]}
+    return out
+
+
+def _photographs(folder: Path, n: int) -> Images:
+    """JPEG files of noise, decoded whenever they are read."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    paths = []
+    for k in range(n):
+        noise = rng.integers(0, 256, size=(75, 100, 3), dtype=np.uint8)
+        paths.append(folder / f"{k}.jpg")
+        Image.fromarray(np.kron(noise, np.ones((5, 5, 1), dtype=np.uint8))).save(paths[-1], quality=90)
+    return decode_files(paths, folder, threads=1, keep=False)
+
+
+@app.command(epilog="Example: `python -m bench.speed demo`")
+def demo(repeats: Repeats = 5) -> None:
+    """A training step of the demo's end-to-end student: teacher features banked, and teacher run at every step."""
     with user_errors():
         banked, live = distillation_step(repeats)
-        table = Table(
-            "training step of the demo's end-to-end student",
-            "ms",
-            "ratio to live",
-            title="distillation with the teacher's features banked",
-        )
-        table.add_row("teacher live at every step", f"{1000 * live:.1f}", "1.00")
-        table.add_row("banked teacher features", f"{1000 * banked:.1f}", f"{banked / live:.2f}")
+        table = Table("teacher", "ms a step", "ratio", title="training step of the demo's end-to-end student")
+        table.add_row("live at every step", f"{1000 * live:.1f}", "1.00")
+        table.add_row("banked features", f"{1000 * banked:.1f}", f"{banked / live:.2f}")
         console.print(table)
-        console.print(
-            f"{platform.machine()}, 1 thread, torch {torch.__version__}, median of {repeats}", highlight=False
-        )
+        _tell_machine(repeats)
+
+
+@app.command(epilog="Example: `python -m bench.speed train --repeats 1`")
+def train(repeats: Repeats = 3) -> None:
+    """A training step of the paper's recipe at 224 px from JPEG files: banked features, and CLIP RN50 at every step."""
+    with user_errors():
+        torch.set_num_threads(os.cpu_count() or 1)
+        steps = paper_steps(repeats)
+        live = sum(steps["teacher live at every step"].values())
+        parts = list(dict.fromkeys(part for step in steps.values() for part in step))
+        table = Table("teacher", *(f"{part}, s" for part in parts), "step, s", "ratio", title=f"{PAPER_STEP}")
+        for name, step in steps.items():
+            whole = sum(step.values())
+            cells = (f"{step[part]:.2f}" if part in step else "" for part in parts)
+            table.add_row(name, *cells, f"{whole:.2f}", f"{whole / live:.2f}")
+        console.print(table)
+        _tell_machine(repeats)
+
+
+@app.callback(invoke_without_command=True)
+def everything(context: typer.Context) -> None:
+    """Measure the claims about speed on this machine: all of them, or one by name."""
+    if context.invoked_subcommand is None:
+        demo()
+        train()
+
+
+def _tell_machine(repeats: int) -> None:
+    threads = torch.get_num_threads()
+    console.print(
+        f"{platform.machine()}, {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}, median of {repeats}",
+        highlight=False,
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ FLOORS = [
     {"activekd", "activekd.errors"},
     {"activekd.recipes", "activekd.streams", "activekd.pool", "activekd.losses"},
     {"bench", "bench.spec", "bench.store", "bench.stats", "bench.terminal"},
-    {"activekd.images", "bench.plots"},
+    {"activekd.images", "bench.plots", "bench.claims", "bench.published"},
     {"activekd.datasets", "activekd.selectors", "activekd.bank", "activekd.checkpoints", "bench.report"},
     {"activekd.features", "activekd.backbones"},
     {"activekd.students", "activekd.teachers"},
@@ -25,7 +25,16 @@ FLOORS = [
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 
 HEAVY = {"torch", "torchvision", "ray", "timm", "open_clip"}
-LIGHT_MODULES = ["bench.spec", "bench.store", "bench.stats", "bench.plots", "bench.report", "bench.terminal"]
+LIGHT_MODULES = [
+    "bench.spec",
+    "bench.store",
+    "bench.stats",
+    "bench.plots",
+    "bench.claims",
+    "bench.published",
+    "bench.report",
+    "bench.terminal",
+]
 
 
 def sources() -> dict[str, Path]:

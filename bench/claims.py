@@ -1,0 +1,116 @@
+"""The paper's two claims against a run: paired intervals over seeds, and the verdicts that follow from them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench.stats import CONFIDENCE, EARLY_ROUNDS, NO_TEACHER, gain_summary, headline, rank_table, ranks
+
+LEADER = "pcoreset"
+HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
+LEAD_CLAIM = (
+    f"Under distillation PCoreSet is best after the first {EARLY_ROUNDS} query rounds (paper: first in 64 of 73 "
+    f"settings, 87.7%)"
+)
+LIFT_CLAIM = "Distillation from a teacher lifts the student (paper: +29.07 points on ImageNet in the last round)"
+LEAD_BY = ["group", "student", "recipe"]
+LIFT_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
+
+
+def verdict(low: float, high: float) -> str:
+    """``holds`` where the interval lies above 0, ``does not hold`` where it lies below, else ``undecided``."""
+    if np.isnan(low) or np.isnan(high):
+        return OPEN
+    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
+
+
+def overall(verdicts: Sequence[str]) -> str:
+    """The verdict on a claim from those on its parts: one part that fails is enough to fail it."""
+    found = set(verdicts)
+    if FAILS in found:
+        return FAILS
+    return OPEN if HOLDS not in found else HOLDS if found == {HOLDS} else PARTLY
+
+
+def lead(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far PCoreSet is ahead of each other selector under distillation, after the first EARLY_ROUNDS query rounds.
+
+    Accuracies are averaged over teachers, data sets of the group and rounds within a seed; the 95% Student t interval
+    of the paired difference is over seeds.
+
+    Returns:
+        Columns group, student, recipe, selector, difference, low, high, n_seeds, verdict; empty without PCoreSet,
+        another selector or such rounds.
+    """
+    late = rows[(rows["teacher"] != NO_TEACHER) & (rows["round"] > EARLY_ROUNDS)]
+    out = []
+    for key, part in late.groupby(LEAD_BY):
+        if LEADER not in set(part["selector"]):
+            continue
+        index = ["teacher", "distillation", "round", "seed"]
+        cells = part.pivot_table(index=index, columns="selector", values="accuracy", aggfunc="mean")
+        for other in sorted(set(cells.columns) - {LEADER}):
+            per_seed = (cells[LEADER] - cells[other]).groupby("seed").mean().dropna()
+            n, middle = len(per_seed), float(per_seed.mean())
+            half = float("nan")
+            if n > 1:
+                half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * per_seed.std() / np.sqrt(n))
+            names = dict(zip(LEAD_BY, key, strict=True))  # pyright: ignore[reportArgumentType]
+            low, high = middle - half, middle + half
+            out.append(
+                {
+                    **names,
+                    "selector": other,
+                    "difference": middle,
+                    "low": low,
+                    "high": high,
+                    "n_seeds": n,
+                    "verdict": verdict(low, high),
+                }
+            )
+    return pd.DataFrame(out, columns=[*LEAD_BY, "selector", "difference", "low", "high", "n_seeds", "verdict"])
+
+
+def lift(rows: pd.DataFrame) -> pd.DataFrame:
+    """The gain of distillation of each student and teacher in the first and in the last round, where there is one.
+
+    Returns:
+        Columns group, student, recipe, teacher, distillation, round, with_teacher, without, difference, low, high,
+        n_seeds, verdict.
+    """
+    gains = gain_summary(rows, LIFT_BY).rename(columns={"gain": "difference"})
+    rounds = gains.groupby(LIFT_BY[:-1])["round"]
+    ends = gains[(gains["round"] == rounds.transform("min")) | (gains["round"] == rounds.transform("max"))]
+    told = [verdict(low, high) for low, high in zip(ends["low"], ends["high"], strict=True)]
+    columns = [*LIFT_BY, "with_teacher", "without", "difference", "low", "high", "n_seeds"]
+    return ends[columns].assign(verdict=told).reset_index(drop=True)
+
+
+def conclusions(rows: pd.DataFrame) -> dict[str, str]:
+    """Each claim with what this run says of it; without those that the run cannot say anything of."""
+    out = {}
+    ahead = lead(rows)
+    if len(ahead):
+        table = rank_table(ranks(rows[rows["teacher"] != NO_TEACHER]))
+        own = table[table["selector"] == LEADER].iloc[0]
+        leads = table["selector"].iloc[0] == LEADER
+        details = "; ".join(
+            f"{text} {', '.join(sorted(set(ahead.loc[ahead['verdict'] == found, 'selector'])))}"
+            for text, found in (("ahead of", HOLDS), ("not told apart from", OPEN), ("behind", FAILS))
+            if found in set(ahead["verdict"])
+        )
+        out[LEAD_CLAIM] = (
+            f"{overall(ahead['verdict'].tolist())}: first in {own['first']} of {own['settings']} settings with a "
+            f"teacher{'' if leads else f' ({headline(table)})'}; in the later rounds, by paired intervals, {details}."
+        )
+    gains = lift(rows)
+    if len(gains):
+        found = gains["verdict"].tolist()
+        out[LIFT_CLAIM] = (
+            f"{overall(found)}: {100 * gains['difference'].min():+.1f} to {100 * gains['difference'].max():+.1f} "
+            f"points in the first and the last round of each student and teacher; {found.count(HOLDS)} of {len(found)} "
+            f"intervals lie above 0, {found.count(FAILS)} below."
+        )
+    return out
