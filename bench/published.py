@@ -17,8 +17,8 @@ def published() -> pd.DataFrame:
     """Every published cell.
 
     Returns:
-        Columns source, group, student (None where the source does not name it), adaptation, selector, round, theirs
-        and their_half_width (fractions; NaN where no interval is published).
+        Columns source, note (empty where there is none), group, student (None where the source does not name it),
+        adaptation, selector, round, theirs and their_half_width (fractions; NaN where no interval is published).
     """
     cells = []
     for series in tomllib.loads(FILE.read_text(encoding="utf-8"))["series"]:
@@ -29,6 +29,7 @@ def published() -> pd.DataFrame:
                     cells.append(
                         {
                             "source": series["source"],
+                            "note": series.get("note", ""),
                             "group": series["group"],
                             "student": series.get("student"),
                             "adaptation": adaptation,
@@ -48,8 +49,8 @@ def beside(curves: pd.DataFrame) -> pd.DataFrame:
         curves: ``stats.curves``.
 
     Returns:
-        Columns group, student, teacher, selector, round, accuracy, low, high, theirs, their_half_width, difference
-        (ours minus theirs), apart (the intervals do not meet; a mean without an interval is a point), source.
+        Columns group, student, recipe, teacher, selector, round, accuracy, low, high, theirs, their_half_width,
+        difference (ours minus theirs), apart (the intervals do not meet; a mean without an interval is a point), source, note.
     """
     ours = curves[curves["distillation"].isin([NO_TEACHER, "both"])]
     ours = ours.assign(adaptation=ours["teacher"].str.rpartition("+")[2])
@@ -57,7 +58,7 @@ def beside(curves: pd.DataFrame) -> pd.DataFrame:
     pairs = pairs[pairs["their_student"].isna() | (pairs["their_student"] == pairs["student"])]
     difference = pairs["accuracy"] - pairs["theirs"]
     reach = (pairs["high"] - pairs["accuracy"]).fillna(0) + pairs["their_half_width"].fillna(0)
-    columns = ["group", "student", "teacher", "selector", "round", "accuracy", "low", "high", "theirs"]
+    columns = ["group", "student", "recipe", "teacher", "selector", "round", "accuracy", "low", "high", "theirs"]
     return pairs.assign(difference=difference, apart=difference.abs() > reach)[
-        [*columns, "their_half_width", "difference", "apart", "source"]
+        [*columns, "their_half_width", "difference", "apart", "source", "note"]
     ].reset_index(drop=True)

@@ -222,7 +222,7 @@ def _content(
             for c in frames["claim_lift"].to_dict("records")
         ],
         "published_header": [
-            *("group", "student", "teacher", "selector", "round", "ours", "95% interval", "theirs"),
+            *("group", "student", "recipe", "teacher", "selector", "round", "ours", "95% interval", "theirs"),
             *("difference in points", "intervals meet"),
         ],
         "published": _published(frames["published"]),
@@ -259,6 +259,7 @@ def _published(pairs: pd.DataFrame) -> list[dict[str, Any]]:
             [
                 p["group"],
                 p["student"],
+                p["recipe"],
                 plots.teacher_label(p["teacher"], "both"),
                 p["selector"],
                 p["round"],
@@ -270,12 +271,14 @@ def _published(pairs: pd.DataFrame) -> list[dict[str, Any]]:
             ]
             for p in part.to_dict("records")
         ]
-        summary = (
-            f"{len(part)} cells: ours minus theirs is {100 * part['difference'].mean():+.1f} points on average, "
-            f"{100 * part['difference'].min():+.1f} to {100 * part['difference'].max():+.1f}; in "
-            f"{int((~part['apart']).sum())} of them the intervals meet."
-        )
-        out.append({"source": source, "summary": summary, "cells": cells})
+        summaries = [
+            f"{student}, {recipe}, {plots.teacher_label(str(teacher), 'both')}: ours minus theirs is "
+            f"{100 * some['difference'].mean():+.1f} points on average over {len(some)} cells, "
+            f"{100 * some['difference'].min():+.1f} to {100 * some['difference'].max():+.1f}; in "
+            f"{int((~some['apart']).sum())} of them the intervals meet"
+            for (student, recipe, teacher), some in part.groupby(["student", "recipe", "teacher"])
+        ]
+        out.append({"source": source, "note": part["note"].iloc[0], "summaries": summaries, "cells": cells})
     return out
 
 

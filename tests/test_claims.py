@@ -116,6 +116,10 @@ def test_published_numbers_stand_beside_the_same_cells_alone() -> None:
     assert ours["difference"] == pytest.approx(0.48 - 0.3336)
     assert ours["apart"]
     (told,) = _published(pairs)
-    assert told["summary"].startswith("4 cells: ours minus theirs is")
+    assert [summary.partition(":")[0] for summary in told["summaries"]] == [
+        "s, r, clip_rn50+zeroshot",
+        "s, r, no distillation",
+    ]
+    assert "over 2 cells" in told["summaries"][0]
     assert published.beside(stats.curves(make_rows("other", TEACHERS, ACCURACY, 8))).empty
     assert published.beside(stats.curves(make_rows("caltech-70", TEACHERS, ACCURACY, 8))).empty

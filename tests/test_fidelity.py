@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from activekd.datasets.benchmark import clip_ensemble
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import read_listing
 from activekd.distill import learning_rate
+from activekd.images import Images
 from activekd.losses import dual_head_loss
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.streams import stream
 from activekd.teachers import TextHead, clap
 from bench.spec import read_spec
+from bench.store import stored_rows
 
+COMMITTED = Path(__file__).parents[1] / "results" / "caltech-recipes"
 ONE_VIEW = ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
 PAPER_PROMPTS = {
     "caltech101": ["a photo of a {}."],
@@ -242,3 +246,63 @@ def test_real_features_and_head_have_their_published_accuracy(monkeypatch: pytes
     head = read_head(files, dataset.class_names, features.shape[1])
     accuracy = float(((features @ head.T).argmax(axis=1) == dataset.test.labels).mean())
     assert accuracy == pytest.approx(0.933, abs=0.0005)
+
+
+@needs_real_data
+@pytest.mark.slow
+def test_an_independent_implementation_agrees_on_the_same_labels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Heads trained by a plain loop, in torch alone, on the labels that the committed run bought at random."""
+    import timm
+    from torch.nn import functional as F
+
+    from activekd.backbones import BACKBONES
+
+    monkeypatch.setenv("ACTIVEKD_DATA", str(REAL))
+    dataset = load_dataset("caltech101?pool=val&classes=clip_vitb32/caltech101_zeroshot_head.npz", tmp_path)
+    network: Any = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    lite = BACKBONES["efficientnet_lite0"]
+    assert lite.find is not None
+    saved = torch.load(lite.find(False), map_location="cpu", weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), saved.values(), strict=False)))
+    network.eval()
+
+    def features(images: Images) -> torch.Tensor:
+        out = []
+        with torch.inference_mode():
+            for row in range(len(images)):
+                height, width = images.shapes[row].tolist()
+                top, left = (height - 128) // 2, (width - 128) // 2
+                crop = torch.from_numpy(images[row][top : top + 128, left : left + 128].copy())
+                out.append(network(((crop.permute(2, 0, 1)[None] / 255) - 0.498) / 0.502)[0])
+        return torch.stack(out).clone()
+
+    assert int(dataset.train.pixels.shapes.min()) == int(dataset.test.pixels.shapes.min()) == 128
+    pool, test = features(dataset.train.pixels), features(dataset.test.pixels)
+    labels, test_labels = torch.from_numpy(dataset.train.labels), torch.from_numpy(dataset.test.labels)
+
+    def accuracy(bought: list[int]) -> float:
+        chosen, generator = torch.tensor(bought), torch.Generator().manual_seed(0)
+        torch.manual_seed(0)
+        head = torch.nn.Linear(pool.shape[1], dataset.n_classes)
+        optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3)
+        for step in range(300):
+            optimiser.param_groups[0]["lr"] = 1e-3 * min((step + 1) / 30, (300 - step) / 270)
+            batch = chosen[torch.randint(len(chosen), (64,), generator=generator)]
+            optimiser.zero_grad()
+            F.cross_entropy(head(pool[batch]), labels[batch]).backward()
+            optimiser.step()
+        with torch.inference_mode():
+            return float((head(test).argmax(dim=1) == test_labels).float().mean())
+
+    rows = [r for r in stored_rows(COMMITTED) if r["recipe"] == "lr 0.001, one view" and r["selector"] == "random"]
+    differences = []
+    for seed in (0, 1, 2):
+        bought = list(initial_rows(dataset, 1, stream(seed, "initial")))
+        for row in sorted((r for r in rows if r["seed"] == seed), key=lambda r: r["round"]):
+            differences.append(row["accuracy"] - accuracy(bought))
+            bought += row["picked"]
+    assert len(differences) == 21
+    assert abs(float(np.mean(differences))) < 0.01
+    assert max(abs(d) for d in differences) < 0.03
