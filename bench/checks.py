@@ -63,8 +63,7 @@ def check(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> d
     for name, rounds, shots, size in distinct((t.dataset, t.rounds, t.shots, t.query_size) for t in trials):
         if name in datasets:
             attempt(lambda d=datasets[name], r=rounds, s=shots, q=size: _check_budget(d, r, s, q))
-    if faults:
-        raise InputError("; ".join(faults))
+    _refuse(faults)
     return datasets
 
 
@@ -88,8 +87,12 @@ def check_networks(trials: Sequence[Trial]) -> None:
         except InputError as fault:
             faults.append(f"{name}: {fault}")
             online = online and not isinstance(fault, UnreachableError)
+    _refuse(faults)
+
+
+def _refuse(faults: Sequence[str]) -> None:
     if faults:
-        raise InputError("; ".join(faults))
+        raise InputError(faults[0] if len(faults) == 1 else "\n  - ".join([f"{len(faults)} faults:", *faults]))
 
 
 def _check_given_features(network: str, dataset: Dataset) -> None:

@@ -77,7 +77,8 @@ def _show(found: Audit, decoded: bool, every_fault: bool) -> None:
         console.print(f"  [red]fault:[/red] {escape(fault)}", highlight=False, soft_wrap=True)
     if len(faults) > SHOWN and not every_fault:
         console.print(f"  and {len(faults) - SHOWN:,} more faults (--every-fault names them)", highlight=False)
-    verdict = f"{len(faults):,} faults; `python -m bench.data fetch {found.name}` says where its files come from"
+    number = f"{len(faults):,} fault{'s' * (len(faults) != 1)}"
+    verdict = f"{number}; `python -m bench.data fetch {found.name}` says where its files come from"
     console.print(f"  {verdict if faults else 'as it should be'}", highlight=False, soft_wrap=True)
 
 

@@ -50,7 +50,8 @@ def beside(curves: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns group, student, recipe, teacher, selector, round, accuracy, low, high, theirs, their_half_width,
-        difference (ours minus theirs), apart (the intervals do not meet; a mean without an interval is a point), source, note.
+        difference (ours minus theirs), apart (the intervals do not meet; a mean without an interval is a point), source
+        and note.
     """
     ours = curves[curves["distillation"].isin([NO_TEACHER, "both"])]
     ours = ours.assign(adaptation=ours["teacher"].str.rpartition("+")[2])

@@ -1,23 +1,21 @@
-"""Pool, streams, views, data sets, bank, students, teachers and the loop, on real images."""
+"""Pool, streams, views, data sets, bank and the loop, on real images."""
 
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from activekd import bank, teachers
+from activekd import bank
 from activekd.bank import Pixels, Shard, Views
-from activekd.datasets import Labeled, initial_rows, load_dataset, reveal
+from activekd.datasets import initial_rows, load_dataset, reveal
 from activekd.distill import learning_rate
 from activekd.errors import InputError
 from activekd.images import from_grey, render, view_boxes
 from activekd.pool import Pool
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.streams import stream
-from activekd.students import build_student, student_network
 
 CROPS = ViewGeometry(count=4, scale=(0.5, 1.0), ratio=(0.75, 1.3333), flip=0.5)
 CLAP = ClapRecipe(lr=0.01, momentum=0.9, epochs=30, batch=8, warmup=0.1)
@@ -203,77 +201,3 @@ def test_gather_takes_each_row_from_its_own_view() -> None:
     views = Views((np.array([[0.0], [1.0]]), np.array([[10.0], [11.0]])))
     batch = views.gather(np.array([1, 0, 1]), np.array([0, 1, 1]))
     assert batch.squeeze(1).tolist() == [1.0, 10.0, 11.0]
-
-
-@pytest.mark.parametrize(("name", "shape"), [("resnet6_mini@16", (3, 16, 16)), ("frozen:efficientnet_lite0", (1280,))])
-def test_students_start_from_their_stream(name: str, shape: tuple[int, ...]) -> None:
-    network = student_network(name)
-    first, again, other = (build_student(network, shape, 10, rng=stream(s, "student", 0)) for s in (0, 0, 1))
-    weights = [torch.cat([p.flatten() for p in s.parameters()]) for s in (first, again, other)]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-    batch = torch.zeros(2, *shape, dtype=torch.float16 if network.frozen else torch.uint8)
-    out = first.eval()(batch)
-    assert out.label_logits.shape == out.distill_logits.shape == (2, 10)
-
-
-def test_pretrained_student_is_trained_end_to_end_from_its_weights() -> None:
-    network = student_network("efficientnet_lite0@32")
-    first, other = (build_student(network, (3, 32, 32), 5, rng=stream(s, "student", 0)) for s in (0, 1))
-    backbones = [torch.cat([p.flatten() for p in s.backbone.parameters()]) for s in (first, other)]
-    assert torch.equal(*backbones)
-    assert not torch.equal(first.label_head.weight, other.label_head.weight)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("resnet6_mino", "unknown student 'resnet6_mino'; did you mean 'resnet6_mini'"),
-        ("resnet6_mini@big", "size 'big'; allowed: a number of pixels"),
-        ("frozen:resnet6_mini", "no pretrained weights to freeze"),
-    ],
-)
-def test_student_names_that_are_refused(name: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        student_network(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("glyphclip", "unknown teacher 'glyphclip'; did you mean 'glyphclip"),
-        ("glyphclip+clup", "unknown teacher adaptation 'clup'; did you mean 'clap'"),
-        ("glyfclip+clap", "unknown teacher network 'glyfclip'; did you mean 'glyphclip'"),
-        ("open_clip:RN50/absent.pt+clap", "no checkpoint at absent.pt"),
-    ],
-)
-def test_teacher_names_that_are_refused(name: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        teachers.split_teacher(name)
-
-
-def test_teacher_logits_are_a_hundred_cosines() -> None:
-    logits = teachers.teacher_logits(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]))
-    assert logits.tolist()[0] == pytest.approx([60.0, 80.0])
-
-
-def test_clap_learns_from_labels_and_stays_near_the_text() -> None:
-    head = teachers.TextHead(np.eye(2, dtype=np.float32), 2 * np.eye(2, dtype=np.float32))
-    features = np.array([[0.8, 1.0], [1.0, 0.8]], dtype=np.float16)
-    labeled = Labeled(np.array([0, 1]), np.array([0, 1]))
-    geometry = ViewGeometry(count=1, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
-    views = Views((features,))
-    before = teachers.teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot))
-    assert before.argmax(dim=1).tolist() == [1, 0]
-    prototypes = teachers.clap(head, views, geometry, labeled, CLAP, stream(0, "teacher", 0))
-    after = teachers.teacher_logits(torch.from_numpy(features), prototypes)
-    assert after.argmax(dim=1).tolist() == [0, 1]
-    assert prototypes.dtype == torch.float32
-
-
-def test_glyphclip_checkpoint_is_small_and_half_precision() -> None:
-    from safetensors.torch import load_file
-
-    path = Path(teachers.NETWORKS["glyphclip"].pretrained)
-    assert path.stat().st_size < 8 * 2**20
-    assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}

@@ -134,6 +134,26 @@ def test_tags_of_named_students_exist() -> None:
         assert tag in timm.list_pretrained(f"{name}.*")
 
 
+@pytest.mark.parametrize(("name", "shape"), [("resnet6_mini@16", (3, 16, 16)), ("frozen:efficientnet_lite0", (1280,))])
+def test_students_start_from_their_stream(name: str, shape: tuple[int, ...]) -> None:
+    network = student_network(name)
+    first, again, other = (build_student(network, shape, 10, rng=stream(s, "student", 0)) for s in (0, 0, 1))
+    weights = [torch.cat([p.flatten() for p in s.parameters()]) for s in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    batch = torch.zeros(2, *shape, dtype=torch.float16 if network.frozen else torch.uint8)
+    out = first.eval()(batch)
+    assert out.label_logits.shape == out.distill_logits.shape == (2, 10)
+
+
+def test_pretrained_student_is_trained_end_to_end_from_its_weights() -> None:
+    network = student_network("efficientnet_lite0@32")
+    first, other = (build_student(network, (3, 32, 32), 5, rng=stream(s, "student", 0)) for s in (0, 1))
+    backbones = [torch.cat([p.flatten() for p in s.backbone.parameters()]) for s in (first, other)]
+    assert torch.equal(*backbones)
+    assert not torch.equal(first.label_head.weight, other.label_head.weight)
+
+
 def test_rendered_inputs_are_the_banked_ones_bit_for_bit(cache: Path) -> None:
     images = load_dataset("digits", cache).train.pixels
     geometry = ViewGeometry(3, (0.5, 1.0), (0.75, 1.3333), 0.5)

@@ -7,9 +7,14 @@ import pytest
 import torch
 
 from activekd import teachers
+from activekd.bank import Views
 from activekd.checkpoints import UnreachableError
+from activekd.datasets import Labeled
 from activekd.errors import InputError
+from activekd.recipes import ClapRecipe, ViewGeometry
+from activekd.streams import stream
 
+CLAP = ClapRecipe(lr=0.01, momentum=0.9, epochs=30, batch=8, warmup=0.1)
 GLYPHCLIP = teachers.WEIGHTS / "glyphclip.safetensors"
 
 
@@ -63,6 +68,33 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
 def test_teachers_that_are_refused(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         teachers.split_teacher(name)
+
+
+def test_teacher_logits_are_a_hundred_cosines() -> None:
+    logits = teachers.teacher_logits(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]))
+    assert logits.tolist()[0] == pytest.approx([60.0, 80.0])
+
+
+def test_clap_learns_from_labels_and_stays_near_the_text() -> None:
+    head = teachers.TextHead(np.eye(2, dtype=np.float32), 2 * np.eye(2, dtype=np.float32))
+    features = np.array([[0.8, 1.0], [1.0, 0.8]], dtype=np.float16)
+    labeled = Labeled(np.array([0, 1]), np.array([0, 1]))
+    geometry = ViewGeometry(count=1, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
+    views = Views((features,))
+    before = teachers.teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot))
+    assert before.argmax(dim=1).tolist() == [1, 0]
+    prototypes = teachers.clap(head, views, geometry, labeled, CLAP, stream(0, "teacher", 0))
+    after = teachers.teacher_logits(torch.from_numpy(features), prototypes)
+    assert after.argmax(dim=1).tolist() == [0, 1]
+    assert prototypes.dtype == torch.float32
+
+
+def test_glyphclip_checkpoint_is_small_and_half_precision() -> None:
+    from safetensors.torch import load_file
+
+    path = Path(teachers.NETWORKS["glyphclip"].pretrained)
+    assert path.stat().st_size < 8 * 2**20
+    assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}
 
 
 @pytest.mark.slow

@@ -95,7 +95,8 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
-        raise InputError(f"{file}: {fault}; allowed: the file as `python -m bench.data fetch` tells") from fault
+        reason = "no such file" if isinstance(fault, FileNotFoundError) else fault
+        raise InputError(f"{file}: {reason}; allowed: the file as `python -m bench.data fetch` tells") from fault
 
 
 def _split_file(file: Path, images: Path) -> Listing:
