@@ -15,6 +15,7 @@ LEAD_CLAIM = (
     f"settings, 87.7%)"
 )
 LIFT_CLAIM = "Distillation from a teacher lifts the student (paper: +29.07 points on ImageNet in the last round)"
+LEAD_WORDS = (("ahead of", HOLDS), ("not told apart from", OPEN), ("behind", FAILS))
 LEAD_BY = ["group", "student", "recipe"]
 LIFT_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
 
@@ -88,6 +89,22 @@ def lift(rows: pd.DataFrame) -> pd.DataFrame:
     return ends[columns].assign(verdict=told).reset_index(drop=True)
 
 
+def _details(ahead: pd.DataFrame) -> str:
+    parts = {text: ahead["verdict"] == found for text, found in LEAD_WORDS}
+    if len(ahead[LEAD_BY].drop_duplicates()) == 1:
+        return "; ".join(
+            f"{text} {', '.join(sorted(ahead.loc[chosen, 'selector']))}"
+            for text, chosen in parts.items()
+            if chosen.any()
+        )
+    counts = {
+        selector: "/".join(str(int((chosen & (ahead["selector"] == selector)).sum())) for chosen in parts.values())
+        for selector in sorted(set(ahead["selector"]))
+    }
+    told = ", ".join(f"{selector} {count}" for selector, count in counts.items())
+    return f"{' / '.join(parts)}, counted over data and students: {told}"
+
+
 def conclusions(rows: pd.DataFrame) -> dict[str, str]:
     """Each claim with what this run says of it; without those that the run cannot say anything of."""
     out = {}
@@ -96,11 +113,7 @@ def conclusions(rows: pd.DataFrame) -> dict[str, str]:
         table = rank_table(ranks(rows[rows["teacher"] != NO_TEACHER]))
         own = table[table["selector"] == LEADER].iloc[0]
         leads = table["selector"].iloc[0] == LEADER
-        details = "; ".join(
-            f"{text} {', '.join(sorted(set(ahead.loc[ahead['verdict'] == found, 'selector'])))}"
-            for text, found in (("ahead of", HOLDS), ("not told apart from", OPEN), ("behind", FAILS))
-            if found in set(ahead["verdict"])
-        )
+        details = _details(ahead)
         out[LEAD_CLAIM] = (
             f"{overall(ahead['verdict'].tolist())}: first in {own['first']} of {own['settings']} settings with a "
             f"teacher{'' if leads else f' ({headline(table)})'}; in the later rounds, by paired intervals, {details}."

@@ -1,6 +1,7 @@
 """What a grid would take, from names and sizes alone: trials, fits, steps, bytes and hours; nothing is trained."""
 
 import io
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -266,7 +267,7 @@ def _teacher_rate(name: str, device: str) -> float:
     found = network(name)
     if found.config is not None:
         open_clip.add_model_config(found.config)
-    model: Any = open_clip.create_model(found.model).eval().to(memory_format=torch.channels_last).to(device)
+    model = untrained(found.model).eval().to(memory_format=torch.channels_last).to(device)
     size = model.visual.image_size
     side = size if isinstance(size, int) else size[0]
     batch = torch.zeros(MEASURED_BATCH, 3, side, side).to(memory_format=torch.channels_last).to(device)
@@ -277,6 +278,17 @@ def _teacher_rate(name: str, device: str) -> float:
         _wait(device)
 
     return _rate(forward, 1, MEASURED_BATCH)
+
+
+def untrained(model: str) -> Any:
+    """An open_clip network with random weights, without the library's warning that it has them."""
+    import open_clip
+
+    logging.disable(logging.WARNING)
+    try:
+        return open_clip.create_model(model)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _wait(device: str) -> None:

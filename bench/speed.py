@@ -29,6 +29,7 @@ from activekd.students import Normalise, Student, build_student, student_network
 from activekd.teachers import VisionLanguageEncoder, load_encoder, teacher_logits
 from bench import trial as trials
 from bench.grid import cache_folder
+from bench.plan import untrained
 from bench.spec import read_spec
 from bench.terminal import console, user_errors
 
@@ -117,7 +118,7 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
     student.to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     name = "RN50-quickgelu"
-    encoder = VisionLanguageEncoder(open_clip.create_model(name), open_clip.get_tokenizer(name))
+    encoder = VisionLanguageEncoder(untrained(name), open_clip.get_tokenizer(name))
     n, width = recipe.batch_labeled + recipe.batch_unlabeled, 1024
     rows, views = np.arange(n), np.tile(np.asarray(geometry.training), n)[:n]
     rng = np.random.default_rng(0)

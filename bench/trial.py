@@ -278,12 +278,16 @@ def _row(trial: Trial, measured: Round, counts: Mapping[str, int], device: str) 
 
 @lru_cache(maxsize=2)
 def provenance(device: str) -> dict[str, str]:
-    """Commit of the code, versions of the libraries that make the numbers, and the device."""
+    """Commit of the code, versions of the libraries that make the numbers, and the device.
+
+    The kind of CPU counts: its vector instructions round convolutions in their own way, and training amplifies that.
+    """
+    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
     return {
         "commit": _commit(),
         "versions": f"python {platform.python_version()} {versions}",
-        "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else platform.machine()}",
+        "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else cpu}",
     }
 
 

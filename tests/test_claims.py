@@ -84,6 +84,9 @@ def test_conclusions_say_what_was_found() -> None:
     lead, lift = told[claims.LEAD_CLAIM], told[claims.LIFT_CLAIM]
     assert lead.startswith("does not hold: first in 0 of 4 settings with a teacher (badge first in 4 of 4")
     assert lead.endswith("ahead of random; not told apart from entropy; behind badge.")
+    both = [make_rows("g", TEACHERS, ACCURACY, 5), make_rows("h", TEACHERS, ACCURACY, 5)]
+    counted = claims.conclusions(pd.concat(both, ignore_index=True))[claims.LEAD_CLAIM]
+    assert counted.endswith("counted over data and students: badge 0/0/2, entropy 0/2/0, random 2/0/0.")
     assert lift.startswith("undecided: +20.0 to +20.0 points")
     assert claims.conclusions(make_rows("g", ("none",), ACCURACY, 5)) == {}
     without = {name: values for name, values in ACCURACY.items() if name != "pcoreset"}
