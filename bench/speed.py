@@ -167,7 +167,7 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
     with TemporaryDirectory() as folder:
         files = _photographs(Path(folder), n)
         out = {}
-        for what, live in (("teacher live at every step", True), ("banked teacher features", False)):
+        for what, live in (("live", True), ("banked", False)):
             step(files, live)
             measured = [step(files, live) for _ in range(repeats)]
             out[what] = {part: median(m[part] for m in measured) for part in measured[0]}
@@ -205,13 +205,12 @@ def train(repeats: Repeats = 3) -> None:
     with user_errors():
         torch.set_num_threads(os.cpu_count() or 1)
         steps = paper_steps(repeats)
-        live = sum(steps["teacher live at every step"].values())
-        parts = list(dict.fromkeys(part for step in steps.values() for part in step))
-        table = Table("teacher", *(f"{part}, s" for part in parts), "step, s", "ratio", title=f"{PAPER_STEP}")
-        for name, step in steps.items():
-            whole = sum(step.values())
-            cells = (f"{step[part]:.2f}" if part in step else "" for part in parts)
-            table.add_row(name, *cells, f"{whole:.2f}", f"{whole / live:.2f}")
+        whole = {name: sum(step.values()) for name, step in steps.items()}
+        table = Table("seconds", *(f"teacher {name}" for name in steps), title=PAPER_STEP)
+        for part in steps["live"]:
+            table.add_row(part, *(f"{step[part]:.2f}" for step in steps.values()))
+        table.add_row("whole step", *(f"{seconds:.2f}" for seconds in whole.values()))
+        table.add_row("ratio", *(f"{seconds / whole['live']:.2f}" for seconds in whole.values()))
         console.print(table)
         _tell_machine(repeats)
 
