@@ -167,7 +167,10 @@ def run_rounds(
         if not last:
             view = _pool_view(pool, labeled, dataset.n_classes, selector, on_pool, teacher, prototypes)
             rng = stream(protocol.seed, "select", index, selector.name)
-            rows = tuple(select(selector, view, protocol.query_size, rng=rng).tolist())
+            try:
+                rows = tuple(select(selector, view, protocol.query_size, rng=rng).tolist())
+            except ValueError as fault:
+                raise ValueError(f"round {index}: {fault}") from fault
         _, select_seconds = _lap(clock)
 
         yield Round(

@@ -49,6 +49,9 @@ def check(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> d
 
     for name in distinct(t.selector for t in trials):
         attempt(lambda name=name: selector(name))
+    for name, teacher in distinct((t.selector, t.teacher) for t in trials):
+        if teacher == NO_TEACHER:
+            attempt(lambda name=name: _check_without_teacher(name))
     for name in distinct(t.student for t in trials):
         attempt(lambda name=name: student_network(name))
     for name in distinct(t.teacher for t in trials):
@@ -88,6 +91,17 @@ def check_networks(trials: Sequence[Trial]) -> None:
             faults.append(f"{name}: {fault}")
             online = online and not isinstance(fault, UnreachableError)
     _refuse(faults)
+
+
+def _check_without_teacher(name: str) -> None:
+    try:
+        needs = selector(name).needs
+    except InputError:
+        return
+    if "teacher_probabilities" in needs:
+        raise InputError(
+            f"selector '{name}' reads the teacher's probabilities; allowed: with a teacher, not with 'none'"
+        )
 
 
 def _refuse(faults: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from activekd.pool import PoolView
 
@@ -63,3 +64,24 @@ def badge(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64
         if weights.sum() == 0:
             weights = free.astype(np.float64)
         picks.append(int(rng.choice(len(unlabeled), p=weights / weights.sum())))
+
+
+def badge_released(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
+    """BADGE as PCoreSet's released code has it: normalised gradient embeddings, farthest first, nothing drawn.
+
+    The first row is the one with the largest gradient; each further one is the farthest from all picks among the
+    embeddings of unit length. Ties go to the lowest row; the generator is not used.
+    """
+    unlabeled = view.pool.unlabeled
+    index = torch.from_numpy(unlabeled)
+    errors, features = gradient_factors(view.student_probabilities[index], view.features[index])
+    picks = [int((errors.square().sum(dim=1) * features.square().sum(dim=1)).argmax())]
+    errors, features = F.normalize(errors, dim=1), F.normalize(features, dim=1)
+    norms = errors.square().sum(dim=1) * features.square().sum(dim=1)
+    nearest = torch.full((len(unlabeled),), torch.inf)
+    while len(picks) < query_size:
+        torch.minimum(nearest, squared_gradient_distances(errors, features, norms, picks[-1]), out=nearest)
+        nearest[picks[-1]] = -1.0
+        picks.append(int(nearest.argmax()))
+        nearest[picks] = -1.0
+    return unlabeled[picks]

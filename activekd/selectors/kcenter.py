@@ -1,54 +1,178 @@
-"""Greedy k-center: on the student's features (coreset) and on its probabilities (pcoreset)."""
+"""Greedy k-center, exact at any size: on features (coreset) and on probabilities (pcoreset)."""
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 from activekd.pool import PoolView
+from activekd.selectors.uncertainty import entropy, scores
 
 CHUNK = 4096
-"""Points a step of the distance computation, which bounds its temporary memory."""
+"""Rows and centers a step of a computation over all points, which bounds its temporary memory."""
+
+ROUNDING = 4e-6
+"""Bound on the error of a float32 squared distance, in units of the largest squared norm."""
+
+TAKEN = -1.0
+"""Stands for the distance of a center, which cannot be picked."""
+
+LEAST_WEIGHT = 1e-12
+"""Stands for an entropy of 0, so that every image can still be picked."""
+
+FRONT_BYTES = 256 * 2**20
+"""Largest copy of the points of the front."""
+
+FRONT_LEAST = 1024
+FRONT_SHARE = 64
+"""The front starts as this part of the points; then it grows or shrinks until it costs what the passes cost."""
 
 
-def squared_distances(points: Float32[Tensor, "n dim"], center: Float32[Tensor, " dim"]) -> Float32[Tensor, " n"]:
-    """Squared Euclidean distance of each point to one center, from differences: exactly 0 between equal points."""
-    out = torch.empty(len(points))
-    for start in range(0, len(points), CHUNK):
-        chunk = points[start : start + CHUNK]
-        torch.sum((chunk - center).square_(), dim=1, out=out[start : start + CHUNK])
-    return out
+class Coverage:
+    """The squared distance of every point to its nearest center, while centers are added one by one.
+
+    A distance to the nearest center can only fall, so an old one is an upper bound (the lazy greedy algorithm of Minoux
+    1978). Only the front, the points with the largest distances, is brought up to date with each new center; as long
+    as the largest distance in the front is above every bound outside of it, the pick is that of the textbook form.
+    Otherwise all points are brought up to date with all new centers at once, one matrix product for many picks, and
+    the front is chosen anew. Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest are closer to each
+    other than rounding, float64 decides.
+
+    Args:
+        points: one point a row; not copied and not changed.
+        centers: rows that are covered from the start.
+        weights: factor on each point's squared distance, more than 0; 1 without it.
+    """
+
+    def __init__(
+        self,
+        points: Float32[Tensor, "n dim"],
+        centers: Int64[np.ndarray, " centers"],
+        weights: Float32[Tensor, " n"] | None = None,
+    ) -> None:
+        n, dim = points.shape
+        self._points = points
+        self._weights = weights
+        self._norms = torch.linalg.vector_norm(points, dim=1).square_()
+        largest = 1.0 if weights is None else float(weights.max())
+        self._slack = ROUNDING * largest * max(float(self._norms.max()), 1e-30)
+        self._centers = torch.from_numpy(centers).to(points.device)
+        self._applied = 0
+        self._bounds = torch.full_like(self._norms, torch.inf)
+        self._exact = torch.full((n,), torch.inf, dtype=torch.float64, device=points.device)
+        self._exact_centers = torch.zeros(n, dtype=torch.int32, device=points.device)
+        self._most = max(FRONT_LEAST, FRONT_BYTES // (4 * dim))
+        self._size = min(self._most, max(FRONT_LEAST, n // FRONT_SHARE))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Bring every point up to date and choose the front."""
+        new = self._centers[self._applied :]
+        if self._applied:
+            spent = len(new) * self._size
+            size = self._size // 2 if spent > 2 * len(self._points) else self._size * (1 + (spent < len(self._points)))
+            self._size = min(self._most, max(FRONT_LEAST, size))
+        for first in range(0, len(new), CHUNK):
+            block = new[first : first + CHUNK]
+            columns, norms = self._points[block].T.contiguous(), self._norms[block]
+            for start in range(0, len(self._points), CHUNK):
+                part = slice(start, start + CHUNK)
+                if len(block) == 1:
+                    found = torch.mv(self._points[part], columns[:, 0]).mul_(-2.0).add_(norms)
+                else:
+                    found = torch.addmm(norms, self._points[part], columns, alpha=-2.0).amin(dim=1)
+                bounds = found.add_(self._norms[part]).clamp_(min=0.0)
+                if self._weights is not None:
+                    bounds *= self._weights[part]
+                torch.minimum(self._bounds[part], bounds, out=self._bounds[part])
+        self._bounds[new] = TAKEN
+        self._applied = len(self._centers)
+        size = min(self._size, len(self._points) - 1)
+        front = self._bounds.topk(size + 1)
+        self._outside = float(front.values[-1])
+        self._front = front.indices[:-1].sort().values
+        self._front_points = self._points[self._front]
+        self._front_norms = self._norms[self._front]
+        self._front_bounds = self._bounds[self._front]
+
+    def distances(self) -> Float32[Tensor, " n"]:
+        """The (weighted) squared distance of every point to its nearest center; TAKEN for centers."""
+        if self._applied < len(self._centers):
+            self._refresh()
+        return self._bounds.clone()
+
+    def farthest(self) -> int:
+        """The point with the largest distance (times its weight) to its nearest center; the lowest row of several."""
+        if not len(self._centers):
+            return 0
+        top = float(self._front_bounds.max()) if len(self._front) else TAKEN
+        if top - 2 * self._slack <= self._outside:
+            if self._applied < len(self._centers):
+                self._refresh()
+            top = float(self._bounds.max())
+            close = torch.nonzero(self._bounds >= max(top - 2 * self._slack, 0.0)).squeeze(1)
+        else:
+            close = self._front[self._front_bounds >= max(top - 2 * self._slack, 0.0)]
+        return int(close) if len(close) == 1 else int(close[int(self._exactly(close).argmax())])
+
+    def _exactly(self, rows: Int64[Tensor, " rows"]) -> Float64[Tensor, " rows"]:
+        """Weighted squared distances in float64, brought up to date with the centers that a row has not met."""
+        for start in range(0, len(rows), CHUNK):
+            block = rows[start : start + CHUNK]
+            met = self._exact_centers[block]
+            for known in met.unique().tolist():
+                these = block[met == known]
+                self._exact[these] = torch.minimum(self._exact[these], self._float64(these, self._centers[known:]))
+            self._exact_centers[block] = len(self._centers)
+        return self._exact[rows] if self._weights is None else self._exact[rows] * self._weights[rows].double()
+
+    def _float64(self, rows: Int64[Tensor, " rows"], centers: Int64[Tensor, " centers"]) -> Float64[Tensor, " rows"]:
+        points, columns = self._points[rows].double(), self._points[centers].double()
+        if not len(centers):
+            return torch.full((len(rows),), torch.inf, dtype=torch.float64, device=points.device)
+        squares = columns.square().sum(dim=1)
+        best = torch.addmm(squares, points, columns.T, alpha=-2.0).argmin(dim=1)
+        return (points - columns[best]).square_().sum(dim=1)
+
+    def add(self, row: int) -> None:
+        """Make a point a center."""
+        self._centers = torch.cat([self._centers, torch.tensor([row], device=self._centers.device)])
+        self._bounds[row] = TAKEN
+        distances = torch.addmv(self._front_norms, self._front_points, self._points[row], alpha=-2.0)
+        distances = distances.add_(self._norms[row]).clamp_(min=0.0)
+        if self._weights is not None:
+            distances *= self._weights[self._front]
+        torch.minimum(self._front_bounds, distances, out=self._front_bounds)
+        self._front_bounds[self._front == row] = TAKEN
 
 
 def greedy_k_center(
     points: Float32[Tensor, "n dim"],
     centers: Int64[np.ndarray, " centers"],
-    candidates: Int64[np.ndarray, " candidates"],
     query_size: int,
+    weights: Float32[Tensor, " n"] | None = None,
 ) -> Int64[np.ndarray, " query_size"]:
-    """Repeatedly the candidate farthest from all centers and earlier picks (Sener & Savarese 2018, Algorithm 1).
+    """Repeatedly the point farthest from all centers and earlier picks (Sener & Savarese 2018, Algorithm 1).
 
-    The minimum distance of each candidate is kept and updated by each new center, so a pick costs one pass over the
-    candidates. Ties go to the lowest row. Without centers the lowest candidate is the first pick.
+    Ties go to the lowest row; without centers the lowest row is the first pick. The picks are those of float64.
 
     Args:
         points: one point a train row.
-        centers: rows that are covered already, the labeled ones.
-        candidates: ascending rows to pick from.
+        centers: rows that are covered already, the labeled ones; all others are candidates.
         query_size: number of picks, at most the number of candidates.
+        weights: factor on each point's squared distance, more than 0.
     """
-    pool = points[torch.from_numpy(candidates)]
-    nearest = torch.full((len(pool),), torch.inf)
-    for row in centers.tolist():
-        torch.minimum(nearest, squared_distances(pool, points[row]), out=nearest)
+    coverage = Coverage(points, centers, weights)
     picks = np.empty(query_size, dtype=np.int64)
     for k in range(query_size):
-        position = int(nearest.argmax())
-        picks[k] = position
-        torch.minimum(nearest, squared_distances(pool, pool[position]), out=nearest)
-        nearest[torch.from_numpy(picks[: k + 1])] = -1.0
-    return candidates[picks]
+        picks[k] = coverage.farthest()
+        coverage.add(int(picks[k]))
+    return picks
+
+
+def _labeled(view: PoolView) -> Int64[np.ndarray, " labeled"]:
+    return np.asarray(view.pool.labeled, dtype=np.int64)
 
 
 def coreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -57,8 +181,15 @@ def coreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int
     Departure: the features are L2-normalised, as in PCoreSet's released code, so that the Euclidean distance orders
     pairs as the cosine distance does. The generator is not used.
     """
-    features = F.normalize(view.features, dim=1)
-    return greedy_k_center(features, np.asarray(view.pool.labeled, dtype=np.int64), view.pool.unlabeled, query_size)
+    return greedy_k_center(F.normalize(view.features, dim=1), _labeled(view), query_size)
+
+
+def coreset_euclidean(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
+    """CoreSet (Sener & Savarese 2018, Algorithm 1) over the student's features as they are, Euclidean distance.
+
+    The greedy form, without the paper's mixed-integer refinement. The generator is not used.
+    """
+    return greedy_k_center(view.features, _labeled(view), query_size)
 
 
 def pcoreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -66,5 +197,43 @@ def pcoreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> In
 
     The generator is not used.
     """
-    labeled = np.asarray(view.pool.labeled, dtype=np.int64)
-    return greedy_k_center(view.student_probabilities, labeled, view.pool.unlabeled, query_size)
+    return greedy_k_center(view.student_probabilities, _labeled(view), query_size)
+
+
+def teacher_pcoreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
+    """PCoreSet over the teacher's probabilities in place of the student's: ours, after Kang et al. 2025, Algorithm 1.
+
+    The generator is not used.
+    """
+    return greedy_k_center(view.teacher_probabilities, _labeled(view), query_size)
+
+
+def pcoreset_uncertain(
+    view: PoolView, query_size: int, *, rng: np.random.Generator
+) -> Int64[np.ndarray, " query_size"]:
+    """PCoreSet with each distance multiplied by the entropy of the image's prediction: ours, after Kang et al. 2025.
+
+    Of two images that are equally far from everything that is covered, the more uncertain one is taken. The generator
+    is not used.
+    """
+    weights = scores(view, entropy).square_().clamp_(min=LEAST_WEIGHT)
+    return greedy_k_center(view.student_probabilities, _labeled(view), query_size, weights)
+
+
+def pcoreset_nearest(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
+    """The reversed diagnostic of PCoreSet (Kang et al. 2025): repeatedly the image nearest to what is covered.
+
+    If covering the probability space is what helps, this must do worse than random. The generator is not used.
+    """
+    points, labeled = view.student_probabilities, _labeled(view)
+    norms = torch.linalg.vector_norm(points, dim=1).square_()
+    nearest = Coverage(points, labeled).distances()
+    free = torch.ones(len(points), dtype=torch.bool)
+    free[torch.from_numpy(labeled)] = False
+    picks = np.empty(query_size, dtype=np.int64)
+    for k in range(query_size):
+        picks[k] = row = int(torch.where(free, nearest, torch.inf).argmin())
+        free[row] = False
+        distances = torch.addmv(norms, points, points[row], alpha=-2.0).add_(norms[row])
+        torch.minimum(nearest, distances.clamp_(min=0.0), out=nearest)
+    return picks

@@ -1,10 +1,19 @@
-"""Random sampling and uncertainty sampling."""
+"""Random sampling and sampling by a score of each image's predicted distributions."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
+from torch import Tensor
 
 from activekd.pool import PoolView
+
+CHUNK = 2048
+"""Rows a step of a score, which bounds its temporary memory and keeps it in the processor's cache."""
+
+Score = Callable[[PoolView, slice], Tensor]
+"""The score of a slice of the train rows; larger is wanted more."""
 
 
 def random(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -12,12 +21,70 @@ def random(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int6
     return rng.choice(view.pool.unlabeled, size=query_size, replace=False)
 
 
-def entropy(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """The rows whose predicted distribution has the largest entropy (Settles 2009, Section 3.1).
+def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
+    """A score of every train row, in slices: nothing of the size of the pool is copied."""
+    parts = [score(view, slice(start, start + CHUNK)) for start in range(0, view.pool.n, CHUNK)]
+    return torch.cat(parts)
 
-    Ties go to the lowest row; the generator is not used.
+
+def largest(values: Float32[Tensor, " n"], rows: Int64[np.ndarray, " rows"], k: int) -> Int64[np.ndarray, " k"]:
+    """The k of these rows with the largest values, largest first; ties go to the lowest row."""
+    index = torch.from_numpy(rows)
+    chosen = values[index]
+    least = chosen.topk(k).values[-1]
+    close = torch.nonzero(chosen >= least).squeeze(1)
+    order = torch.argsort(chosen[close], descending=True, stable=True)[:k]
+    return rows[close[order].numpy()]
+
+
+def by_score(score: Score) -> Callable[..., np.ndarray]:
+    """The selector that takes the unlabeled rows of the largest scores; it draws nothing."""
+
+    def query(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+        return largest(scores(view, score), view.pool.unlabeled, query_size)
+
+    query.__doc__ = score.__doc__
+    return query
+
+
+def entropy(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+    """Entropy of the student's predicted distribution in nats (Settles 2009, Section 3.1)."""
+    return torch.special.entr(view.student_probabilities[rows]).sum(dim=1)
+
+
+def margin(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+    """Minus the gap between the two largest probabilities of the student (Scheffer et al. 2001)."""
+    probabilities = view.student_probabilities[rows]
+    if probabilities.shape[1] == 1:
+        return -probabilities[:, 0]
+    top = probabilities.topk(2, dim=1).values
+    return top[:, 1] - top[:, 0]
+
+
+def least_confidence(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+    """Minus the student's largest probability (Lewis & Gale 1994; Settles 2009, Section 3.1)."""
+    return -view.student_probabilities[rows].amax(dim=1)
+
+
+def teacher_entropy(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+    """Entropy of the teacher's distribution: what the teacher cannot teach is asked of the oracle."""
+    return torch.special.entr(view.teacher_probabilities[rows]).sum(dim=1)
+
+
+def disagreement(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+    """Jensen-Shannon divergence of the student's and the teacher's distributions in nats (Lin 1991).
+
+    Query by committee (Seung et al. 1992) with a committee of two; the divergence of McCallum & Nigam (1998).
     """
-    unlabeled = view.pool.unlabeled
-    scores = torch.special.entr(view.student_probabilities[torch.from_numpy(unlabeled)]).sum(dim=1)
-    order = torch.argsort(scores, descending=True, stable=True)[:query_size]
-    return unlabeled[order.numpy()]
+    student, teacher = view.student_probabilities[rows], view.teacher_probabilities[rows]
+    entropies = torch.special.entr(student).sum(dim=1) + torch.special.entr(teacher).sum(dim=1)
+    return torch.special.entr((student + teacher) / 2).sum(dim=1) - entropies / 2
+
+
+SCORES: dict[str, Score] = {
+    "entropy": entropy,
+    "margin": margin,
+    "least_confidence": least_confidence,
+    "teacher_entropy": teacher_entropy,
+    "disagreement": disagreement,
+}

@@ -1,0 +1,92 @@
+"""Strategies for few labels that look for typical images: TypiClust and MaxHerding."""
+
+import warnings
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from activekd.pool import PoolView
+
+MAX_CLUSTERS = 500
+NEIGHBOURS = 20
+SMALL_CLUSTER = 5
+"""Clusters of fewer images are used after all others, as in TypiClust's released form."""
+
+HERDING_ROWS = 8192
+"""Images that MaxHerding covers and picks from where the pool has more: its kernel is this number squared."""
+
+
+def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
+    """TypiClust (Hacohen et al. 2022, Algorithm 1): the most typical image of each of the largest uncovered clusters.
+
+    As many clusters as labels after the query, at most MAX_CLUSTERS; typicality is the inverse mean distance to the
+    NEIGHBOURS nearest images of the cluster. Departures: k-means (scikit-learn's mini-batch form) on the student's
+    L2-normalised features stands for k-means on self-supervised ones; clusters are used in turn, those with the fewest
+    labels first and of these the largest.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    features = F.normalize(view.features, dim=1).numpy()
+    labeled = np.asarray(view.pool.labeled, dtype=np.int64)
+    n_clusters = min(MAX_CLUSTERS, len(labeled) + query_size, len(features))
+    seed = int(rng.integers(2**31))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cluster = MiniBatchKMeans(n_clusters, random_state=seed, n_init="auto", batch_size=2048).fit_predict(features)
+    left = {c: np.flatnonzero(cluster == c) for c in range(n_clusters)}
+    covered = np.bincount(cluster[labeled], minlength=n_clusters)
+    left = {c: np.setdiff1d(rows, labeled, assume_unique=True) for c, rows in left.items()}
+    order = {c: rows[np.argsort(-typicality(features[rows]), kind="stable")].tolist() for c, rows in left.items()}
+    sizes = np.bincount(cluster, minlength=n_clusters)
+    picks = []
+    while len(picks) < query_size:
+        open_clusters = [c for c in range(n_clusters) if order[c]]
+        chosen = min(open_clusters, key=lambda c: (sizes[c] < SMALL_CLUSTER, covered[c], -sizes[c], c))
+        picks.append(order[chosen].pop(0))
+        covered[chosen] += 1
+    return np.array(picks, dtype=np.int64)
+
+
+def typicality(features: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, " n"]:
+    """Inverse of the mean distance of each point to its NEIGHBOURS nearest others (Hacohen et al. 2022, Equation 1)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    if len(features) < 2:
+        return np.ones(len(features), dtype=np.float32)
+    k = min(NEIGHBOURS, len(features) - 1)
+    distances, _ = NearestNeighbors(n_neighbors=k + 1).fit(features).kneighbors(features)
+    return (1 / (distances[:, 1:].mean(axis=1) + 1e-5)).astype(np.float32)
+
+
+def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
+    """MaxHerding (Bae et al. 2024): greedily the image that most raises the generalised coverage of the pool.
+
+    The coverage is the mean over images of the largest Gaussian kernel, of width 1 on L2-normalised features, to a
+    labeled or picked image. Departure: in a pool of more than HERDING_ROWS images, that many (or as many as are
+    asked for) unlabeled ones, drawn uniformly, stand for the pool. Ties go to the lowest row.
+    """
+    unlabeled = view.pool.unlabeled
+    n = max(HERDING_ROWS, query_size)
+    rows = unlabeled if len(unlabeled) <= n else np.sort(rng.choice(unlabeled, size=n, replace=False))
+    features = F.normalize(view.features, dim=1)
+    points = features[torch.from_numpy(rows)]
+    kernel = gaussian(points, points)
+    best = torch.zeros(len(rows))
+    labeled = features[torch.tensor(view.pool.labeled, dtype=torch.int64)]
+    for start in range(0, len(labeled), 1024):
+        best = torch.maximum(best, gaussian(points, labeled[start : start + 1024]).amax(dim=1))
+    picks: list[int] = []
+    for _ in range(query_size):
+        gain = torch.relu(kernel - best).sum(dim=1)
+        gain[picks] = -1.0
+        picks.append(int(gain.argmax()))
+        torch.maximum(best, kernel[picks[-1]], out=best)
+    return rows[picks]
+
+
+def gaussian(left: Float32[Tensor, "n dim"], right: Float32[Tensor, "m dim"]) -> Float32[Tensor, "n m"]:
+    """exp(-|x - y|^2) of points of unit length."""
+    return (2 * left @ right.T).sub_(2.0).exp_()
