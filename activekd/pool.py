@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 UNLABELED = -1
@@ -67,7 +67,7 @@ class PoolView:
     pool: Pool
     labels: Int64[np.ndarray, " n"]
     n_classes: int
-    arrays: Mapping[str, Float32[Tensor, "n _"]]
+    arrays: Mapping[str, Float[Tensor, "n _"]]
 
     def _declared(self, need: Need) -> Tensor:
         if need not in self.arrays:

@@ -1,7 +1,7 @@
 """The query strategies by name: each maps a PoolView and a query size to the rows whose labels to buy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -62,6 +62,7 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
         raise InputError(
             f"query size {query_size} from {len(unlabeled)} unlabeled images; allowed: 1 to {len(unlabeled)}"
         )
+    view = replace(view, arrays={name: array.float() for name, array in view.arrays.items()})
     for fault in _view_faults(view):
         raise ValueError(f"selector '{selector.name}': {fault}")
     found = np.asarray(selector.query(view, query_size, rng=rng))

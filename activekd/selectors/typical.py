@@ -15,7 +15,7 @@ NEIGHBOURS = 20
 SMALL_CLUSTER = 5
 """Clusters of fewer images are used after all others, as in TypiClust's released form."""
 
-HERDING_ROWS = 8192
+HERDING_ROWS = 4096
 """Images that MaxHerding covers and picks from where the pool has more: its kernel is this number squared."""
 
 

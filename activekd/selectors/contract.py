@@ -1,0 +1,150 @@
+"""The contract of a selector as a check that anyone can run on his own."""
+
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from activekd.pool import NEEDS, UNLABELED, Pool, PoolView
+from activekd.selectors import Selector, select
+from activekd.streams import stream
+
+N, CLASSES, DIM, LABELED = 90, 5, 6, 10
+LARGE, LARGE_CLASSES, LARGE_DIM = 20_000, 100, 64
+MEMORY_FACTOR, MEMORY_FLOOR = 6, 512 * 2**20
+"""A strategy may take this many times the bytes of what it declares, and this much besides."""
+
+
+def made_up_view(seed: int = 0, n: int = N, classes: int = CLASSES, dim: int = DIM, labeled: int = LABELED) -> PoolView:
+    """A pool of random predictions and features, with every array that a selector can ask for."""
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(n, size=labeled, replace=False)
+    labels = np.full(n, UNLABELED)
+    labels[rows] = np.arange(labeled) % classes
+    generator = torch.Generator().manual_seed(seed)
+    logits = (3 * torch.randn(n, classes, generator=generator) for _ in range(2))
+    student, teacher = (each.softmax(dim=1) for each in logits)
+    arrays = {
+        "student_probabilities": student,
+        "teacher_probabilities": teacher,
+        "features": torch.randn(n, dim, generator=generator),
+    }
+    return PoolView(Pool(n, tuple(rows.tolist())), labels, classes, arrays)
+
+
+def declared(view: PoolView, selector: Selector) -> PoolView:
+    """The view with what the selector declares alone; reading anything else raises LookupError."""
+    return replace(view, arrays={name: view.arrays[name] for name in NEEDS if name in selector.needs})
+
+
+def check(selector: Selector) -> None:
+    """Run a selector through its contract.
+
+    Distinct unlabeled rows, as many as asked for, from one to all that are left; equal streams give equal rows; the
+    view is not changed; nothing is read that is not declared; rows in another order give the same picks, where the
+    strategy draws nothing; equal rows, one-hot predictions, one class and float16 are no trouble; memory is bounded.
+
+    Raises:
+        ValueError: the selector broke the contract; the message lists every breach.
+    """
+    breaches = []
+    for promise, test in CONTRACT.items():
+        try:
+            problem = next(iter(test(selector)), None)
+        except Exception as fault:
+            problem = f"{type(fault).__name__}: {fault}"
+        if problem:
+            breaches.append(f"{promise}: {problem}")
+    if breaches:
+        raise ValueError("\n  - ".join([f"selector '{selector.name}' breaks its contract:", *breaches]))
+
+
+def _pick(selector: Selector, view: PoolView, k: int, seed: int = 0) -> list[int]:
+    return select(selector, declared(view, selector), k, rng=stream(seed, "contract")).tolist()
+
+
+def _counts(selector: Selector) -> Iterator[str]:
+    for k in (1, 7, N - LABELED):
+        _pick(selector, made_up_view(), k)
+    yield from ()
+
+
+def _repeats(selector: Selector) -> Iterator[str]:
+    view = made_up_view()
+    first, again = (_pick(selector, view, 9) for _ in range(2))
+    if first != again:
+        yield f"{first} and then {again} from equal streams"
+
+
+def _leaves_alone(selector: Selector) -> Iterator[str]:
+    view = made_up_view()
+    before = {name: array.clone() for name, array in view.arrays.items()}
+    labels = view.labels.copy()
+    _pick(selector, view, 9)
+    changed = [name for name, array in view.arrays.items() if not torch.equal(array, before[name])]
+    if changed or not np.array_equal(labels, view.labels):
+        yield f"it changed {', '.join(changed) or 'labels'}"
+
+
+def _order(selector: Selector) -> Iterator[str]:
+    view = made_up_view()
+    picks = _pick(selector, view, 9)
+    if picks != _pick(selector, view, 9, seed=1):
+        return
+    order = np.random.default_rng(3).permutation(N)
+    place = np.argsort(order)
+    moved = PoolView(
+        Pool(N, tuple(place[list(view.pool.labeled)].tolist())),
+        view.labels[order],
+        view.n_classes,
+        {name: array[torch.from_numpy(order)] for name, array in view.arrays.items()},
+    )
+    found = {int(order[row]) for row in _pick(selector, moved, 9)}
+    if found != set(picks):
+        yield f"{sorted(picks)}, and {sorted(found)} when the rows are shuffled"
+
+
+def _degenerate(selector: Selector) -> Iterator[str]:
+    view = made_up_view()
+    same = torch.full((N, CLASSES), 1 / CLASSES)
+    hot = torch.eye(CLASSES)[torch.arange(N) % CLASSES]
+    for probabilities in (same, hot):
+        arrays = {name: torch.ones(N, DIM) if name == "features" else probabilities for name in view.arrays}
+        _pick(selector, replace(view, arrays=arrays), N - LABELED)
+    _pick(selector, made_up_view(classes=1), 9)
+    yield from ()
+
+
+def _half(selector: Selector) -> Iterator[str]:
+    view = made_up_view()
+    _pick(selector, replace(view, arrays={name: array.half() for name, array in view.arrays.items()}), 9)
+    yield from ()
+
+
+def _memory(selector: Selector) -> Iterator[str]:
+    view = made_up_view(n=LARGE, classes=LARGE_CLASSES, dim=LARGE_DIM, labeled=LARGE_CLASSES)
+    size = sum(view.arrays[name].nbytes for name in selector.needs)
+    before = _peak_bytes()
+    _pick(selector, view, LARGE_CLASSES)
+    grown, allowed = _peak_bytes() - before, MEMORY_FLOOR + MEMORY_FACTOR * size
+    if grown > allowed:
+        yield f"{grown / 2**20:.0f} MB for a pool of {size / 2**20:.0f} MB; allowed: {allowed / 2**20:.0f} MB"
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+CONTRACT: dict[str, Callable[[Selector], Iterator[str]]] = {
+    "distinct unlabeled rows, as many as asked for": _counts,
+    "the same rows from the same stream": _repeats,
+    "the view is not changed": _leaves_alone,
+    "the order of the rows does not matter": _order,
+    "equal rows, one-hot predictions and one class are no trouble": _degenerate,
+    "float16 is no trouble": _half,
+    "memory is bounded": _memory,
+}
