@@ -21,6 +21,7 @@ from activekd.streams import stream
 
 IMAGENET = 1_281_167
 BLOCK = 8192
+TABLE_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -246,11 +247,13 @@ def growth(out: Console) -> None:
 
 def print_cases(cases: list[Case], out: Console) -> None:
     """The table, with pass or miss a row."""
-    table = Table("case", "against", "s", "plain s", "ratio", "bar", "picks", "extra GB", "")
+    table = Table()
+    table.add_column("case, against its plain form", no_wrap=True)
+    for column in ("s", "plain s", "ratio", "bar", "picks", "extra GB", ""):
+        table.add_column(column, justify="right", no_wrap=True)
     for case in cases:
         table.add_row(
-            case.what,
-            case.against,
+            f"{case.what}\n  {case.against}",
             f"{case.seconds:.2f}",
             f"{case.plain_seconds:.2f}",
             f"{case.seconds / case.plain_seconds:.3f}",
@@ -259,4 +262,4 @@ def print_cases(cases: list[Case], out: Console) -> None:
             f"{case.extra_bytes / 1e9:.1f}",
             "pass" if case.passes else "MISS",
         )
-    out.print(table)
+    out.print(table, width=TABLE_WIDTH, crop=False)
