@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from activekd.errors import InputError
-from bench import claims, plots, published, stats
+from bench import areas, claims, plots, published, stats
 from bench.store import TABLE, Run, read_run
 from bench.terminal import console, user_errors
 
@@ -82,6 +82,7 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
         "gain_by_student": stats.gain_summary(rows, GAIN_BY),
         "gain_summary": stats.gain_summary(rows),
         "costs": stats.costs(rows, ["student", "teacher", "selector"]),
+        "areas": areas.area_table(rows),
         "claim_lead": claims.lead(rows),
         "claim_lift": claims.lift(rows),
     }
@@ -221,6 +222,21 @@ def _content(
             ]
             for c in frames["claim_lift"].to_dict("records")
         ],
+        "area_header": [
+            *("group", "student", "teacher", "recipe", "selector", "area"),
+            *(f"against {reference}, points (95% interval)" for reference in areas.REFERENCES),
+            "ms a pick",
+        ],
+        "area_cells": [
+            [
+                *(a["group"], a["student"], plots.teacher_label(a["teacher"], a["distillation"]), a["recipe"]),
+                a["selector"],
+                f"{a['area']:.1%}",
+                *(_against(a, reference) for reference in areas.REFERENCES),
+                f"{1000 * a['seconds_per_pick']:.2f}",
+            ]
+            for a in frames["areas"].to_dict("records")
+        ],
         "published_header": [
             *("group", "student", "recipe", "teacher", "selector", "round", "ours", "95% interval", "theirs"),
             *("difference in points", "intervals meet"),
@@ -250,6 +266,13 @@ def _content(
         "n_planned": len(run.plan),
         "provenance": {c: sorted(rows[c].unique()) for c in ("commit", "versions", "device")},
     }
+
+
+def _against(area: Mapping[Any, Any], reference: str) -> str:
+    difference = area[f"against_{reference}"]
+    if pd.isna(difference):
+        return ""
+    return f"{100 * difference:+.1f} ({_interval(area[f'against_{reference}_low'], area[f'against_{reference}_high'])})"
 
 
 def _published(pairs: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ FLOORS = [
     {"activekd", "activekd.errors"},
     {"activekd.recipes", "activekd.streams", "activekd.pool", "activekd.losses"},
     {"bench", "bench.spec", "bench.store", "bench.stats", "bench.terminal"},
-    {"activekd.images", "bench.plots", "bench.claims", "bench.published"},
+    {"activekd.images", "bench.plots", "bench.areas", "bench.claims", "bench.published"},
     {"activekd.datasets", "activekd.selectors", "activekd.bank", "activekd.checkpoints", "bench.report"},
     {"activekd.features", "activekd.backbones"},
     {"activekd.students", "activekd.teachers"},

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def grid(cache: Path, *arguments: str | Path) -> Result:
     return subprocess.run(
         command(*arguments), env=environment(cache), capture_output=True, text=True, check=False, timeout=300
     )
+
+
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """A shell's background jobs are started with SIGINT ignored, which children inherit; a handler they do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def numbers(run: Path) -> list[dict[str, Any]]:
@@ -134,6 +143,7 @@ def test_ray_gives_the_rows_of_the_serial_run_and_a_second_run_has_nothing_to_do
     assert len(stored_rows(tmp_path / "run")) == 12
 
 
+@pytest.mark.usefixtures("heeding_interrupts")
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_a_grid_that_was_stopped_goes_on_to_the_same_rows(
     kill: signal.Signals, serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
@@ -143,7 +153,10 @@ def test_a_grid_that_was_stopped_goes_on_to_the_same_rows(
     spec, run = tmp_path / "tiny.toml", tmp_path / "run"
     spec.write_text(tiny.read_text(encoding="utf-8").replace("seeds = [0]", f"seeds = {list(range(4))}"))
     process = subprocess.Popen(
-        command(spec, "--out", run), env=environment(grid_cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(spec, "--out", run),
+        env=environment(grid_cache),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while len(stored_rows(run)) < 2 and time.monotonic() < deadline:

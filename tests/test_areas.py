@@ -1,0 +1,37 @@
+"""Areas under the budget curve, worked by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_claims import ACCURACY, TEACHERS, make_rows
+
+from bench.areas import area_table, seed_areas
+
+
+def rows(n_rounds: int = 3) -> pd.DataFrame:
+    return make_rows("g", TEACHERS, ACCURACY, n_rounds).assign(select_seconds=0.5, query_size=10)
+
+
+def test_area_is_the_mean_height_of_the_curve() -> None:
+    # Labels 10, 20, 30; accuracies .40, .41, .42: trapezoids of mean heights .405 and .415.
+    found = seed_areas(rows()).set_index(["teacher", "selector", "seed"])["area"]
+    assert found["none", "random", 0] == pytest.approx(0.41)
+    assert seed_areas(rows(1)).empty
+
+
+def test_differences_are_paired_by_seed() -> None:
+    table = area_table(rows())
+    first = table[table["teacher"] == "none"].set_index("selector")
+    assert first.index.tolist() == ["badge", "entropy", "pcoreset", "random"]
+    half = 4.302652729911275 * 0.01 / np.sqrt(3)
+    assert first.loc["pcoreset", "against_random"] == pytest.approx(0.11)
+    assert first.loc["pcoreset", "against_random_low"] == pytest.approx(0.11 - half)
+    assert first.loc["random", "against_pcoreset_high"] == pytest.approx(-0.11 + half)
+    assert first["against_random"].isna().to_dict() == {
+        "badge": False,
+        "entropy": False,
+        "pcoreset": False,
+        "random": True,
+    }
+    assert first.loc["badge", "seconds_per_pick"] == pytest.approx(0.05)
+    assert first.loc["badge", "n_seeds"] == 3
