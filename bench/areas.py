@@ -64,6 +64,29 @@ def area_table(rows: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(order, ascending=[True] * len(CONFIGURATION) + [False], ignore_index=True)
 
 
+def standing(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Who is above, below and not told apart from a reference in each configuration, by the paired intervals.
+
+    Args:
+        table: what ``area_table`` returned.
+        reference: one of REFERENCES.
+
+    Returns:
+        Columns of CONFIGURATION, above, level, below (names, the largest area first); without configurations in which
+        the reference did not take part.
+    """
+    out = []
+    for _, part in table.groupby(list(CONFIGURATION)):
+        others = part[part[f"against_{reference}"].notna()]
+        if others.empty:
+            continue
+        above, below = others[f"against_{reference}_low"] > 0, others[f"against_{reference}_high"] < 0
+        names = {"above": above, "level": ~(above | below), "below": below}
+        line = {name: part[name].iloc[0] for name in CONFIGURATION}
+        out.append(line | {place: ", ".join(others.loc[chosen, "selector"]) for place, chosen in names.items()})
+    return pd.DataFrame(out, columns=[*CONFIGURATION, "above", "level", "below"])
+
+
 def _paired(differences: pd.Series) -> tuple[float, float, float]:
     values = differences.dropna()
     n, middle = len(values), float(values.mean())

@@ -222,6 +222,17 @@ def _content(
             ]
             for c in frames["claim_lift"].to_dict("records")
         ],
+        "standing_header": [
+            *("group", "student", "teacher", "recipe"),
+            *("better than pcoreset", "not told apart", "worse"),
+        ],
+        "standing_cells": [
+            [
+                *(s["group"], s["student"], plots.teacher_label(s["teacher"], s["distillation"]), s["recipe"]),
+                *(s[place] or "none" for place in ("above", "level", "below")),
+            ]
+            for s in areas.standing(frames["areas"], claims.LEADER).to_dict("records")
+        ],
         "area_header": [
             *("group", "student", "teacher", "recipe", "selector", "area"),
             *(f"against {reference}, points (95% interval)" for reference in areas.REFERENCES),

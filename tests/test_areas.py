@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_claims import ACCURACY, TEACHERS, make_rows
 
-from bench.areas import area_table, seed_areas
+from bench.areas import area_table, seed_areas, standing
 
 
 def rows(n_rounds: int = 3) -> pd.DataFrame:
@@ -35,3 +35,11 @@ def test_differences_are_paired_by_seed() -> None:
     }
     assert first.loc["badge", "seconds_per_pick"] == pytest.approx(0.05)
     assert first.loc["badge", "n_seeds"] == 3
+
+
+def test_standing_names_who_is_better_and_who_is_worse() -> None:
+    found = standing(area_table(rows()), "pcoreset")
+    assert len(found) == 2
+    assert [found[place].iloc[0] for place in ("above", "level", "below")] == ["badge", "entropy", "random"]
+    without = make_rows("g", TEACHERS, {name: ACCURACY[name] for name in ("random", "badge")}, 3)
+    assert standing(area_table(without.assign(select_seconds=0.5, query_size=10)), "pcoreset").empty

@@ -10,7 +10,7 @@ from bench.store import read_run
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-ROUNDS = {"demo": 1080, "caltech-real": 828, "caltech-recipes": 504}
+ROUNDS = {"demo": 1080, "caltech-real": 828, "caltech-recipes": 504, "caltech-selectors": 760}
 BLOCKS = {"demo": "report", "caltech-real": "caltech"}
 
 
