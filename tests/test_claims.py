@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench import claims, published, stats
-from bench.report import _published  # pyright: ignore[reportPrivateUsage]
+from bench.cells import published_parts
 
 SEEDS = (0, 1, 2)
 
@@ -118,7 +118,7 @@ def test_published_numbers_stand_beside_the_same_cells_alone() -> None:
     assert ours["accuracy"] == pytest.approx(0.48)
     assert ours["difference"] == pytest.approx(0.48 - 0.3336)
     assert ours["apart"]
-    (told,) = _published(pairs)
+    (told,) = published_parts(pairs)
     assert [summary.partition(":")[0] for summary in told["summaries"]] == [
         "s, r, clip_rn50+zeroshot",
         "s, r, no distillation",
