@@ -1,7 +1,5 @@
 """The order of a round: fit the teacher, fit the student, measure, query."""
 
-import resource
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -14,6 +12,7 @@ from torch import Tensor
 from activekd.bank import Views, ViewSource
 from activekd.datasets import Dataset, Labeled, initial_rows, reveal
 from activekd.distill import Guide, Prediction, fit_student, predict
+from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool, PoolView
 from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.selectors import Selector, select
@@ -74,7 +73,8 @@ class Round:
         train_seconds: fitting the student.
         predict_seconds: predicting on test and train splits.
         select_seconds: the query.
-        peak_rss_bytes: largest resident memory of this process so far.
+        peak_rss_bytes: largest resident memory of this process in the round; since it began where the system keeps but
+            that (it keeps both on Linux).
     """
 
     index: int
@@ -121,6 +121,7 @@ def run_rounds(
     for bought in picked:
         pool = pool.buy(bought)
     for index in range(len(picked), protocol.rounds):
+        forget_peak()
         labeled = reveal(dataset, pool)
         clock = perf_counter()
         prototypes = _fit_teacher(
@@ -191,12 +192,6 @@ def run_rounds(
 def _lap(since: float) -> tuple[float, float]:
     now = perf_counter()
     return now, now - since
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _fit_teacher(

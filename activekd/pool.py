@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
@@ -69,9 +70,18 @@ class PoolView:
     n_classes: int
     arrays: Mapping[str, Float[Tensor, "n _"]]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays are; the CPU for a view without any."""
+        return next((array.device for array in self.arrays.values()), torch.device("cpu"))
+
+    def at(self, rows: Int64[np.ndarray, " rows"]) -> Int64[Tensor, " rows"]:
+        """Row numbers as an index into the arrays, on their device."""
+        return torch.from_numpy(rows).to(self.device)
+
     def _declared(self, need: Need) -> Tensor:
         if need not in self.arrays:
-            raise LookupError(f"the selector reads '{need}' without declaring it; declared: {sorted(self.arrays)}")
+            raise LookupError(f"the selector reads '{need}' without declaring it in its needs; declared: {sorted(self.arrays)}")
         return self.arrays[need]
 
     @property

@@ -142,7 +142,7 @@ def _run_serial(
 ) -> None:
     from bench import trial as trials
 
-    device = _local_device(how.device)
+    device = local_device(how.device)
 
     shards = trials.shards_of(missing, datasets)
     wanted_heads = trials.text_heads_of(missing)
@@ -184,7 +184,7 @@ def _run_on_ray(
     try:
         device = how.device if how.device != "auto" else "cuda" if cluster.has_gpu() else "cpu"
         if how.address == cluster.LOCAL:
-            _local_device(device)
+            local_device(device)
         gpus = how.gpus_per_trial if device == "cuda" else 0.0
         work = cluster.Work({t.id: t for t in missing}, needs, light, cache, device, gpus)
         with progress:
@@ -195,7 +195,7 @@ def _run_on_ray(
         cluster.disconnect()
 
 
-def _local_device(device: Device) -> str:
+def local_device(device: Device) -> str:
     """The device of this machine that ``--device`` means.
 
     Raises:
@@ -260,7 +260,7 @@ def plan(
         if images_per_second is not None:
             throughput = planning.given_throughput(made, images_per_second)
         elif measure:
-            throughput = planning.measured_throughput(made, _local_device(device))
+            throughput = planning.measured_throughput(made, local_device(device))
         planning.print_plan(whole.name, made, throughput, slots or planning.default_slots(), console)
 
 

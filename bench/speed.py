@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from activekd.students import Normalise, Student, build_student, student_network
 from activekd.teachers import VisionLanguageEncoder, load_encoder, teacher_logits
 from bench import speed_selectors
 from bench import trial as trials
-from bench.grid import cache_folder
+from bench.grid import cache_folder, local_device
 from bench.plan import untrained
 from bench.spec import read_spec
 from bench.terminal import EXIT_FAILED, console, user_errors
@@ -220,12 +220,14 @@ def train(repeats: Repeats = 3) -> None:
 def selectors(
     rows: Annotated[int, typer.Option(min=20_000, help="Images of the large pools.")] = speed_selectors.IMAGENET,
     picks: Annotated[int, typer.Option(min=10, help="Labels asked for.")] = 1000,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the pools are.")] = "cpu",
 ) -> None:
     """The strategies at ImageNet's size against their plain forms; half an hour and 16 GB at full size."""
     with user_errors():
+        local_device(device)
         torch.set_num_threads(os.cpu_count() or 1)
-        cases = speed_selectors.measure(rows, picks, console)
-        speed_selectors.growth(console)
+        cases = speed_selectors.measure(rows, picks, device, console)
+        speed_selectors.growth(device, console)
         speed_selectors.print_cases(cases, console)
         _tell_machine(1)
         if not all(case.passes for case in cases):

@@ -1,7 +1,5 @@
 """The cost of the strategies at full size, each against its plain form in the same run, with the picks compared."""
 
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,15 +11,22 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
+from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import UNLABELED, Pool, PoolView
 from activekd.selectors import select, selector
-from activekd.selectors.badge import gradient_factors
-from activekd.selectors.kcenter import greedy_k_center
 from activekd.streams import stream
 
 IMAGENET = 1_281_167
 BLOCK = 8192
-TABLE_WIDTH = 120
+TABLE_WIDTH = 140
+PURPOSE = "speed"
+
+GROWING = ("random", "entropy", "margin", "classbalanced", "pcoreset", "coreset", "badge", "typiclust", "maxherding")
+BASE = {"n": 50_000, "classes": 250, "picks": 200}
+"""Where the growth of the strategies is measured: once, twice and four times each of these."""
+
+PAIR_SECONDS = 0.3
+"""Repetitions of a growth point stop when they took this long."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,12 @@ class Case:
     Attributes:
         what: strategy and size.
         against: the plain form.
-        seconds: of the strategy.
+        seconds: of the strategy, the checks of its view and rows included.
         plain_seconds: of the plain form.
         bar: largest ratio that passes.
-        same: whether both picked the same rows; None where they do not pick.
+        same: whether both picked the same rows; None where they cannot be compared.
         extra_bytes: growth of the process's peak memory while the strategy ran.
+        extra_bar: largest growth that passes; None without a bar.
     """
 
     what: str
@@ -45,10 +51,12 @@ class Case:
     bar: float
     same: bool | None
     extra_bytes: int
+    extra_bar: float | None = None
 
     @property
     def passes(self) -> bool:
-        return self.seconds <= self.bar * self.plain_seconds and self.same is not False
+        in_memory = self.extra_bar is None or self.extra_bytes <= self.extra_bar
+        return self.seconds <= self.bar * self.plain_seconds and self.same is not False and in_memory
 
 
 def made_up_probabilities(n: int, classes: int, *, peaked: bool) -> Tensor:
@@ -62,6 +70,13 @@ def made_up_probabilities(n: int, classes: int, *, peaked: bool) -> Tensor:
             top = torch.randint(classes, (m,), generator=generator)
             logits[torch.arange(m), top] += 9.0 + 2.5 * torch.randn(m, generator=generator)
         out[start : start + m] = logits.softmax(dim=1)
+    return out
+
+
+def one_hot(n: int, classes: int) -> Tensor:
+    """Rows of a student that is certain of everything: all ties."""
+    out = torch.zeros(n, classes)
+    out[torch.arange(n), torch.randint(classes, (n,), generator=torch.Generator().manual_seed(0))] = 1.0
     return out
 
 
@@ -80,8 +95,8 @@ def made_up_features(n: int, dim: int) -> Tensor:
 def plain_k_center(points: Tensor, labeled: np.ndarray, query_size: int) -> list[int]:
     """The textbook form: minimum distances kept, one matrix-vector product over the pool per pick."""
     norms = torch.linalg.vector_norm(points, dim=1).square_()
-    centers = torch.from_numpy(labeled)
-    nearest = torch.empty(len(points), dtype=points.dtype)
+    centers = torch.from_numpy(labeled).to(points.device)
+    nearest = torch.empty(len(points), dtype=points.dtype, device=points.device)
     for start in range(0, len(points), BLOCK):
         part = slice(start, start + BLOCK)
         products = points[part] @ points[centers].T
@@ -106,16 +121,39 @@ def recomputing_k_center(points: Tensor, labeled: np.ndarray, query_size: int) -
     return chosen[len(labeled) :]
 
 
+def plain_coreset(features: Tensor, labeled: np.ndarray, query_size: int) -> list[int]:
+    """The textbook form on features of unit length."""
+    return plain_k_center(F.normalize(features, dim=1), labeled, query_size)
+
+
+def plain_badge(view: PoolView, query_size: int) -> list[int]:
+    """BADGE with the factors of the gradients of the unlabeled images written out, in float64."""
+    index = view.at(view.pool.unlabeled)
+    errors, features = view.student_probabilities[index].double(), view.features[index].double()
+    errors[torch.arange(len(errors), device=view.device), errors.argmax(dim=1)] -= 1.0
+    norms = errors.square().sum(dim=1) * features.square().sum(dim=1)
+    rng = stream(0, PURPOSE)
+    picks = [int(rng.integers(len(index)))]
+    nearest = np.full(len(index), np.inf)
+    while len(picks) < query_size:
+        inner = (errors @ errors[picks[-1]]) * (features @ features[picks[-1]])
+        distances = (norms + norms[picks[-1]] - 2 * inner).clamp_(min=0)
+        nearest = np.minimum(nearest, distances.cpu().numpy())
+        nearest[picks] = 0
+        picks.append(int(rng.choice(len(index), p=nearest / nearest.sum())))
+    return view.pool.unlabeled[picks].tolist()
+
+
 def _timed(action: Callable[[], object]) -> tuple[object, float, int]:
-    before = _peak()
+    """What an action returned, its seconds and by how much the peak memory grew."""
+    forget_peak()
+    before = peak_rss_bytes()
     start = perf_counter()
     out = action()
-    return out, perf_counter() - start, _peak() - before
-
-
-def _peak() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds = perf_counter() - start
+    return out, seconds, max(0, peak_rss_bytes() - before)
 
 
 def _labeled(n: int, k: int) -> np.ndarray:
@@ -129,48 +167,63 @@ def _view(arrays: dict[str, Tensor], labeled: np.ndarray, classes: int) -> PoolV
     return PoolView(Pool(n, tuple(labeled.tolist())), labels, classes, arrays)
 
 
+def _ask(name: str, view: PoolView, picks: int) -> tuple[list[int], float, int]:
+    """What a strategy picks, with all checks, its seconds and by how much the peak memory grew."""
+    found, seconds, extra = _timed(lambda: select(selector(name), view, picks, rng=stream(0, PURPOSE)))
+    assert isinstance(found, np.ndarray)
+    return found.tolist(), seconds, extra
+
+
 def k_center_case(
-    what: str, points: Tensor, labeled: int, picks: int, bar: float, plain: Callable[..., list[int]], against: str
+    name: str,
+    kind: str,
+    points: Tensor,
+    labeled: int,
+    picks: int,
+    bar: float,
+    *,
+    plain: Callable[..., list[int]] = plain_k_center,
+    against: str = "plain incremental",
+    reference: Callable[..., list[int]] | None = None,
+    extra_bar: float | None = None,
 ) -> Case:
-    """Greedy k-center against a plain form."""
-    rows = _labeled(len(points), labeled)
-    found, seconds, extra = _timed(lambda: greedy_k_center(points, rows, picks))
+    """A k-center strategy against a plain form.
+
+    Args:
+        name: ``pcoreset`` or ``coreset``.
+        kind: what the points are, for the table.
+        reference: gives the picks to compare with; the plain form without it.
+        extra_bar: as in Case.
+    """
+    n, dim = points.shape
+    rows = _labeled(n, labeled)
+    array = "features" if name == "coreset" else "student_probabilities"
+    view = _view({array: points}, rows, labeled if name == "coreset" else dim)
+    found, seconds, extra = _ask(name, view, picks)
     wanted, plain_seconds, _ = _timed(lambda: plain(points, rows, picks))
-    assert isinstance(found, np.ndarray)
-    return Case(what, against, seconds, plain_seconds, bar, found.tolist() == wanted, extra)
+    if reference is not None:
+        wanted = reference(points, rows, picks)
+    what = f"{name} {n:,} x {dim:,}{kind}, {picks:,} picks"
+    return Case(what, against, seconds, plain_seconds, bar, found == wanted, extra, extra_bar)
 
 
-def float64_case(points: Tensor, labeled: int, picks: int) -> Case:
-    """Greedy k-center against float64, for the picks; against the plain form in float32, for the time."""
-    rows = _labeled(len(points), labeled)
-    found, seconds, extra = _timed(lambda: greedy_k_center(points, rows, picks))
-    _, plain_seconds, _ = _timed(lambda: plain_k_center(points, rows, picks))
-    exact = plain_k_center(points.double(), rows, picks)
-    assert isinstance(found, np.ndarray)
-    what = f"pcoreset {len(points):,} x {points.shape[1]:,}, {picks:,} picks"
-    return Case(
-        what, "plain incremental, picks of float64", seconds, plain_seconds, 0.8, found.tolist() == exact, extra
-    )
-
-
-def badge_case(n: int, classes: int, dim: int, picks: int) -> Case:
-    """BADGE against two matrix-vector products a pick."""
-    arrays = {
-        "student_probabilities": made_up_probabilities(n, classes, peaked=True),
-        "features": made_up_features(n, dim),
-    }
-    view = _view(arrays, _labeled(n, classes), classes)
-    _, seconds, extra = _timed(lambda: select(selector("badge"), view, picks, rng=stream(0, "speed badge")))
-    errors, features = gradient_factors(arrays["student_probabilities"], arrays["features"])
+def badge_case(n: int, classes: int, dim: int, picks: int, device: str) -> Case:
+    """BADGE against two matrix-vector products a pick; picks against the written-out factors in float64."""
+    probabilities = made_up_probabilities(n, classes, peaked=True).to(device)
+    features = made_up_features(n, dim).to(device)
+    view = _view({"student_probabilities": probabilities, "features": features}, _labeled(n, classes), classes)
+    found, seconds, extra = _ask("badge", view, picks)
 
     def products() -> None:
         for row in range(picks):
-            torch.mv(errors, errors[row])
+            torch.mv(probabilities, probabilities[row])
             torch.mv(features, features[row])
 
     _, plain_seconds, _ = _timed(products)
     what = f"badge {n:,} x {classes:,} x {dim}, {picks:,} picks"
-    return Case(what, "two matrix-vector products a pick", seconds, plain_seconds, 1.3, None, extra)
+    against = "two matrix-vector products a pick; picks of float64"
+    same = found == plain_badge(view, picks)
+    return Case(what, against, seconds, plain_seconds, 1.3, same, extra, 4.0 * n * (classes + dim))
 
 
 def _entropy(p: Tensor) -> Tensor:
@@ -178,7 +231,7 @@ def _entropy(p: Tensor) -> Tensor:
 
 
 def _margin(p: Tensor) -> Tensor:
-    return p.topk(2, dim=1).values.diff(dim=1)
+    return p.topk(2, dim=1).values.diff(dim=1).squeeze(1)
 
 
 def _argmax(p: Tensor) -> Tensor:
@@ -186,21 +239,29 @@ def _argmax(p: Tensor) -> Tensor:
 
 
 def score_case(name: str, probabilities: Tensor, picks: int, expression: Callable[[Tensor], Tensor]) -> Case:
-    """A strategy by score against one torch expression of the score over the same array."""
+    """A strategy by score against one torch expression of the score over the same array.
+
+    The scores of its picks must be the largest of the expression; classbalanced has none, its score is the class.
+    """
     n, classes = probabilities.shape
     view = _view({"student_probabilities": probabilities}, _labeled(n, classes), classes)
-    query = selector(name).query
-    _, seconds, extra = _timed(lambda: query(view, picks, rng=stream(0, "speed score")))
-    _, plain_seconds, _ = _timed(lambda: expression(probabilities))
-    return Case(f"{name} {n:,} x {classes:,}", "one torch expression", seconds, plain_seconds, 1.5, None, extra)
+    found, seconds, extra = _ask(name, view, picks)
+    plain, plain_seconds, _ = _timed(lambda: expression(probabilities))
+    assert isinstance(plain, Tensor)
+    same = None
+    if plain.is_floating_point():
+        largest = plain[view.at(view.pool.unlabeled)].topk(picks).values
+        same = torch.allclose(plain[found], largest, rtol=1e-5, atol=1e-6)
+    return Case(f"{name} {n:,} x {classes:,}", "one torch expression", seconds, plain_seconds, 1.5, same, extra)
 
 
-def measure(rows: int, picks: int, out: Console) -> list[Case]:
+def measure(rows: int, picks: int, device: str, out: Console) -> list[Case]:
     """Every case, told as it is done.
 
     Args:
         rows: of the large pools; IMAGENET for the claims.
         picks: of the large cases; 1,000 for the claims.
+        device: ``cpu`` or ``cuda``.
     """
     cases = []
 
@@ -208,58 +269,89 @@ def measure(rows: int, picks: int, out: Console) -> list[Case]:
         cases.append(case)
         out.print(f"{case.what}: {case.seconds:.1f} s against {case.plain_seconds:.1f} s", highlight=False)
 
-    small = made_up_probabilities(20_000, 100, peaked=True)
-    against = "all distances anew at every pick"
-    done(k_center_case("pcoreset 20,000 x 100, 200 picks", small, 2000, 200, 1 / 150, recomputing_k_center, against))
-    done(float64_case(made_up_probabilities(100_000, 1000, peaked=True), 1000, picks))
-    done(badge_case(100_000, 1000, 512, picks))
-    for name, peaked, bar in (("peaked", True, 0.5), ("flat", False, 1.1)):
-        points = made_up_probabilities(rows, 1000, peaked=peaked)
-        what = f"pcoreset {rows:,} x 1,000 {name}, {picks:,} picks"
-        done(k_center_case(what, points, 1000, picks, bar, plain_k_center, "plain incremental"))
-        if peaked:
+    small = made_up_probabilities(20_000, 100, peaked=True).to(device)
+    anew = {"plain": recomputing_k_center, "against": "all distances anew at every pick"}
+    done(k_center_case("pcoreset", "", small, 2000, 200, 1 / 150, **anew))
+    points = made_up_probabilities(100_000, 1000, peaked=True).to(device)
+    exact: Callable[..., list[int]] = lambda p, r, k: plain_k_center(p.double(), r, k)  # noqa: E731
+    against = "plain incremental; picks of float64"
+    done(k_center_case("pcoreset", "", points, 1000, picks, 0.8, against=against, reference=exact))
+    points = one_hot(100_000, 1000).to(device)
+    done(k_center_case("pcoreset", " one-hot, all ties", points, 500, picks, 1.1))
+    done(badge_case(100_000, 1000, 512, picks, device))
+    for kind, bar in (("peaked", 0.5), ("flat", 1.1)):
+        points = made_up_probabilities(rows, 1000, peaked=kind == "peaked").to(device)
+        done(k_center_case("pcoreset", f" {kind}", points, 1000, picks, bar, extra_bar=2e9))
+        if kind == "peaked":
+            floor(points, out)
             done(score_case("entropy", points, picks, _entropy))
             done(score_case("margin", points, picks, _margin))
             done(score_case("classbalanced", points, picks, _argmax))
         del points
-    features = F.normalize(made_up_features(rows, 512), dim=1)
-    what = f"coreset {rows:,} x 512, {picks:,} picks"
-    done(k_center_case(what, features, 1000, picks, 1.05, plain_k_center, "plain incremental"))
+    features = made_up_features(rows, 512).to(device)
+    done(k_center_case("coreset", "", features, 1000, picks, 1.05, plain=plain_coreset))
     return cases
 
 
-def growth(out: Console) -> None:
-    """How the seconds of pcoreset grow with pool, classes and picks: exponents of power laws fitted to three sizes."""
-    base = {"n": 40_000, "classes": 200, "picks": 200}
-    table = Table("seconds ~ x to the power of", "exponent", title="growth of pcoreset")
-    for axis in base:
-        sizes, times = [], []
-        for factor in (1, 2, 4):
-            at = {**base, axis: base[axis] * factor}
-            points = made_up_probabilities(at["n"], at["classes"], peaked=True)
-            rows = _labeled(at["n"], 200)
-            sizes.append(at[axis])
-            times.append(min(_timed(lambda: greedy_k_center(points, rows, at["picks"]))[1] for _ in range(3)))  # noqa: B023
-        slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]
-        table.add_row(axis, f"{slope:.2f}")
-    out.print(table)
+def floor(array: Tensor, out: Console) -> None:
+    """What the memory allows: the seconds of one read of an array, the least that a plain pick can take."""
+    _, first, _ = _timed(array.sum)
+    seconds = min(first, *(_timed(array.sum)[1] for _ in range(2)))
+    out.print(
+        f"one read of {array.nbytes / 1e9:.1f} GB: {seconds:.3f} s, {array.nbytes / seconds / 1e9:.0f} GB/s "
+        f"({array.device})",
+        highlight=False,
+    )
+
+
+def _best_seconds(name: str, n: int, classes: int, picks: int, device: str) -> float:
+    arrays = {
+        "student_probabilities": made_up_probabilities(n, classes, peaked=True).to(device),
+        "features": made_up_features(n, 64).to(device),
+    }
+    view = _view(arrays, _labeled(n, 100), classes)
+    times = []
+    while not times or (sum(times) < PAIR_SECONDS and len(times) < 9):
+        times.append(_ask(name, view, picks)[1])
+    return min(times)
+
+
+def growth(device: str, out: Console) -> None:
+    """How the seconds of each strategy grow with pool, classes and picks: exponents of power laws fitted to 3 sizes."""
+    columns = (f"{BASE[axis]:,} to {4 * BASE[axis]:,} {axis}" for axis in BASE)
+    table = Table("seconds ~ x to the power of", *columns, f"s at {', '.join(f'{v:,} {k}' for k, v in BASE.items())}")
+    for name in GROWING:
+        at_base = _best_seconds(name, *BASE.values(), device)
+        exponents = []
+        for axis in BASE:
+            sizes = [BASE[axis] * factor for factor in (1, 2, 4)]
+            times = [at_base, *(_best_seconds(name, *{**BASE, axis: size}.values(), device) for size in sizes[1:])]
+            exponents.append(f"{np.polyfit(np.log(sizes), np.log(times), 1)[0]:.2f}")
+        table.add_row(name, *exponents, f"{at_base:.4f}")
+    _print(table, out)
+
+
+def _print(table: Table, out: Console) -> None:
+    """A table in its full width, also where the terminal is narrower."""
+    Console(file=out.file, width=max(TABLE_WIDTH, out.width)).print(table)
 
 
 def print_cases(cases: list[Case], out: Console) -> None:
     """The table, with pass or miss a row."""
     table = Table()
     table.add_column("case, against its plain form", no_wrap=True)
-    for column in ("s", "plain s", "ratio", "bar", "picks", "extra GB", ""):
+    for column in ("s", "plain s", "ratio", "bar", "picks", "extra GB", "bar", ""):
         table.add_column(column, justify="right", no_wrap=True)
     for case in cases:
         table.add_row(
             f"{case.what}\n  {case.against}",
             f"{case.seconds:.2f}",
             f"{case.plain_seconds:.2f}",
-            f"{case.seconds / case.plain_seconds:.3f}",
+            f"{case.seconds / case.plain_seconds:.4f}",
             f"{case.bar:.3g}",
             {True: "same", False: "DIFFER", None: ""}[case.same],
             f"{case.extra_bytes / 1e9:.1f}",
+            "" if case.extra_bar is None else f"{case.extra_bar / 1e9:.1f}",
             "pass" if case.passes else "MISS",
         )
-    out.print(table, width=TABLE_WIDTH, crop=False)
+    _print(table, out)

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"activekd", "activekd.errors"},
+    {"activekd", "activekd.errors", "activekd.memory"},
     {"activekd.recipes", "activekd.streams", "activekd.pool", "activekd.losses"},
     {"bench", "bench.spec", "bench.store", "bench.stats", "bench.terminal"},
     {"activekd.images", "bench.plots", "bench.areas", "bench.claims", "bench.published"},

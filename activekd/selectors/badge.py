@@ -4,41 +4,51 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from activekd.pool import PoolView
 
+CHUNK = 2048
+"""Rows a step of a computation over all rows, which bounds its temporary memory."""
 
-def gradient_factors(
-    probabilities: Float32[Tensor, "n classes"], features: Float32[Tensor, "n dim"]
-) -> tuple[Float32[Tensor, "n classes"], Float32[Tensor, "n dim"]]:
-    """The two factors of each gradient embedding g_i = a_i (outer) h_i (Ash et al. 2020, Equation 1).
-
-    a_i = p_i - onehot(argmax p_i) is the gradient of the cross-entropy of the hypothetical label with respect to the
-    logits, h_i the feature that the head multiplies. N x (C + D) numbers stand for N x C x D.
-    """
-    errors = probabilities.clone()
-    rows = torch.arange(len(errors))
-    errors[rows, probabilities.argmax(dim=1)] -= 1.0
-    return errors, features
+LEAST_NORM = 1e-12
+TAKEN = -1.0
+"""Stands for the distance of a pick, which cannot be picked again."""
 
 
-def squared_gradient_distances(
-    errors: Float32[Tensor, "n classes"],
-    features: Float32[Tensor, "n dim"],
-    norms: Float32[Tensor, " n"],
-    row: int,
-) -> Float32[Tensor, " n"]:
-    """||g_i - g_row||^2 for each i: |g_i|^2 + |g_row|^2 - 2 (a_i . a_row)(h_i . h_row), at least 0.
+class GradientEmbeddings:
+    """The gradient embeddings g_i = a_i (outer) h_i of every row (Ash et al. 2020, Equation 1), by their factors.
+
+    a_i = p_i - onehot(y_i) with y_i = argmax p_i is the gradient of the cross-entropy of the hypothetical label y_i with
+    respect to the logits, h_i the feature that the head multiplies. Neither the N x C x D numbers nor the a_i are
+    written out: a_i . a_j = p_i . a_j - a_j[y_i], so that memory is that of the given arrays and a few numbers a row.
 
     Args:
-        errors: the factors a.
-        features: the factors h.
-        norms: squared norms |g_i|^2 = |a_i|^2 |h_i|^2.
-        row: the embedding to which the distances are taken.
+        probabilities: not copied and not changed.
+        features: not copied and not changed.
     """
-    inner = torch.mv(errors, errors[row]).mul_(torch.mv(features, features[row]))
-    return (norms + norms[row]).sub_(inner, alpha=2.0).clamp_(min=0.0)
+
+    def __init__(self, probabilities: Float32[Tensor, "n classes"], features: Float32[Tensor, "n dim"]) -> None:
+        self._probabilities, self._features = probabilities, features
+        self._predicted = torch.empty(len(probabilities), dtype=torch.int64, device=probabilities.device)
+        self.norms = torch.empty(len(probabilities), device=probabilities.device)
+        """Squared norms |g_i|^2 = |a_i|^2 |h_i|^2."""
+        for start in range(0, len(probabilities), CHUNK):
+            part = slice(start, start + CHUNK)
+            self._predicted[part] = probabilities[part].argmax(dim=1)
+            errors = probabilities[part].clone()
+            errors[torch.arange(len(errors), device=errors.device), self._predicted[part]] -= 1.0
+            self.norms[part] = errors.square_().sum(dim=1) * features[part].square().sum(dim=1)
+
+    def inner(self, row: int) -> Float32[Tensor, " n"]:
+        """g_i . g_row of every row i: two matrix-vector products."""
+        error = self._probabilities[row].clone()
+        error[self._predicted[row]] -= 1.0
+        of_errors = torch.mv(self._probabilities, error).sub_(error[self._predicted])
+        return of_errors.mul_(torch.mv(self._features, self._features[row]))
+
+    def squared_distances(self, row: int) -> Float32[Tensor, " n"]:
+        """||g_i - g_row||^2 of every row i: |g_i|^2 + |g_row|^2 - 2 g_i . g_row, at least 0."""
+        return (self.norms + self.norms[row]).sub_(self.inner(row), alpha=2.0).clamp_(min=0.0)
 
 
 def badge(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -49,18 +59,16 @@ def badge(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64
     heads; when all that is left coincides with a pick, the rest is drawn uniformly.
     """
     unlabeled = view.pool.unlabeled
-    index = torch.from_numpy(unlabeled)
-    errors, features = gradient_factors(view.student_probabilities[index], view.features[index])
-    norms = errors.square().sum(dim=1) * features.square().sum(dim=1)
-    nearest = torch.full((len(unlabeled),), torch.inf)
+    embeddings = GradientEmbeddings(view.student_probabilities, view.features)
+    nearest = torch.full((view.pool.n,), torch.inf, device=view.device)
     free = np.ones(len(unlabeled), dtype=bool)
     picks = [int(rng.integers(len(unlabeled)))]
     while True:
         free[picks[-1]] = False
         if len(picks) == query_size:
             return unlabeled[picks]
-        torch.minimum(nearest, squared_gradient_distances(errors, features, norms, picks[-1]), out=nearest)
-        weights = np.where(free, nearest.numpy().astype(np.float64), 0.0)
+        torch.minimum(nearest, embeddings.squared_distances(int(unlabeled[picks[-1]])), out=nearest)
+        weights = np.where(free, nearest.cpu().numpy()[unlabeled].astype(np.float64), 0.0)
         if weights.sum() == 0:
             weights = free.astype(np.float64)
         picks.append(int(rng.choice(len(unlabeled), p=weights / weights.sum())))
@@ -70,18 +78,21 @@ def badge_released(view: PoolView, query_size: int, *, rng: np.random.Generator)
     """BADGE as PCoreSet's released code has it: normalised gradient embeddings, farthest first, nothing drawn.
 
     The first row is the one with the largest gradient; each further one is the farthest from all picks among the
-    embeddings of unit length. Ties go to the lowest row; the generator is not used.
+    embeddings of unit length. Ties go to the lowest row; the generator is not used. The factors of the unlabeled
+    images are written out, N x (C + D) numbers.
     """
     unlabeled = view.pool.unlabeled
-    index = torch.from_numpy(unlabeled)
-    errors, features = gradient_factors(view.student_probabilities[index], view.features[index])
+    errors, features = view.student_probabilities[view.at(unlabeled)], view.features[view.at(unlabeled)]
+    errors[torch.arange(len(errors), device=view.device), errors.argmax(dim=1)] -= 1.0
     picks = [int((errors.square().sum(dim=1) * features.square().sum(dim=1)).argmax())]
-    errors, features = F.normalize(errors, dim=1), F.normalize(features, dim=1)
+    for factor in (errors, features):
+        factor /= torch.linalg.vector_norm(factor, dim=1, keepdim=True).clamp_(min=LEAST_NORM)
     norms = errors.square().sum(dim=1) * features.square().sum(dim=1)
-    nearest = torch.full((len(unlabeled),), torch.inf)
+    nearest = torch.full((len(unlabeled),), torch.inf, device=view.device)
     while len(picks) < query_size:
-        torch.minimum(nearest, squared_gradient_distances(errors, features, norms, picks[-1]), out=nearest)
-        nearest[picks[-1]] = -1.0
+        inner = torch.mv(errors, errors[picks[-1]]).mul_(torch.mv(features, features[picks[-1]]))
+        distances = (norms + norms[picks[-1]]).sub_(inner, alpha=2.0).clamp_(min=0.0)
+        torch.minimum(nearest, distances, out=nearest)
+        nearest[picks] = TAKEN
         picks.append(int(nearest.argmax()))
-        nearest[picks] = -1.0
     return unlabeled[picks]

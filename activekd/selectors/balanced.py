@@ -39,11 +39,10 @@ def classbalanced(view: PoolView, query_size: int, *, rng: np.random.Generator) 
     what a class cannot fill goes to the others.
     """
     unlabeled = view.pool.unlabeled
-    predicted = view.student_probabilities.argmax(dim=1).numpy()[unlabeled]
+    predicted = view.student_probabilities.cpu().numpy().argmax(axis=1)[unlabeled]
     bought = np.bincount(view.labels[view.labels != UNLABELED], minlength=view.n_classes)
     capacity = np.bincount(predicted, minlength=view.n_classes)
     share = quotas(1.0 / np.maximum(bought, 1), capacity, query_size)
-    picks = [
-        rng.choice(unlabeled[predicted == label], size=share[label], replace=False) for label in np.flatnonzero(share)
-    ]
+    by_class = np.split(unlabeled[np.argsort(predicted, kind="stable")], np.cumsum(capacity)[:-1])
+    picks = [rng.choice(by_class[label], size=share[label], replace=False) for label in np.flatnonzero(share)]
     return np.concatenate(picks)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from jaxtyping import Int64
 
 from activekd.errors import InputError, unknown
@@ -50,7 +49,7 @@ def _among(
     kept = np.sort(np.concatenate([labeled, rows]))
     place = np.full(view.pool.n, UNLABELED, dtype=np.int64)
     place[kept] = np.arange(len(kept))
-    index = torch.from_numpy(kept)
+    index = view.at(kept)
     small = PoolView(
         Pool(len(kept), tuple(place[labeled].tolist())),
         view.labels[kept],

@@ -12,8 +12,12 @@ from activekd.selectors.uncertainty import entropy, scores
 CHUNK = 4096
 """Rows and centers a step of a computation over all points, which bounds its temporary memory."""
 
-ROUNDING = 4e-6
-"""Bound on the error of a float32 squared distance, in units of the largest squared norm."""
+ROUNDING, ROUNDING_PER_DIM = 4e-6, 4e-9
+"""Bound on the error of a float32 squared distance, in units of the largest squared norm: a constant and a part for
+each dimension, which is a sixteenth of what a plain sum could lose, since products are summed in at least 16 lanes."""
+
+CLOSE = 64
+"""Rows that are first compared in float64 where rounding leaves the farthest open."""
 
 TAKEN = -1.0
 """Stands for the distance of a center, which cannot be picked."""
@@ -35,9 +39,9 @@ class Coverage:
     A distance to the nearest center can only fall, so an old one is an upper bound (the lazy greedy algorithm of Minoux
     1978). Only the front, the points with the largest distances, is brought up to date with each new center; as long
     as the largest distance in the front is above every bound outside of it, the pick is that of the textbook form.
-    Otherwise all points are brought up to date with all new centers at once, one matrix product for many picks, and
-    the front is chosen anew. Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest are closer to each
-    other than rounding, float64 decides.
+    Where a bound outside is larger, all points are brought up to date with all new centers at once, one matrix product
+    for many picks, and the front is chosen anew. Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest,
+    in the front or outside, are closer to each other than rounding, float64 decides.
 
     Args:
         points: one point a row; not copied and not changed.
@@ -56,7 +60,7 @@ class Coverage:
         self._weights = weights
         self._norms = torch.linalg.vector_norm(points, dim=1).square_()
         largest = 1.0 if weights is None else float(weights.max())
-        self._slack = ROUNDING * largest * max(float(self._norms.max()), 1e-30)
+        self._slack = (ROUNDING + ROUNDING_PER_DIM * dim) * largest * max(float(self._norms.max()), 1e-30)
         self._centers = torch.from_numpy(centers).to(points.device)
         self._applied = 0
         self._bounds = torch.full_like(self._norms, torch.inf)
@@ -106,18 +110,38 @@ class Coverage:
         """The point with the largest distance (times its weight) to its nearest center; the lowest row of several."""
         if not len(self._centers):
             return 0
-        top = float(self._front_bounds.max()) if len(self._front) else TAKEN
-        if top - 2 * self._slack <= self._outside:
-            if self._applied < len(self._centers):
-                self._refresh()
-            top = float(self._bounds.max())
-            close = torch.nonzero(self._bounds >= max(top - 2 * self._slack, 0.0)).squeeze(1)
+        if self._top() + 2 * self._slack < self._outside and self._applied < len(self._centers):
+            self._refresh()
+        least = max(self._top() - 2 * self._slack, 0.0)
+        if least > self._outside:
+            close = self._front[self._front_bounds >= least]
         else:
-            close = self._front[self._front_bounds >= max(top - 2 * self._slack, 0.0)]
-        return int(close) if len(close) == 1 else int(close[int(self._exactly(close).argmax())])
+            self._bounds[self._front] = self._front_bounds
+            close = torch.nonzero(self._bounds >= least).squeeze(1)
+        return int(close) if len(close) == 1 else int(close[self._first_of_largest(close)])
 
-    def _exactly(self, rows: Int64[Tensor, " rows"]) -> Float64[Tensor, " rows"]:
-        """Weighted squared distances in float64, brought up to date with the centers that a row has not met."""
+    def _top(self) -> float:
+        return float(self._front_bounds.max()) if len(self._front) else TAKEN
+
+    def _first_of_largest(self, rows: Int64[Tensor, " rows"]) -> int:
+        """Position of the row with the largest weighted squared distance in float64; of several, the first.
+
+        An old distance is an upper bound here too, and 0 is final: only as many rows are brought up to date as it
+        takes for the largest to be a new one. Many are close together only in a pool of equal rows.
+        """
+        weights = 1.0 if self._weights is None else self._weights[rows].double()
+        n = CLOSE
+        while True:
+            values = self._exact[rows] * weights
+            at = int(values.argmax())
+            if values[at] == 0 or int(self._exact_centers[rows[at]]) == len(self._centers):
+                return at
+            self._bring_up_to_date(rows[_leading(values, min(n, len(rows)))])
+            n *= 4
+
+    def _bring_up_to_date(self, rows: Int64[Tensor, " rows"]) -> None:
+        """Let rows meet, in float64, the centers that they have not met."""
+        rows = rows[self._exact[rows] > 0]
         for start in range(0, len(rows), CHUNK):
             block = rows[start : start + CHUNK]
             met = self._exact_centers[block]
@@ -125,7 +149,6 @@ class Coverage:
                 these = block[met == known]
                 self._exact[these] = torch.minimum(self._exact[these], self._float64(these, self._centers[known:]))
             self._exact_centers[block] = len(self._centers)
-        return self._exact[rows] if self._weights is None else self._exact[rows] * self._weights[rows].double()
 
     def _float64(self, rows: Int64[Tensor, " rows"], centers: Int64[Tensor, " centers"]) -> Float64[Tensor, " rows"]:
         points, columns = self._points[rows].double(), self._points[centers].double()
@@ -145,6 +168,14 @@ class Coverage:
             distances *= self._weights[self._front]
         torch.minimum(self._front_bounds, distances, out=self._front_bounds)
         self._front_bounds[self._front == row] = TAKEN
+
+
+def _leading(values: Float64[Tensor, " n"], k: int) -> Int64[Tensor, " k"]:
+    """Positions of the k largest values in no particular order; of equal ones the first."""
+    least = values.topk(k).values[-1]
+    above = torch.nonzero(values > least).squeeze(1)
+    level = torch.nonzero(values == least).squeeze(1)
+    return torch.cat([above, level[: k - len(above)]])
 
 
 def greedy_k_center(
@@ -228,8 +259,8 @@ def pcoreset_nearest(view: PoolView, query_size: int, *, rng: np.random.Generato
     points, labeled = view.student_probabilities, _labeled(view)
     norms = torch.linalg.vector_norm(points, dim=1).square_()
     nearest = Coverage(points, labeled).distances()
-    free = torch.ones(len(points), dtype=torch.bool)
-    free[torch.from_numpy(labeled)] = False
+    free = torch.ones(len(points), dtype=torch.bool, device=points.device)
+    free[view.at(labeled)] = False
     picks = np.empty(query_size, dtype=np.int64)
     for k in range(query_size):
         picks[k] = row = int(torch.where(free, nearest, torch.inf).argmin())

@@ -18,6 +18,8 @@ SMALL_CLUSTER = 5
 HERDING_ROWS = 4096
 """Images that MaxHerding covers and picks from where the pool has more: its kernel is this number squared."""
 
+GAINS_AT_ONCE = 64
+
 
 def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """TypiClust (Hacohen et al. 2022, Algorithm 1): the most typical image of each of the largest uncovered clusters.
@@ -29,7 +31,7 @@ def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> I
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    features = F.normalize(view.features, dim=1).numpy()
+    features = F.normalize(view.features, dim=1).cpu().numpy()
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
     n_clusters = min(MAX_CLUSTERS, len(labeled) + query_size, len(features))
     seed = int(rng.integers(2**31))
@@ -66,24 +68,33 @@ def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> 
 
     The coverage is the mean over images of the largest Gaussian kernel, of width 1 on L2-normalised features, to a
     labeled or picked image. Departure: in a pool of more than HERDING_ROWS images, that many (or as many as are
-    asked for) unlabeled ones, drawn uniformly, stand for the pool. Ties go to the lowest row.
+    asked for) unlabeled ones, drawn uniformly, stand for the pool. Ties go to the lowest row. A gain can only fall, so
+    an old one is an upper bound (Minoux 1978) and only the largest are brought up to date.
     """
     unlabeled = view.pool.unlabeled
     n = max(HERDING_ROWS, query_size)
     rows = unlabeled if len(unlabeled) <= n else np.sort(rng.choice(unlabeled, size=n, replace=False))
     features = F.normalize(view.features, dim=1)
-    points = features[torch.from_numpy(rows)]
+    points = features[view.at(rows)]
     kernel = gaussian(points, points)
-    best = torch.zeros(len(rows))
-    labeled = features[torch.tensor(view.pool.labeled, dtype=torch.int64)]
+    best = torch.zeros(len(rows), device=view.device)
+    labeled = features[view.at(np.asarray(view.pool.labeled, dtype=np.int64))]
     for start in range(0, len(labeled), 1024):
         best = torch.maximum(best, gaussian(points, labeled[start : start + 1024]).amax(dim=1))
+    gain = torch.full((len(rows),), torch.inf, device=view.device)
+    updated = torch.zeros(len(rows), dtype=torch.bool, device=view.device)
     picks: list[int] = []
-    for _ in range(query_size):
-        gain = torch.relu(kernel - best).sum(dim=1)
-        gain[picks] = -1.0
-        picks.append(int(gain.argmax()))
-        torch.maximum(best, kernel[picks[-1]], out=best)
+    while len(picks) < query_size:
+        top = int(gain.argmax())
+        if updated[top]:
+            picks.append(top)
+            torch.maximum(best, kernel[top], out=best)
+            gain[top] = -torch.inf
+            updated[:] = False
+        else:
+            some = gain.topk(min(GAINS_AT_ONCE, len(rows))).indices
+            gain[some] = torch.relu(kernel[some] - best).sum(dim=1).where(gain[some] >= 0, -torch.inf)
+            updated[some] = True
     return rows[picks]
 
 

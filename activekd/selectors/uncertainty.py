@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.pool import PoolView
+from activekd.selectors.query import SHOWN
 
 CHUNK = 2048
 """Rows a step of a score, which bounds its temporary memory and keeps it in the processor's cache."""
@@ -22,19 +23,26 @@ def random(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int6
 
 
 def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
-    """A score of every train row, in slices: nothing of the size of the pool is copied."""
-    parts = [score(view, slice(start, start + CHUNK)) for start in range(0, view.pool.n, CHUNK)]
-    return torch.cat(parts)
+    """A score of every train row, in slices: nothing of the size of the pool is copied.
+
+    Raises:
+        ValueError: scores that are not finite.
+    """
+    out = torch.cat([score(view, slice(start, start + CHUNK)) for start in range(0, view.pool.n, CHUNK)])
+    bad = torch.nonzero(~out.isfinite()).squeeze(1)
+    if len(bad):
+        raise ValueError(f"scores are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}")
+    return out
 
 
 def largest(values: Float32[Tensor, " n"], rows: Int64[np.ndarray, " rows"], k: int) -> Int64[np.ndarray, " k"]:
     """The k of these rows with the largest values, largest first; ties go to the lowest row."""
-    index = torch.from_numpy(rows)
+    index = torch.from_numpy(rows).to(values.device)
     chosen = values[index]
     least = chosen.topk(k).values[-1]
     close = torch.nonzero(chosen >= least).squeeze(1)
     order = torch.argsort(chosen[close], descending=True, stable=True)[:k]
-    return rows[close[order].numpy()]
+    return rows[close[order].cpu().numpy()]
 
 
 def by_score(score: Score) -> Callable[..., np.ndarray]:

@@ -7,7 +7,7 @@ import torch
 from activekd.errors import InputError
 from activekd.pool import NEEDS, Pool, PoolView
 from activekd.selectors import SELECTORS, Selector, select, selector
-from activekd.selectors.badge import gradient_factors, squared_gradient_distances
+from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
 from activekd.selectors.kcenter import greedy_k_center
 
@@ -152,12 +152,13 @@ def test_entropy_by_hand() -> None:
 
 def test_badge_distances_equal_those_of_explicit_gradient_embeddings() -> None:
     view = make_view(frozenset({"student_probabilities", "features"}))
-    errors, features = gradient_factors(view.student_probabilities, view.features)
-    norms = errors.square().sum(dim=1) * features.square().sum(dim=1)
-    explicit = torch.einsum("nc,nd->ncd", errors.double(), features.double()).reshape(N, -1)
+    embeddings = GradientEmbeddings(view.student_probabilities, view.features)
+    hot = torch.eye(CLASSES)[view.student_probabilities.argmax(dim=1)].double()
+    errors = view.student_probabilities.double() - hot
+    explicit = torch.einsum("nc,nd->ncd", errors, view.features.double()).reshape(N, -1)
     for row in range(N):
         expected = (explicit - explicit[row]).square().sum(dim=1)
-        found = squared_gradient_distances(errors, features, norms, row)
+        found = embeddings.squared_distances(row)
         torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
 
 

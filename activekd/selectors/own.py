@@ -1,0 +1,82 @@
+"""Selectors of the user's own: found by module and name or by entry point, checked, and told apart by their code."""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Mapping
+from functools import partial
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from activekd.errors import InputError
+from activekd.pool import NEEDS, Need
+from activekd.selectors.query import Selector
+
+ENTRY_POINTS = "activekd.selectors"
+UNDECLARED: frozenset[Need] = frozenset({"student_probabilities", "features"})
+"""What a function that does not declare its needs is given: all that every trial has."""
+
+
+def installed() -> Mapping[str, EntryPoint]:
+    """The entry points of installed packages in the group ENTRY_POINTS, by name."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def from_entry_point(name: str) -> Selector:
+    """The selector of an installed package.
+
+    Raises:
+        InputError: it cannot be imported, or is no selector.
+    """
+    point = installed()[name]
+    try:
+        found = point.load()
+    except (ImportError, AttributeError) as fault:
+        raise InputError(
+            f"selector '{name}': {fault}; allowed: an entry point of the group {ENTRY_POINTS} that Python can import"
+        ) from fault
+    return as_selector(name, found)
+
+
+def from_module(name: str) -> Selector:
+    """The selector ``MODULE:OBJECT``; the module is imported, so its code runs.
+
+    Raises:
+        InputError: it cannot be imported, or is no selector.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as fault:
+        raise InputError(f"selector '{name}': {fault}; allowed: MODULE:OBJECT that Python can import") from fault
+    return as_selector(name, found)
+
+
+def as_selector(name: str, found: Any) -> Selector:
+    """A Selector, or a function with its needs as an attribute (UNDECLARED without it), under the name of the spec.
+
+    Raises:
+        InputError: neither of these, or needs that do not exist.
+    """
+    if not (isinstance(found, Selector) or callable(found)) or inspect.isclass(found):
+        raise InputError(
+            f"selector '{name}' is {getattr(found, '__name__', type(found).__name__)}; "
+            f"allowed: a function (view, query_size, *, rng) or an activekd.selectors.Selector"
+        )
+    query = found.query if isinstance(found, Selector) else found
+    needs = frozenset(getattr(found, "needs", UNDECLARED))
+    strange = sorted(needs - set(NEEDS))
+    if strange:
+        raise InputError(f"selector '{name}' needs {', '.join(strange)}; allowed: {', '.join(NEEDS)}")
+    return Selector(name, query, needs)
+
+
+def code_fingerprint(selector: Selector) -> str:
+    """Hash of the file in which a selector's function stands; what that file imports does not count."""
+    query = selector.query
+    while isinstance(query, partial):
+        query = query.func
+    path = getattr(sys.modules.get(query.__module__), "__file__", None)
+    return hashlib.sha256(Path(path).read_bytes() if path else b"").hexdigest()[:16]

@@ -1,0 +1,92 @@
+"""What a selector is, and the one call that asks it: its view checked before, its rows after."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from activekd.errors import InputError
+from activekd.pool import Need, PoolView
+
+SUM_TOLERANCE = 1e-3
+SHOWN = 5
+CHUNK = 2048
+"""Rows a step of a check, which keeps them in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A query strategy with what it reads.
+
+    Attributes:
+        name: its name in specs and tables.
+        query: ``(view, query_size, *, rng) -> rows``: that many distinct unlabeled rows in order of preference. Equal
+            view and generator give equal rows; the view is not changed.
+        needs: the arrays of the view that it reads; nothing else is computed for it.
+    """
+
+    name: str
+    query: Callable[..., np.ndarray]
+    needs: frozenset[Need]
+
+
+def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " k"]:
+    """The rows that a selector asks for, checked.
+
+    Raises:
+        InputError: the query is larger than the unlabeled pool.
+        ValueError: arrays that no selector can use (another shape, values that are not finite, probabilities below 0
+            or that do not sum to 1), or a selector that broke its contract (wrong count or type, a row twice, a
+            labeled row, scores that are not finite). The message names the selector and the rows.
+    """
+    unlabeled = view.pool.unlabeled
+    if not 1 <= query_size <= len(unlabeled):
+        raise InputError(
+            f"query size {query_size} from {len(unlabeled)} unlabeled images; allowed: 1 to {len(unlabeled)}"
+        )
+    view = replace(view, arrays={name: array.float() for name, array in view.arrays.items()})
+    for fault in view_faults(view):
+        raise ValueError(f"selector '{selector.name}': {fault}")
+    try:
+        found = np.asarray(selector.query(view, query_size, rng=rng))
+    except ValueError as fault:
+        raise ValueError(f"selector '{selector.name}': {fault}") from fault
+    wanted = f"selector '{selector.name}' must return {query_size} distinct unlabeled rows"
+    if not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"{wanted} as integers, got {found.dtype}")
+    if found.shape != (query_size,):
+        raise ValueError(f"{wanted}, got an array of shape {found.shape}: {found}")
+    rows = found.astype(np.int64)
+    once, times = np.unique(rows, return_counts=True)
+    for what, bad in (
+        ("rows outside of the pool", rows[(rows < 0) | (rows >= view.pool.n)]),
+        ("labeled rows", rows[np.isin(rows, np.asarray(view.pool.labeled))]),
+        ("rows more than once", once[times > 1]),
+    ):
+        if len(bad):
+            raise ValueError(f"{wanted}, got {len(bad)} {what}: {bad[:SHOWN].tolist()}")
+    return rows
+
+
+def view_faults(view: PoolView) -> list[str]:
+    """What makes the arrays of a view unusable: one line for each that is."""
+    faults = []
+    for name, array in view.arrays.items():
+        width = array.shape[1] if array.ndim == 2 else None
+        if array.ndim != 2 or len(array) != view.pool.n or (name != "features" and width != view.n_classes):
+            columns = "any" if name == "features" else view.n_classes
+            faults.append(f"{name} have shape {tuple(array.shape)}; allowed: ({view.pool.n}, {columns})")
+            continue
+        both = [(chunk.sum(dim=1), chunk.amin(dim=1)) for chunk in array.split(CHUNK)]
+        sums, least = (torch.cat(parts) for parts in zip(*both, strict=True))
+        tests = [("are not finite", ~sums.isfinite())]
+        if name != "features":
+            tests += [("do not sum to 1", (sums - 1).abs() > SUM_TOLERANCE), ("are below 0", least < 0)]
+        for what, is_bad in tests:
+            bad = torch.nonzero(is_bad).squeeze(1)
+            if len(bad):
+                faults.append(f"{name} {what} in {len(bad)} rows: {bad[:SHOWN].tolist()}")
+                break
+    return faults
