@@ -25,6 +25,7 @@ speed: .venv/installed
 report: .venv/installed
 	$(BIN)/python -m bench.report results/demo --readme README.md
 	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech
+	$(BIN)/python -m bench.report results/caltech-selectors --readme README.md --block selectors --show standing
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -18,6 +18,7 @@ from activekd.images import Images, render
 from activekd.recipes import ViewGeometry
 
 BANK_FORMAT = 1
+CHECKSUM = ".sha256"
 ENCODE_BATCH = 64
 """Images a forward pass while banking."""
 
@@ -189,18 +190,23 @@ def check_cache(cache: Path) -> None:
 
 
 def read(shard: Shard, cache: Path) -> np.ndarray | None:
-    """The shard from disk, memory-mapped; None where it is absent or is not a whole array."""
+    """The shard from disk, memory-mapped; None where it is absent, or is not the bytes that were written."""
     path = shard.path(cache)
-    if not path.exists():
-        return None
     try:
-        return np.load(path, mmap_mode="r")
-    except (ValueError, EOFError):
+        if path.with_suffix(CHECKSUM).read_text(encoding="ascii") != _checksum(path):
+            return None
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
         return None
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write(shard: Shard, array: np.ndarray, cache: Path) -> None:
-    """Put a shard on disk, whole or not at all."""
+    """Put a shard on disk, whole or not at all, with the checksum by which it is known again."""
     path = shard.path(cache)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +215,9 @@ def write(shard: Shard, array: np.ndarray, cache: Path) -> None:
             np.save(out, array)
             out.flush()
             os.fsync(out.fileno())
+        digest = _checksum(temporary)
         temporary.replace(path)
+        temporary.write_text(digest, encoding="ascii")
+        temporary.replace(path.with_suffix(CHECKSUM))
     except OSError as fault:
         raise InputError(f"cache {cache}: {fault}; allowed: a writable folder with room ($ACTIVEKD_CACHE)") from fault

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8, UInt32
 from torch import Tensor
 
 from activekd.errors import InputError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MAX_SHORT_SIDE = 256
 """Pixels: an image of a folder whose shorter side is longer is decoded to this size."""
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 READ_AHEAD = 64
 """Images that wait, decoded, to be written: what bounds the memory of a build."""
 
@@ -42,11 +43,13 @@ class Images:
         source: the pixels themselves; or the path of the file of pixels, which is memory-mapped when first read and
             travels between processes as its path; or the image files, for a set that does not fit on the disk twice.
         digest: hash of the content, where it was taken when the images were decoded.
+        checksums: CRC-32 of each image in the file of pixels, checked whenever one is read.
     """
 
     shapes: Int64[np.ndarray, "n 2"]
     source: UInt8[np.ndarray, " bytes"] | Path | tuple[Path, ...]
     digest: str | None = None
+    checksums: UInt32[np.ndarray, " n"] | None = None
 
     @cached_property
     def _pixels(self) -> np.ndarray:
@@ -59,7 +62,7 @@ class Images:
         return np.concatenate([[0], np.cumsum(3 * self.shapes.prod(axis=1))])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"shapes": self.shapes, "source": self.source, "digest": self.digest}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -68,7 +71,10 @@ class Images:
         if isinstance(self.source, tuple):
             return _decode(self.source[row])
         height, width = self.shapes[row]
-        return self._pixels[self._offsets[row] : self._offsets[row + 1]].reshape(height, width, 3)
+        pixels = self._pixels[self._offsets[row] : self._offsets[row + 1]]
+        if self.checksums is not None and zlib.crc32(pixels) != self.checksums[row]:
+            raise InputError(f"image cache {self.source} is damaged at image {row}; remove the file and run again")
+        return pixels.reshape(height, width, 3)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -203,23 +209,24 @@ def decode_files(
     pixels, index = cache / "images" / f"{key}.bin", cache / "images" / f"{key}.npz"
     found = _read_index(index)
     if found is not None:
-        shapes, digest = found
+        shapes, digest, checksums = found
         if not keep:
             return Images(shapes, tuple(files), digest)
         if pixels.is_file() and pixels.stat().st_size == 3 * int(shapes.prod(axis=1).sum()):
-            return Images(shapes, pixels, digest)
+            return Images(shapes, pixels, digest, checksums)
     index.parent.mkdir(parents=True, exist_ok=True)
     if not keep:
         shapes = np.array(list(_read_all(files, _kept_shape, threads, progress)), dtype=np.int64)
-        _write_index(index, shapes, key)
+        _write_index(index, shapes, key, np.empty(0, dtype=np.uint32))
         return Images(shapes, tuple(files), key)
     unfinished = pixels.with_suffix(f".{os.getpid()}.part")
-    content, shapes_read = hashlib.sha256(), []
+    content, shapes_read, crcs = hashlib.sha256(), [], []
     try:
         with unfinished.open("wb") as out:
             for image in _read_all(files, _decode, threads, progress):
                 shapes_read.append(image.shape[:2])
                 content.update(image.data)
+                crcs.append(zlib.crc32(image.data))
                 out.write(image.data)
             out.flush()
             os.fsync(out.fileno())
@@ -228,21 +235,22 @@ def decode_files(
         unfinished.unlink(missing_ok=True)
     shapes = np.array(shapes_read, dtype=np.int64)
     digest = hashlib.sha256(shapes.astype("<i8").tobytes() + content.digest()).hexdigest()
-    _write_index(index, shapes, digest)
-    return Images(shapes, pixels, digest)
+    checksums = np.array(crcs, dtype=np.uint32)
+    _write_index(index, shapes, digest, checksums)
+    return Images(shapes, pixels, digest, checksums)
 
 
-def _read_index(file: Path) -> tuple[np.ndarray, str] | None:
+def _read_index(file: Path) -> tuple[np.ndarray, str, np.ndarray] | None:
     try:
-        with np.load(file) as content:
-            return content["shapes"], str(content["digest"])
+        with np.load(file, allow_pickle=False) as content:
+            return content["shapes"], str(content["digest"]), content["checksums"]
     except (OSError, ValueError, KeyError, BadZipFile):
         return None
 
 
-def _write_index(file: Path, shapes: np.ndarray, digest: str) -> None:
+def _write_index(file: Path, shapes: np.ndarray, digest: str, checksums: np.ndarray) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.npz")
-    np.savez(temporary, shapes=shapes, digest=digest)
+    np.savez(temporary, shapes=shapes, digest=digest, checksums=checksums)
     temporary.replace(file)
 
 

@@ -81,7 +81,9 @@ class PoolView:
 
     def _declared(self, need: Need) -> Tensor:
         if need not in self.arrays:
-            raise LookupError(f"the selector reads '{need}' without declaring it in its needs; declared: {sorted(self.arrays)}")
+            raise LookupError(
+                f"the selector reads '{need}' without declaring it in its needs; declared: {sorted(self.arrays)}"
+            )
         return self.arrays[need]
 
     @property

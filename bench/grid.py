@@ -13,8 +13,8 @@ from rich.table import Table
 from activekd.errors import InputError
 from bench import store as results
 from bench.report import print_rank_table, write_report
-from bench.spec import Spec, Trial, read_spec
-from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, user_errors
+from bench.spec import Share, Spec, Trial, read_spec
+from bench.terminal import EXIT_FAILED, LINE_SECONDS, DecodingLines, GridProgress, console, user_errors
 
 if TYPE_CHECKING:
     from activekd.datasets import Dataset
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COMMANDS = ("run", "plan", "status")
 RUNS = Path("results") / "runs"
 CACHE_VARIABLE = "ACTIVEKD_CACHE"
+ADDRESS_VARIABLE = "ACTIVEKD_RAY"
 LOCK = "grid.lock"
 
 app = typer.Typer(
@@ -39,12 +40,17 @@ SpecName = Annotated[
     ),
 ]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+CpusOption = Annotated[int | None, typer.Option(min=1, help="CPUs, and torch threads [default: the spec's, or 1]")]
+GpusOption = Annotated[
+    float | None, typer.Option(min=0, help="GPUs or a share of one, with --device cuda [default: the spec's, or 1]")
+]
 Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only the trials that agree with all keys.")]
 
 
 @app.command(
     epilog="Examples: `python -m bench.grid` · `python -m bench.grid demo --only dataset=digits,seed=0 --out /tmp/one` "
-    "· `python -m bench.grid demo --serial --only selector=pcoreset` · `python -m bench.grid paper --address auto`"
+    "· `python -m bench.grid demo --serial --only selector=pcoreset` · `python -m bench.grid paper --address auto` · "
+    "`python -m bench.grid paper --device cuda --gpus-per-trial 0.25 --track tensorboard`"
 )
 def run(
     spec: SpecName = None,
@@ -52,20 +58,53 @@ def run(
     serial: Annotated[bool, typer.Option("--serial", help="Without Ray, in this process, for a debugger.")] = False,
     only: Only = None,
     address: Annotated[
-        str, typer.Option(help="Ray cluster: local starts one here, auto joins the running one.")
+        str,
+        typer.Option(envvar=ADDRESS_VARIABLE, help="Ray cluster: local starts one here, auto joins the running one."),
     ] = "local",
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
+    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: all that fit]")] = None,
     device: Annotated[
         Device, typer.Option(help="Where networks run; auto takes cuda where there is a GPU, else cpu.")
     ] = "auto",
-    gpus_per_trial: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of a GPU that a trial takes, with --device cuda.")
-    ] = 1.0,
+    cpus_per_trial: CpusOption = None,
+    gpus_per_trial: GpusOption = None,
+    cpus_per_extraction: CpusOption = None,
+    gpus_per_extraction: GpusOption = None,
+    attempts: Annotated[int, typer.Option(min=1, help="Times that a trial which raises an error is tried.")] = 3,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also try again the trials that were given up.")
+    ] = False,
+    log_every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between lines of progress where there is no terminal.")
+    ] = LINE_SECONDS,
+    track: Annotated[
+        Literal["tensorboard", "mlflow", "wandb"] | None,
+        typer.Option(help="Also tell a tracker every round; under RUN/tracking."),
+    ] = None,
+    dashboard_host: Annotated[
+        str, typer.Option(help="Where a local Ray's dashboard listens; 0.0.0.0 opens it to the network.")
+    ] = "127.0.0.1",
+    spill: Annotated[
+        Path | None, typer.Option(help="Where a local Ray puts what its memory cannot hold [default: CACHE/spill]")
+    ] = None,
 ) -> None:
     """Run a grid, or go on with it where it stopped; end with the report."""
     with user_errors("interrupted; the rows so far are stored, and the same command goes on from there"):
-        how = How(serial, address, max_concurrent, device, gpus_per_trial)
-        raise typer.Exit(_run(spec, out, only, how))
+        whole = read_spec(spec)
+        how = How(
+            serial,
+            address,
+            max_concurrent,
+            device,
+            _share(whole.resources.trial, cpus_per_trial, gpus_per_trial),
+            _share(whole.resources.extraction, cpus_per_extraction, gpus_per_extraction),
+            attempts,
+            retry_failed,
+            log_every,
+            track,
+            dashboard_host,
+            (spill or cache_folder() / "spill").resolve(),
+        )
+        raise typer.Exit(_run(whole, out, only, how))
 
 
 @dataclass(frozen=True)
@@ -76,45 +115,74 @@ class How:
     address: str
     max_concurrent: int | None
     device: Device
-    gpus_per_trial: float
+    trial: Share
+    extraction: Share
+    attempts: int
+    retry_failed: bool
+    log_every: float
+    track: str | None
+    dashboard_host: str
+    spill: Path
 
 
-def _run(source: str | None, out: Path | None, only: str | None, how: How) -> int:
+def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
+    """What the spec has, with what the command line says in its place."""
+    given = {"cpus": cpus, "gpus": gpus}
+    return Share.model_validate({**of_spec.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+
+
+def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
+    from activekd.selectors import own_code
     from bench.checks import check, check_networks
+    from bench.trial import distinct, size_of
 
-    whole = read_spec(source)
     spec = whole.only(only) if only else whole
     folder = out or RUNS / whole.name
     cache = cache_folder()
+    _check_options(how)
     datasets = check(spec.trials, cache, DecodingLines())
-    fingerprints = {name: dataset.fingerprint for name, dataset in datasets.items()}
+    codes = {name: code for name in distinct(t.selector for t in spec.trials) if (code := own_code(name))}
+    sources = results.Sources({name: dataset.fingerprint for name, dataset in datasets.items()}, codes)
     with results.exclusive(folder, LOCK):
-        results.check_belongs(folder, whole.name, [t.id for t in whole.trials], fingerprints)
+        results.check_belongs(folder, whole.name, [t.id for t in whole.trials], sources)
         planned = [_planned(t, datasets.get(t.dataset)) for t in whole.trials]
-        results.write_plan(folder, whole.name, planned, fingerprints)
-        stored = {(row["trial_id"], row["round"]) for row in results.stored_rows(folder)}
-        missing = [t for t in spec.trials if any((t.id, index) not in stored for index in range(t.rounds))]
-        rounds = [(t.id, index) for t in spec.trials for index in range(t.rounds)]
-        progress = GridProgress(
-            len(spec.trials), len(spec.trials) - len(missing), len(rounds), sum(cell in stored for cell in rounds)
-        )
-        console.print(
-            f"{whole.name}: {len(spec.trials)} trials, {len(rounds)} rounds; {len(missing)} trials to do; {folder}",
-            highlight=False,
-            soft_wrap=True,
-        )
-        failures: Mapping[str, str] = {}
-        if missing:
-            check_networks(missing)
+        results.write_plan(folder, whole.name, planned, sources)
+        done = results.rounds_done(folder)
+        missing = [t for t in spec.trials if done.get(t.id, 0) < t.rounds]
+        failed = {t.id for t in missing} & set(results.read_failures(folder))
+        if how.retry_failed or how.serial:
+            for trial_id in failed:
+                results.forget_failure(folder, trial_id)
+            failed = set()
+        todo = [t for t in missing if t.id not in failed]
+        todo.sort(key=lambda t: size_of(t, datasets[t.dataset], done.get(t.id, 0)), reverse=True)
+        rounds = {t.id: t.rounds for t in spec.trials}
+        kinds = {t.id: f"{t.dataset} {t.teacher} {t.student} {t.recipe_name}" for t in spec.trials}
+        stored = {t.id: min(done.get(t.id, 0), t.rounds) for t in spec.trials}
+        progress = GridProgress(kinds, rounds, stored, every=how.log_every)
+        counts = f"{len(spec.trials)} trials, {sum(rounds.values())} rounds; {len(todo)} trials to do"
+        console.print(f"{whole.name}: {counts}; {folder}", highlight=False, soft_wrap=True)
+        failures = dict.fromkeys(failed, "")
+        if todo:
+            check_networks(todo)
             if how.serial:
-                _run_serial(missing, datasets, cache, folder, progress, how)
+                _run_serial(todo, datasets, cache, folder, progress, how)
             else:
-                failures = _run_on_ray(missing, datasets, cache, folder, progress, how)
+                failures |= _run_on_ray(todo, datasets, cache, folder, progress, how)
         if failures:
             return _tell_failures(failures, spec, folder)
         report = write_report(results.read_run(folder).restricted_to([t.id for t in spec.trials]), folder)
     print_rank_table(report, console)
     return 0
+
+
+def _check_options(how: How) -> None:
+    if how.track and how.serial:
+        raise InputError("--track with --serial; allowed: one of them, since trackers are told by Ray Tune")
+    if how.track:
+        from bench.cluster import check_tracker
+
+        check_tracker(how.track)
 
 
 def cache_folder() -> Path:
@@ -150,16 +218,17 @@ def _run_serial(
     with progress:
         banked = {}
         for done, (shard, encoder) in enumerate(shards.items(), start=1):
-            banked[shard.key] = trials.make_shard(shard, encoder, cache, device)
+            banked[shard.key] = trials.make_shard(shard, encoder, cache, device, how.extraction.cpus)
             progress.banked(done, len(shards))
-        heads = {key: trials.make_text_head(*key, cache, device) for key in wanted_heads}
+        heads = {key: trials.make_text_head(*key, cache, device, how.extraction.cpus) for key in wanted_heads}
         for trial in missing:
             progress.started(trial.id)
             dataset = datasets[trial.dataset]
-            needs = trials.needs(trial, dataset)
-            for row in trials.run_trial(trial, dataset, needs, banked, heads, store.rows_of(trial.id), device):
+            needs, stored = trials.needs(trial, dataset), store.begin(trial.id)
+            threads = how.trial.cpus
+            for row in trials.run_trial(trial, dataset, needs, banked, heads, stored, device, threads=threads):
                 store.append(row)
-                progress.round_done(trial.id)
+                progress.round_done(trial.id, results.seconds_of(row))
             progress.ended(trial.id)
     store.close()
 
@@ -180,17 +249,40 @@ def _run_on_ray(
     live = {t.dataset for t in missing if needs[t.id].student_test is None}
     light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
     bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
-    cluster.connect(how.address, n_cpus=how.max_concurrent, bank_bytes=bank_bytes)
+    connection = cluster.connect(
+        how.address,
+        n_cpus=how.max_concurrent and max(how.max_concurrent * how.trial.cpus, how.extraction.cpus),
+        bank_bytes=bank_bytes,
+        spill=how.spill,
+        dashboard_host=how.dashboard_host,
+    )
     try:
-        device = how.device if how.device != "auto" else "cuda" if cluster.has_gpu() else "cpu"
+        for line in connection.lines(bank_bytes):
+            console.print(line, highlight=False, soft_wrap=True)
+        device = how.device if how.device != "auto" else "cuda" if connection.gpus else "cpu"
         if how.address == cluster.LOCAL:
             local_device(device)
-        gpus = how.gpus_per_trial if device == "cuda" else 0.0
-        work = cluster.Work({t.id: t for t in missing}, needs, light, cache, device, gpus)
+        if lacking := cluster.lacking_room(device, how.trial, how.extraction):
+            if how.address == cluster.LOCAL:
+                raise InputError("; ".join(lacking))
+            console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
+        work = cluster.Work({t.id: t for t in missing}, needs, light, device)
         with progress:
-            refs, heads = cluster.bank(shards, trials.text_heads_of(missing), work, progress)
-            ids = [t.id for t in missing]
-            return cluster.run(work, ids, refs, heads, folder.resolve(), progress, max_concurrent=how.max_concurrent)
+            heads_of = trials.text_heads_of(missing)
+            refs, heads = cluster.bank(shards, heads_of, cache, device, how.extraction, progress)
+            outcome = cluster.run(
+                work,
+                [t.id for t in missing],
+                refs,
+                heads,
+                folder.resolve(),
+                progress,
+                share=how.trial,
+                attempts=how.attempts,
+                max_concurrent=how.max_concurrent,
+                track=how.track,
+            )
+        return dict(outcome.failures)
     finally:
         cluster.disconnect()
 
@@ -215,14 +307,14 @@ def local_device(device: Device) -> str:
 
 def _tell_failures(failures: Mapping[str, str], spec: Spec, folder: Path) -> int:
     by_id = {t.id: t for t in spec.trials}
-    (folder / results.FAILURES).mkdir(exist_ok=True)
-    print(f"{len(failures)} of {len(spec.trials)} trials failed; the same command tries them again:", file=sys.stderr)
-    for trial_id, traceback in failures.items():
+    head = f"{len(failures)} of {len(spec.trials)} trials failed"
+    print(f"{head}; the same command with --retry-failed tries them again:", file=sys.stderr)
+    for trial_id, reason in failures.items():
         trial = by_id[trial_id]
-        path = folder / results.FAILURES / f"{trial_id}.txt"
-        path.write_text(traceback, encoding="utf-8")
+        last = reason.rstrip().splitlines()[-1:] or ["failed before"]
         print(
-            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {path}",
+            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {last[0]} "
+            f"({folder / results.FAILURES / trial_id}.txt)",
             file=sys.stderr,
         )
     return EXIT_FAILED

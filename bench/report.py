@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
 import typer
@@ -36,6 +36,7 @@ class Report:
         headline: first places of the leading selector, in the paper's form.
         rank_table: as ``stats.rank_table``.
         gain: as ``stats.gain_summary``.
+        areas: as ``areas.area_table``.
         conclusions: as ``claims.conclusions``.
     """
 
@@ -44,6 +45,7 @@ class Report:
     headline: str
     rank_table: pd.DataFrame
     gain: pd.DataFrame
+    areas: pd.DataFrame
     conclusions: dict[str, str]
 
 
@@ -108,6 +110,7 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
         stats.headline(table),
         table,
         frames["gain_summary"],
+        frames["areas"],
         claims.conclusions(rows),
     )
 
@@ -184,6 +187,25 @@ def readme_block(report: Report) -> str:
     return "\n\n".join([f"**{report.headline}**", table, "\n".join([*gains, *told])]).rstrip()
 
 
+def standing_block(report: Report) -> str:
+    """Who is better and who is worse than PCoreSet by the area under the budget curve, as the README shows it."""
+    lines = []
+    for row in areas.standing(report.areas, "pcoreset").to_dict("records"):
+        above, level, below = (
+            ", ".join(f"`{name}`" for name in row[place].split(", ") if name) or "none"
+            for place in ("above", "level", "below")
+        )
+        teacher = plots.teacher_label(row["teacher"], row["distillation"])
+        lines.append(
+            f"- {row['group']}, {row['student']}, {teacher}, by area under the budget curve and paired 95% intervals "
+            f"over seeds: better than `pcoreset`: **{above}**; not told apart from it: {level}; worse: {below}."
+        )
+    return "\n".join(lines)
+
+
+README_BLOCKS: dict[str, Callable[[Report], str]] = {"ranks": readme_block, "standing": standing_block}
+
+
 def replace_block(file: Path, name: str, block: str) -> None:
     """Put a generated block between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a file.
 
@@ -211,12 +233,13 @@ def main(
     partial: Annotated[bool, typer.Option("--partial", help="Report an unfinished run, its holes on top.")] = False,
     readme: Annotated[Path | None, typer.Option(help="Also put the rank table into this file.")] = None,
     block: Annotated[str, typer.Option(help="Name of the block in it, between its markers.")] = README_BLOCK,
+    show: Annotated[Literal["ranks", "standing"], typer.Option(help="What the block shows.")] = "ranks",
 ) -> None:
     """Write a run's tables and figures again, from its rows alone."""
     with user_errors():
         report = write_report(read_run(run), run, partial=partial)
         if readme is not None:
-            replace_block(readme, block, readme_block(report))
+            replace_block(readme, block, README_BLOCKS[show](report))
         print_rank_table(report, console)
 
 

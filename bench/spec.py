@@ -5,13 +5,13 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from activekd.errors import InputError, unknown
 from activekd.recipes import Distillation, Recipe, ViewGeometry
@@ -63,6 +63,43 @@ class Block(BaseModel):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
 
+class Share(BaseModel):
+    """What one trial, or one task that runs a teacher over images, takes of a machine.
+
+    Attributes:
+        cpus: and so many torch threads.
+        gpus: share of a GPU, or a whole number of them; counts with ``--device cuda`` alone.
+        resource: a custom resource of Ray: only nodes that have it are used.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 1.0
+    resource: str | None = None
+
+    @field_validator("gpus")
+    @classmethod
+    def _is_whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"found {gpus}; allowed: at most 1, or a whole number")
+        return gpus
+
+
+class Resources(BaseModel):
+    """What trials and extraction tasks take; no part of any trial's id.
+
+    Attributes:
+        trial: of one trial.
+        extraction: of one task that fills the bank or makes a text head.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trial: Share = Share()
+    extraction: Share = Share()
+
+
 class SpecFile(BaseModel):
     """The whole of a spec file."""
 
@@ -74,6 +111,7 @@ class SpecFile(BaseModel):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     recipes: dict[str, Recipe]
     views: dict[str, ViewGeometry]
+    resources: Resources = Resources()
     block: Annotated[list[Block], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -138,10 +176,12 @@ class Spec:
     Attributes:
         name: of the spec, and of its results folder.
         trials: in the order of the file.
+        resources: what each of them takes.
     """
 
     name: str
     trials: tuple[Trial, ...]
+    resources: Resources
 
     def only(self, wanted: str) -> "Spec":
         """The trials that agree with ``KEY=VALUE,...``; values of a repeated key are alternatives.
@@ -149,7 +189,7 @@ class Spec:
         Raises:
             InputError: no such key, a value that no trial has, or no trial left.
         """
-        return Spec(self.name, _filter(self.trials, wanted))
+        return replace(self, trials=_filter(self.trials, wanted))
 
 
 def read_spec(source: str | None) -> Spec:
@@ -172,7 +212,7 @@ def read_spec(source: str | None) -> Spec:
         file = SpecFile.model_validate(content)
     except ValidationError as fault:
         raise InputError(f"spec {path}: " + "; ".join(_explain(fault))) from fault
-    return Spec(file.name, _expand(file, path))
+    return Spec(file.name, _expand(file, path), file.resources)
 
 
 def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
@@ -232,6 +272,8 @@ def _unknown_key(location: Sequence[int | str]) -> str:
         known = (f.name for f in fields(Recipe))
     elif path[:1] == ["views"]:
         known = (f.name for f in fields(ViewGeometry))
+    elif path[:1] == ["resources"]:
+        known = Share.model_fields if len(path) > 1 else Resources.model_fields
     else:
         known = SpecFile.model_fields
     return str(unknown("key" + (f" in {'.'.join(path)}" if path else ""), key, known))

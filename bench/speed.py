@@ -27,7 +27,7 @@ from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students import Normalise, Student, build_student, student_network
 from activekd.teachers import VisionLanguageEncoder, load_encoder, teacher_logits
-from bench import speed_selectors
+from bench import speed_grid, speed_selectors
 from bench import trial as trials
 from bench.grid import cache_folder, local_device
 from bench.plan import untrained
@@ -234,9 +234,30 @@ def selectors(
             raise typer.Exit(EXIT_FAILED)
 
 
+@app.command(epilog="Example: `python -m bench.speed grid --trials 500`")
+def grid(
+    trials: Annotated[int, typer.Option(min=speed_grid.POINTS, help="Trials of the idle grid.")] = 5000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each.")] = 8,
+    work: Annotated[bool, typer.Option(help="Also run the demo, on Ray and in serial processes.")] = True,
+) -> None:
+    """The grid itself: against bare Ray Tune with idle students, and against serial processes with the demo's.
+
+    Half an hour at full size.
+    """
+    with user_errors():
+        claims = speed_grid.overhead(trials, rounds, console)
+        claims.append(speed_grid.sharing(500))
+        if work:
+            claims.append(speed_grid.real_work(console))
+        speed_grid.print_claims(claims, console)
+        _tell_machine(1)
+        if not all(claim.passes for claim in claims):
+            raise typer.Exit(EXIT_FAILED)
+
+
 @app.callback(invoke_without_command=True)
 def everything(context: typer.Context) -> None:
-    """Measure the claims about speed on this machine: one by name, or all but the half hour of `selectors`."""
+    """Measure the claims about speed on this machine: one by name; without one, `demo` and `train`."""
     if context.invoked_subcommand is None:
         demo()
         train()

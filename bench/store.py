@@ -1,12 +1,15 @@
 """The results folder: one line per (trial, round) behind a single writer, the plan, the tidy table, its holes."""
 
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -44,6 +47,7 @@ PLAN = "plan.json"
 ROUNDS = Path("rounds") / "rounds.jsonl"
 TABLE = "rounds.parquet"
 FAILURES = "failures"
+LOG = Path("rounds") / "log.jsonl"
 
 WRITER_WAIT_SECONDS = 30.0
 
@@ -75,11 +79,16 @@ class Run:
         return Run(self.name, rows, self.plan[self.plan["trial_id"].isin(trial_ids)].reset_index(drop=True))
 
 
+class StorageError(InputError):
+    """The results folder could not be written to; what was written before is whole."""
+
+
 class Store:
     """The one writer of a results folder's rows; each is on disk (fsync) before the next is taken.
 
     A last line that was cut short by a crash is dropped when the store is opened: its round is missing and is run
-    again. Any other line that is no row is an error.
+    again. Any other line that is no row is an error. Beside the rows it keeps a log of what happened to the trials: a
+    line each time that one begins, raises or is given up, and for a row that came twice.
 
     Args:
         run: the results folder; made if absent.
@@ -93,16 +102,20 @@ class Store:
         path = run / ROUNDS
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = path.open("ab", buffering=0)
+            self._log = (run / LOG).open("ab", buffering=0)
         except OSError as fault:
             raise InputError(f"results folder {run}: {fault}; allowed: a writable folder (--out)") from fault
+        self._run = run
         try:
             _lock(self._file.fileno(), run, wait_seconds)
             rows, whole_bytes = _parse(path)
         except InputError:
-            self._file.close()
+            self.close()
             raise
-        self._file.truncate(whole_bytes)
+        if path.stat().st_size > whole_bytes:
+            self._file.truncate(whole_bytes)
+            self.note("torn line dropped")
         self._rows: dict[str, dict[int, Row]] = {}
         for row in rows:
             self._rows.setdefault(row["trial_id"], {})[row["round"]] = row
@@ -111,27 +124,89 @@ class Store:
         """Every (trial_id, round) that is stored."""
         return {(trial, index) for trial, rounds in self._rows.items() for index in rounds}
 
-    def rows_of(self, trial_id: str) -> list[Row]:
-        """The rows of a trial from round 0 up to its first missing round."""
+    def begin(self, trial_id: str) -> list[Row]:
+        """The rows of a trial that is about to start, from round 0 up to its first missing round."""
         rounds = self._rows.get(trial_id, {})
         out = []
         while len(out) in rounds:
             out.append(rounds[len(out)])
+        self.note("begins", trial_id, round=len(out))
         return out
 
     def append(self, row: Row) -> None:
-        """Store a row; one whose (trial_id, round) is stored already is ignored."""
+        """Store a row; one whose (trial_id, round) is stored already is ignored, and that is noted.
+
+        Raises:
+            StorageError: the row could not be written; the file ends with the row before.
+        """
         rounds = self._rows.setdefault(row["trial_id"], {})
         if row["round"] in rounds:
+            self.note("came twice", row["trial_id"], round=row["round"])
             return
-        self._file.write(json.dumps(row, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._write(self._file, row)
         rounds[row["round"]] = row
+
+    def note(self, event: str, trial_id: str | None = None, **more: Any) -> None:
+        """Write a line to the log.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        about = {} if trial_id is None else {"trial_id": trial_id}
+        self._write(self._log, {"time": now, "event": event, **about, **more}, sync=False)
+
+    def _write(self, file: FileIO, content: Mapping[str, Any], *, sync: bool = True) -> None:
+        line = json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        before = os.fstat(file.fileno()).st_size
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if sync:
+                os.fsync(file.fileno())
+        except OSError as fault:
+            file.truncate(before)
+            raise StorageError(
+                f"results folder {self._run}: {fault.strerror}; the rows so far are kept; allowed: room on its disk, "
+                f"then the same command again"
+            ) from fault
+
+    def give_up(self, trial_id: str, reason: str) -> None:
+        """Keep, as a file, why a trial cannot be run.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        self.note("given up", trial_id)
+        path = _failure(self._run, trial_id)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(reason, encoding="utf-8")
+        except OSError as fault:
+            raise StorageError(f"results folder {self._run}: {fault}; allowed: room on its disk") from fault
+
+    def failures(self) -> dict[str, str]:
+        """Why trials were given up, by id."""
+        return read_failures(self._run)
 
     def close(self) -> None:
         """Give the folder up to another writer."""
         self._file.close()
+        self._log.close()
+
+
+def _failure(run: Path, trial_id: str) -> Path:
+    return run / FAILURES / f"{trial_id}.txt"
+
+
+def read_failures(run: Path) -> dict[str, str]:
+    """Why trials of a results folder were given up, by id."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((run / FAILURES).glob("*.txt"))}
+
+
+def forget_failure(run: Path, trial_id: str) -> None:
+    """Let a trial that was given up be tried again."""
+    _failure(run, trial_id).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -182,16 +257,29 @@ def _parse(path: Path) -> tuple[list[Row], int]:
     return rows, whole_bytes
 
 
-def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], datasets: Mapping[str, str]) -> None:
-    """Put the plan on disk: which trials the spec defines, and the fingerprints of its data sets that are known.
+@dataclass(frozen=True)
+class Sources:
+    """What a trial's numbers depend on beside its id: hashes of the content behind names.
+
+    Attributes:
+        datasets: fingerprint of images and labels by data set name.
+        selectors: fingerprint of the code by selector name, of the user's own selectors.
+    """
+
+    datasets: Mapping[str, str]
+    selectors: Mapping[str, str]
+
+
+def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], sources: Sources) -> None:
+    """Put the plan on disk: which trials the spec defines, and the sources of them that are known.
 
     Args:
         trials: identity columns and ``rounds`` of each trial.
-        datasets: fingerprint by data set name.
     """
     path = run / PLAN
-    before = _read_plan(run)["datasets"] if path.is_file() else {}
-    content = {"name": name, "datasets": {**before, **datasets}, "trials": list(trials)}
+    before = _read_plan(run) if path.is_file() else {}
+    known = {kind: {**before.get(kind, {}), **values} for kind, values in asdict(sources).items()}
+    content = {"name": name, **known, "trials": list(trials)}
     temporary = path.with_suffix(".part")
     try:
         temporary.write_text(json.dumps(content, indent=0, sort_keys=True) + "\n", encoding="utf-8")
@@ -200,11 +288,12 @@ def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], datase
         raise InputError(f"results folder {run}: {fault}; allowed: a writable folder (--out)") from fault
 
 
-def check_belongs(run: Path, name: str, trial_ids: Sequence[str], datasets: Mapping[str, str]) -> None:
-    """Check that a results folder, if it holds rows, holds them for this spec and these data.
+def check_belongs(run: Path, name: str, trial_ids: Sequence[str], sources: Sources) -> None:
+    """Check that a results folder, if it holds rows, holds them for this spec, these data and this code of selectors.
 
     Raises:
-        InputError: rows of trials that the spec does not define, or other images under the same name.
+        InputError: rows of trials that the spec does not define, or other images or another selector under the same
+            name.
     """
     if not (run / ROUNDS).is_file():
         return
@@ -215,13 +304,16 @@ def check_belongs(run: Path, name: str, trial_ids: Sequence[str], datasets: Mapp
             f"results folder {run} holds rows of {len(foreign)} trials that spec '{name}' does not define "
             f"({', '.join(sorted(foreign)[:3])}, ...); allowed: an empty folder or one of this spec (--out)"
         )
-    if (run / PLAN).is_file():
-        before = _read_plan(run)["datasets"]
-        changed = [d for d, fingerprint in datasets.items() if before.get(d, fingerprint) != fingerprint]
-        if rows and changed:
+    if not rows or not (run / PLAN).is_file():
+        return
+    before = _read_plan(run)
+    for kind, what in (("datasets", "the images or labels"), ("selectors", "the code")):
+        then, now = before.get(kind, {}), asdict(sources)[kind]
+        changed = [key for key, fingerprint in now.items() if then.get(key, fingerprint) != fingerprint]
+        if changed:
             raise InputError(
-                f"results folder {run}: the images or labels of {', '.join(changed)} changed since its rows were made; "
-                f"allowed: the same data, or another folder (--out)"
+                f"results folder {run}: {what} of {', '.join(changed)} changed since its rows were made; "
+                f"allowed: the same as then, or another folder (--out)"
             )
 
 
@@ -230,6 +322,19 @@ def _read_plan(run: Path) -> dict[str, Any]:
         return json.loads((run / PLAN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise InputError(f"{run} is no results folder: {fault}; allowed: a folder that bench.grid wrote") from fault
+
+
+def seconds_of(row: Row) -> float:
+    """What a round took, all its parts together."""
+    return sum(row.get(name) or 0.0 for name in COST if name.endswith("_seconds"))
+
+
+def rounds_done(run: Path) -> dict[str, int]:
+    """How many rounds of each trial of a results folder are stored without a gap from round 0 on, by id."""
+    found: dict[str, set[int]] = {}
+    for row in stored_rows(run):
+        found.setdefault(row["trial_id"], set()).add(row["round"])
+    return {trial: next(k for k in range(len(rounds) + 1) if k not in rounds) for trial, rounds in found.items()}
 
 
 def stored_rows(run: Path) -> list[Row]:

@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -60,22 +61,39 @@ class DecodingLines:
 
 
 class GridProgress:
-    """Trials done and running, rounds, rounds a minute and time left: a live bar, or a line every ten seconds.
+    """Trials done and running, rounds, and the time left by what rounds were measured to take.
+
+    A live bar on a terminal, else a line every few seconds.
 
     Args:
-        trials: trials of the grid.
-        trials_done: those that were complete before.
-        rounds: (trial, round)s of the grid.
-        rounds_done: those that were stored before.
+        kinds: a name for each trial of the grid by id; trials of one kind take about the same time a round.
+        rounds: of each trial, by id.
+        rounds_done: those of each trial that were stored before, by id.
+        every: seconds between lines where there is no terminal.
         out: where to write.
     """
 
-    def __init__(self, trials: int, trials_done: int, rounds: int, rounds_done: int, out: Console = console) -> None:
-        self._trials, self._trials_done = trials, trials_done
-        self._rounds, self._rounds_done, self._rounds_before = rounds, rounds_done, rounds_done
+    def __init__(
+        self,
+        kinds: Mapping[str, str],
+        rounds: Mapping[str, int],
+        rounds_done: Mapping[str, int],
+        *,
+        every: float = LINE_SECONDS,
+        out: Console = console,
+    ) -> None:
+        self._kinds = kinds
+        self._trials, self._rounds = len(kinds), sum(rounds.values())
+        self._trials_done = sum(rounds_done.get(t, 0) >= n for t, n in rounds.items())
+        self._rounds_done = self._rounds_before = sum(rounds_done.values())
+        self._left = Counter(dict.fromkeys(kinds.values(), 0))
+        for trial_id, n in rounds.items():
+            self._left[kinds[trial_id]] += n - rounds_done.get(trial_id, 0)
+        self._seconds: dict[str, tuple[float, int]] = {}
+        self._failed = 0
         self._running: set[str] = set()
         self._began: float | None = None
-        self._last_line = monotonic()
+        self._every, self._last_line = every, monotonic()
         self._out = out
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -88,7 +106,7 @@ class GridProgress:
             transient=True,
         )
         self._bank_task = self._bar.add_task("bank", total=None, state="", visible=False)
-        self._round_task = self._bar.add_task("rounds", total=rounds, completed=rounds_done, state="")
+        self._round_task = self._bar.add_task("rounds", total=self._rounds, completed=self._rounds_done, state="")
 
     def __enter__(self) -> "GridProgress":
         self._bar.start()
@@ -113,34 +131,59 @@ class GridProgress:
         self._running.add(trial_id)
         self._show()
 
-    def round_done(self, trial_id: str) -> None:
-        """A trial has stored a round."""
+    def round_done(self, trial_id: str, seconds: float) -> None:
+        """A trial has stored a round that took so long."""
+        kind = self._kinds[trial_id]
+        total, n = self._seconds.get(kind, (0.0, 0))
+        self._seconds[kind] = total + seconds, n + 1
+        self._left[kind] -= 1
         self._rounds_done = min(self._rounds_done + 1, self._rounds)
         self._show()
 
-    def ended(self, trial_id: str) -> None:
+    def ended(self, trial_id: str, *, failed: bool = False) -> None:
         """A trial is complete or was given up."""
         self._running.discard(trial_id)
-        self._trials_done += 1
+        self._trials_done += not failed
+        self._failed += failed
         self._show()
 
-    def state(self) -> str:
-        """One line: trials done and running, rounds a minute, time left."""
-        text = f"{self._trials_done} of {self._trials} trials done, {len(self._running)} running"
+    def seconds_left(self) -> float | None:
+        """Time that the missing rounds will take; None before the first is measured.
+
+        Rounds of a kind that was measured take its mean, those of the others the mean of all; what the clock shows of
+        the measured rounds, with so many trials at a time, is held against their sum.
+        """
         made = self._rounds_done - self._rounds_before
         if self._began is None or made == 0:
+            return None
+        measured = sum(total for total, _ in self._seconds.values())
+        if measured == 0:
+            return sum(self._left.values()) * (monotonic() - self._began) / made
+        mean = measured / made
+        left = 0.0
+        for kind, n in self._left.items():
+            total, k = self._seconds.get(kind, (mean, 1))
+            left += max(0, n) * total / k
+        return left * (monotonic() - self._began) / measured
+
+    def state(self) -> str:
+        """One line: trials done, failed and running, rounds a minute, time left."""
+        text = f"{self._trials_done} of {self._trials} trials done, {len(self._running)} running"
+        text += f", {self._failed} failed" if self._failed else ""
+        left = self.seconds_left()
+        if left is None or self._began is None:
             return text
-        per_second = made / max(monotonic() - self._began, 1e-9)
-        left = timedelta(seconds=round((self._rounds - self._rounds_done) / per_second))
-        return f"{text}, {60 * per_second:.0f} rounds/min, ETA {left}"
+        rate = 60 * (self._rounds_done - self._rounds_before) / max(monotonic() - self._began, 1e-9)
+        return f"{text}, {rate:.0f} rounds/min, ETA {timedelta(seconds=round(left))}"
 
     def _show(self) -> None:
-        self._bar.update(self._round_task, completed=self._rounds_done, state=self.state())
-        if not self._out.is_terminal and self._due():
+        if self._out.is_terminal:
+            self._bar.update(self._round_task, completed=self._rounds_done, state=self.state())
+        elif self._due():
             self._line()
 
     def _due(self) -> bool:
-        if monotonic() - self._last_line < LINE_SECONDS:
+        if monotonic() - self._last_line < self._every:
             return False
         self._last_line = monotonic()
         return True

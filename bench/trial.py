@@ -113,6 +113,22 @@ def needs(trial: Trial, dataset: Dataset) -> Needs:
     return Needs(student_train, student_test, teacher_train, shard("test", 0, f"{TEACHER}{name}", weights), name)
 
 
+def size_of(trial: Trial, dataset: Dataset, first: int = 0) -> float:
+    """How long the rounds of a trial from ``first`` on take, in a unit of its own: images that steps take x pixels.
+
+    It puts trials in order, the largest first; a student with a frozen backbone counts one pixel an image.
+    """
+    student, n_pool = student_network(trial.student), len(dataset.train)
+    steps = 0
+    for index in range(first, trial.rounds):
+        labeled = dataset.n_classes * trial.shots + index * query_size(trial, dataset)
+        steps += trial.recipe.n_steps(labeled, max(0, n_pool - labeled))
+    images = trial.recipe.batch_labeled
+    if trial.distillation in {"unlabeled", "both"}:
+        images += trial.recipe.batch_unlabeled
+    return float(steps * images * (1 if student.frozen else student.size**2))
+
+
 def is_live(student: StudentNetwork, n_train: int, n_test: int, n_views: int) -> bool:
     """Whether a student's inputs are rendered at every step, because banking them would take too much memory.
 
@@ -175,9 +191,9 @@ def runs_network(encoder: str) -> bool:
     return student_network(encoder).frozen
 
 
-def make_shard(shard: Shard, encoder: str, cache: Path, device: str = "cpu") -> np.ndarray:
+def make_shard(shard: Shard, encoder: str, cache: Path, device: str = "cpu", threads: int = 1) -> np.ndarray:
     """A shard from the disk cache, or computed and put there."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     found = bank.read(shard, cache)
     if found is not None:
         return found
@@ -191,8 +207,9 @@ def make_shard(shard: Shard, encoder: str, cache: Path, device: str = "cpu") -> 
     return array
 
 
-def make_text_head(network: str, dataset: str, cache: Path, device: str = "cpu") -> TextHead:
+def make_text_head(network: str, dataset: str, cache: Path, device: str = "cpu", threads: int = 1) -> TextHead:
     """The text head of a teacher network for a data set; seconds, so it is not kept on disk."""
+    torch.set_num_threads(threads)
     loaded = load_dataset(dataset, cache)
     if has_given_features(network):
         dim = read_features(feature_files(network), loaded.test, "test").shape[1]
@@ -208,18 +225,21 @@ def run_trial(
     heads: Heads,
     done: Sequence[Row],
     device: str = "cpu",
+    *,
+    threads: int = 1,
 ) -> Iterator[Row]:
     """Run the rounds of a trial that are not done, one row each.
 
-    The same function serves Ray and ``--serial``; one torch thread in both, so that their numbers agree to the bit.
+    The same function serves Ray and ``--serial``, so that their numbers agree to the bit.
 
     Args:
         dataset: labels; images are read only where the student's inputs are not banked.
         banked: at least the arrays that ``wanted`` names.
         done: the trial's rows so far, from round 0 on.
         device: where the networks are trained.
+        threads: of torch: the CPUs of the trial.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     student = _student_inputs(trial, dataset, wanted, banked)
     teacher = None
     if wanted.teacher_network is not None and wanted.teacher_test is not None:
@@ -244,7 +264,7 @@ def run_trial(
     )
     counts = {"n_classes": dataset.n_classes, "query_size": size}
     for measured in rounds:
-        yield _row(trial, measured, counts, device)
+        yield _row(trial, measured, counts, device, threads)
 
 
 def _student_inputs(trial: Trial, dataset: Dataset, wanted: Needs, banked: Banked) -> StudentInputs:
@@ -263,7 +283,7 @@ def _views(shards: Sequence[Shard], banked: Banked) -> Views:
     return Views(tuple(banked[shard.key] for shard in shards))
 
 
-def _row(trial: Trial, measured: Round, counts: Mapping[str, int], device: str) -> Row:
+def _row(trial: Trial, measured: Round, counts: Mapping[str, int], device: str, threads: int) -> Row:
     values = asdict(measured)
     index, picked = values.pop("index"), values.pop("picked")
     return {
@@ -271,23 +291,25 @@ def _row(trial: Trial, measured: Round, counts: Mapping[str, int], device: str) 
         "round": index,
         **counts,
         **values,
-        **provenance(device),
+        **provenance(device, threads),
         PICKED: list(picked),
     }
 
 
 @lru_cache(maxsize=2)
-def provenance(device: str) -> dict[str, str]:
+def provenance(device: str, threads: int = 1) -> dict[str, str]:
     """Commit of the code, versions of the libraries that make the numbers, and the device.
 
-    The kind of CPU counts: its vector instructions round convolutions in their own way, and training amplifies that.
+    The kind of CPU and the number of threads count: vector instructions round convolutions in their own way, threads
+    add up sums in another order, and training amplifies that.
     """
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
     return {
         "commit": _commit(),
         "versions": f"python {platform.python_version()} {versions}",
-        "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else cpu}",
+        "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else cpu}"
+        + (f" {threads} threads" if threads > 1 else ""),
     }
 
 

@@ -250,25 +250,6 @@ def test_results_folder_of_another_spec_is_refused(
     assert "rows of 4 trials that spec 'tiny' does not define" in result.stderr
 
 
-def test_the_selector_that_readme_shows_runs(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    block = readme.partition("```python\n# my_selectors.py\n")[2].partition("```")[0]
-    assert "Selector(" in block
-    (tmp_path / "my_selectors.py").write_text(block, encoding="utf-8")
-    text = tiny_spec.read_text(encoding="utf-8").replace('["random", "pcoreset"]', '["random", "my_selectors:narrow"]')
-    tiny_spec.write_text(text, encoding="utf-8")
-    result = subprocess.run(
-        command(tiny_spec, "--serial", "--out", tmp_path / "run"),
-        env=environment(grid_cache),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert set(read_run(tmp_path / "run").rows["selector"]) == {"random", "my_selectors:narrow"}
-
-
 def test_a_selector_that_reads_the_teacher_needs_one(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
     text = tiny_spec.read_text(encoding="utf-8").replace('["random", "pcoreset"]', '["random", "disagreement"]')
     tiny_spec.write_text(text, encoding="utf-8")

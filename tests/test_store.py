@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from activekd.errors import InputError
-from bench.store import ROUNDS, Store, check_belongs, exclusive, read_run, stored_rows, write_plan
+from bench.store import ROUNDS, Sources, Store, check_belongs, exclusive, read_run, stored_rows, write_plan
 
 
 def make_row(trial_id: str, index: int, **more: Any) -> dict[str, Any]:
@@ -14,7 +14,8 @@ def make_row(trial_id: str, index: int, **more: Any) -> dict[str, Any]:
 
 
 def make_plan(run: Path, trials: dict[str, int]) -> None:
-    write_plan(run, "tiny", [{"trial_id": t, "rounds": n, "dataset": "d"} for t, n in trials.items()], {"d": "f"})
+    planned = [{"trial_id": t, "rounds": n, "dataset": "d"} for t, n in trials.items()]
+    write_plan(run, "tiny", planned, Sources({"d": "f"}, {"m:f": "1"}))
 
 
 def test_rows_come_back_up_to_the_first_missing_round(tmp_path: Path) -> None:
@@ -73,16 +74,18 @@ def test_unwritable_output_is_told(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "run")
 
 
-def test_rows_of_another_spec_or_other_images_are_refused(tmp_path: Path) -> None:
+def test_rows_of_another_spec_other_images_or_other_code_are_refused(tmp_path: Path) -> None:
     make_plan(tmp_path, {"a": 2})
     store = Store(tmp_path)
     store.append(make_row("a", 0))
     store.close()
-    check_belongs(tmp_path, "tiny", ["a", "b"], {"d": "f"})
+    check_belongs(tmp_path, "tiny", ["a", "b"], Sources({"d": "f"}, {"m:f": "1", "m:g": "5"}))
     with pytest.raises(InputError, match="rows of 1 trials that spec 'tiny' does not define"):
-        check_belongs(tmp_path, "tiny", ["b"], {"d": "f"})
+        check_belongs(tmp_path, "tiny", ["b"], Sources({"d": "f"}, {}))
     with pytest.raises(InputError, match="images or labels of d changed"):
-        check_belongs(tmp_path, "tiny", ["a"], {"d": "g"})
+        check_belongs(tmp_path, "tiny", ["a"], Sources({"d": "g"}, {}))
+    with pytest.raises(InputError, match="the code of m:f changed"):
+        check_belongs(tmp_path, "tiny", ["a"], Sources({"d": "f"}, {"m:f": "2"}))
 
 
 def test_holes_are_the_rows_of_the_plan_without_a_measurement(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Where the benchmark's data sets come from: what torchvision downloads, and what a person must fetch and put where."""
 
 import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -72,8 +75,9 @@ def download(name: str, root: Path) -> tuple[Path, ...]:
     staging = root / f"{STAGING}{name}"
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        getattr(datasets, origin.torchvision)(str(staging), download=True)
-    except (OSError, URLError, RuntimeError) as fault:
+        with archives_kept_inside():
+            getattr(datasets, origin.torchvision)(str(staging), download=True)
+    except (OSError, URLError, RuntimeError, tarfile.TarError) as fault:
         raise InputError(
             f"{name}: torchvision.datasets.{origin.torchvision} could not be downloaded: {fault}; allowed: a "
             f"connection to its server, then the same command again"
@@ -81,6 +85,20 @@ def download(name: str, root: Path) -> tuple[Path, ...]:
     made = arrange(staging, folder, origin)
     shutil.rmtree(staging)
     return made
+
+
+@contextmanager
+def archives_kept_inside() -> Iterator[None]:
+    """Refuse, for the length of a block, members of tar archives that would land outside of the target folder.
+
+    torchvision unpacks with ``tarfile``, whose default before Python 3.14 lets them; ``zipfile`` never does.
+    """
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def arrange(staging: Path, folder: Path, origin: Origin) -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ from activekd.selectors.uncertainty import SCORES, by_score, random
 
 __all__ = ["SELECTORS", "Selector", "check", "own_code", "select", "selector"]
 
+
 @lru_cache(maxsize=256)
 def selector(name: str) -> Selector:
     """The selector of that name.

@@ -6,6 +6,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.pool import PoolView
+from activekd.selectors.uncertainty import predicted
 
 CHUNK = 2048
 """Rows a step of a computation over all rows, which bounds its temporary memory."""
@@ -18,8 +19,8 @@ TAKEN = -1.0
 class GradientEmbeddings:
     """The gradient embeddings g_i = a_i (outer) h_i of every row (Ash et al. 2020, Equation 1), by their factors.
 
-    a_i = p_i - onehot(y_i) with y_i = argmax p_i is the gradient of the cross-entropy of the hypothetical label y_i with
-    respect to the logits, h_i the feature that the head multiplies. Neither the N x C x D numbers nor the a_i are
+    a_i = p_i - onehot(y_i) with y_i = argmax p_i is the gradient of the cross-entropy of the hypothetical label y_i
+    with respect to the logits, h_i the feature that the head multiplies. Neither the N x C x D numbers nor the a_i are
     written out: a_i . a_j = p_i . a_j - a_j[y_i], so that memory is that of the given arrays and a few numbers a row.
 
     Args:
@@ -34,7 +35,7 @@ class GradientEmbeddings:
         """Squared norms |g_i|^2 = |a_i|^2 |h_i|^2."""
         for start in range(0, len(probabilities), CHUNK):
             part = slice(start, start + CHUNK)
-            self._predicted[part] = probabilities[part].argmax(dim=1)
+            self._predicted[part] = predicted(probabilities[part])
             errors = probabilities[part].clone()
             errors[torch.arange(len(errors), device=errors.device), self._predicted[part]] -= 1.0
             self.norms[part] = errors.square_().sum(dim=1) * features[part].square().sum(dim=1)

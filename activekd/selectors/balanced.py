@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from activekd.pool import UNLABELED, PoolView
+from activekd.selectors.uncertainty import predicted as predicted_classes
 
 
 def quotas(
@@ -39,7 +40,7 @@ def classbalanced(view: PoolView, query_size: int, *, rng: np.random.Generator) 
     what a class cannot fill goes to the others.
     """
     unlabeled = view.pool.unlabeled
-    predicted = view.student_probabilities.cpu().numpy().argmax(axis=1)[unlabeled]
+    predicted = predicted_classes(view.student_probabilities).cpu().numpy()[unlabeled]
     bought = np.bincount(view.labels[view.labels != UNLABELED], minlength=view.n_classes)
     capacity = np.bincount(predicted, minlength=view.n_classes)
     share = quotas(1.0 / np.maximum(bought, 1), capacity, query_size)

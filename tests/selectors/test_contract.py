@@ -1,19 +1,15 @@
 """The contract over the whole registry, on random pools too, and selectors that break it."""
 
-import sys
-import textwrap
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activekd.errors import InputError
 from activekd.pool import PoolView
-from activekd.selectors import SELECTORS, Selector, select, selector
-from activekd.selectors.contract import check, declared, made_up_view
+from activekd.selectors import SELECTORS, Selector, check, select, selector
+from activekd.selectors.contract import LARGE, declared, made_up_view
+from activekd.selectors.uncertainty import by_score
 from activekd.streams import stream
 
 COMPOSED = ["top:margin:20|pcoreset", "parts:3|badge", "parts:2|top:disagreement:30|coreset"]
@@ -46,6 +42,13 @@ def broken(query: object, *needs: str) -> Selector:
     return Selector("broken", query, frozenset(needs))  # pyright: ignore[reportArgumentType]
 
 
+def hoarded(view: PoolView, k: int, *, rng: np.random.Generator) -> np.ndarray:
+    """The first rows, by way of 640 MB where the pool is the large one of the contract."""
+    if view.pool.n == LARGE:
+        np.ones((LARGE, 4000))
+    return view.pool.unlabeled[:k]
+
+
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
@@ -63,6 +66,10 @@ def broken(query: object, *needs: str) -> Selector:
         (
             broken(lambda view, k, *, rng: (view.features.zero_(), view.pool.unlabeled[:k])[1], "features"),
             "the view is not changed: it changed features",
+        ),
+        (
+            broken(hoarded),
+            r"memory is bounded: \d+ MB for a pool of 0 MB; allowed: 512 MB",
         ),
     ],
 )
@@ -82,10 +89,18 @@ def nan_in(array: torch.Tensor, row: int) -> torch.Tensor:
     return out
 
 
+def below_zero(row: int) -> torch.Tensor:
+    out = torch.full((90, 5), 0.2)
+    out[row] = torch.tensor([-0.2, 1.2, 0.0, 0.0, 0.0])
+    return out
+
+
 @pytest.mark.parametrize(
     ("view", "message"),
     [
         (with_array("student_probabilities", torch.full((90, 5), 0.3)), r"do not sum to 1 in 90 rows: \[0, 1, 2"),
+        (with_array("student_probabilities", below_zero(4)), r"student_probabilities are below 0 in 1 rows: \[4\]"),
+        (with_array("features", torch.full((90, 6), torch.inf)), "features are not finite in 90 rows"),
         (with_array("student_probabilities", torch.full((90, 4), 0.25)), r"shape \(90, 4\); allowed: \(90, 5\)"),
         (with_array("features", torch.zeros(89, 6)), r"shape \(89, 6\); allowed: \(90, any\)"),
         (with_array("features", nan_in(torch.zeros(90, 6), 7)), r"features are not finite in 1 rows: \[7\]"),
@@ -100,45 +115,12 @@ def test_arrays_that_no_selector_can_use(view: PoolView, message: str) -> None:
         select(selector("random"), view, 3, rng=stream(0, "test"))
 
 
-@pytest.fixture
-def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    text = """
-        from activekd.selectors import Selector
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_named(value: float) -> None:
+    def score(view: PoolView, rows: slice) -> torch.Tensor:
+        numbers = torch.arange(view.pool.n)[rows]
+        return torch.where((numbers == 7) | (numbers == 70), value, 0.0)
 
-        def first(view, query_size, *, rng):
-            return view.pool.unlabeled[:query_size]
-
-        mine = Selector("whatever", first, frozenset())
-        strange = Selector("strange", first, frozenset())
-        object.__setattr__(strange, "needs", frozenset({"pixels"}))
-    """
-    (tmp_path / "own_selectors.py").write_text(textwrap.dedent(text), encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "own_selectors", raising=False)
-    selector.cache_clear()
-    return "own_selectors"
-
-
-def test_a_selector_of_ones_own_goes_by_its_place(own_module: str) -> None:
-    own = selector(f"{own_module}:mine")
-    assert own.name == "own_selectors:mine"
-    assert select(own, declared(made_up_view(), own), 2, rng=stream(0, "test")).shape == (2,)
-    assert selector(f"parts:2|{own_module}:mine").needs == frozenset()
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("own_selectors:yours", "has no attribute 'yours'; allowed: MODULE:OBJECT"),
-        ("own_selectors:first", "is function; allowed: an activekd.selectors.Selector"),
-        ("own_selectors:strange", "needs pixels; allowed: student_probabilities"),
-        ("no_such_module:mine", "No module named 'no_such_module'"),
-        ("top:entropi:5|pcoreset", "unknown score in 'top:entropi:5' 'entropi'; did you mean 'entropy'"),
-        ("top:entropy:0|pcoreset", "number '0'; allowed: a whole number, at least 1"),
-        ("tip:entropy|pcoreset", "allowed: top:SCORE:M or parts:K"),
-        ("parts:2|pcorset", "unknown selector 'pcorset'; did you mean 'pcoreset'"),
-    ],
-)
-def test_names_that_are_refused(name: str, message: str, own_module: str) -> None:
-    with pytest.raises(InputError, match=message):
-        selector(name)
+    strategy = broken(by_score(score))
+    with pytest.raises(ValueError, match=r"selector 'broken': scores are not finite in 2 rows: \[7, 70\]"):
+        select(strategy, made_up_view(), 3, rng=stream(0, "test"))

@@ -9,7 +9,6 @@ from activekd.pool import NEEDS, Pool, PoolView
 from activekd.selectors import SELECTORS, Selector, select, selector
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
-from activekd.selectors.kcenter import greedy_k_center
 
 N, CLASSES, DIM = 60, 4, 5
 
@@ -80,67 +79,6 @@ def test_a_selector_that_breaks_the_contract_is_told() -> None:
     broken = Selector("broken", lambda view, query_size, *, rng: np.array([view.pool.labeled[0]]), frozenset())
     with pytest.raises(ValueError, match="selector 'broken' must return 1 distinct unlabeled rows"):
         select(broken, view, 1, rng=np.random.default_rng(0))
-
-
-def test_k_center_by_hand() -> None:
-    # On a line: centre 0; farthest is 10, then 4 (distance 4 to 0, 6 to 10) against 7 (3) and 1 (1), then 7.
-    points = torch.tensor([[0.0], [1.0], [4.0], [7.0], [10.0]])
-    picks = greedy_k_center(points, np.array([0]), 3)
-    assert picks.tolist() == [4, 2, 3]
-
-
-def test_k_center_ties_go_to_the_lowest_row() -> None:
-    points = torch.tensor([[0.0], [-3.0], [3.0], [3.0]])
-    assert greedy_k_center(points, np.array([0]), 3).tolist() == [1, 2, 3]
-
-
-def test_k_center_equals_recomputing_all_distances() -> None:
-    generator = torch.Generator().manual_seed(0)
-    points = torch.randn(200, 6, generator=generator)
-    labeled = list(range(5))
-    chosen = list(labeled)
-    for _ in range(20):
-        distances = torch.cdist(points.double(), points[chosen].double()).min(dim=1).values
-        distances[chosen] = -1
-        chosen.append(int(distances.argmax()))
-    picks = greedy_k_center(points, np.array(labeled), 20)
-    assert picks.tolist() == chosen[5:]
-
-
-def float64_k_center(points: torch.Tensor, labeled: list[int], k: int) -> list[int]:
-    """The textbook form in float64: all distances from differences, ties to the lowest row."""
-    exact = points.double()
-    nearest = torch.full((len(points),), torch.inf, dtype=torch.float64)
-    for row in labeled:
-        nearest = torch.minimum(nearest, (exact - exact[row]).square().sum(dim=1))
-    chosen = list(labeled)
-    for _ in range(k):
-        nearest[chosen] = -1
-        chosen.append(int(nearest.argmax()))
-        nearest = torch.minimum(nearest, (exact - exact[chosen[-1]]).square().sum(dim=1))
-    return chosen[len(labeled) :]
-
-
-@pytest.mark.parametrize("sharpness", [0.1, 3.0, 20.0])
-@pytest.mark.parametrize("offset", [0.0, 50.0])
-def test_k_center_picks_what_float64_picks(sharpness: float, offset: float) -> None:
-    """Flat and peaked points, duplicates, exactly one-hot rows, and points far from the origin (cancellation)."""
-    generator = torch.Generator().manual_seed(int(sharpness))
-    points = (sharpness * torch.randn(900, 12, generator=generator)).softmax(dim=1)
-    points[300:400] = points[100:200]
-    points[400:450] = torch.eye(12)[torch.arange(50) % 12]
-    points += offset
-    labeled = list(range(0, 900, 60))
-    picks = greedy_k_center(points, np.array(labeled), 300)
-    assert picks.tolist() == float64_k_center(points, labeled, 300)
-
-
-def test_k_center_without_centers_and_to_the_last_point() -> None:
-    points = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
-    picks = greedy_k_center(points, np.array([], dtype=np.int64), 100)
-    assert picks.tolist()[0] == 0
-    assert sorted(picks.tolist()) == list(range(100))
-    assert picks.tolist() == [0, *float64_k_center(points, [0], 99)]
 
 
 def test_entropy_by_hand() -> None:

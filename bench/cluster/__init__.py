@@ -1,0 +1,33 @@
+"""Ray, and only it: the nodes, the bank in the object store, the store as an actor, and the trials under Ray Tune."""
+
+import os
+
+# Read by Ray when it is imported: no automatic loggers, no tables on the terminal, workers stay in the driver's folder,
+# Ctrl-C reaches the driver, tasks without a GPU leave CUDA_VISIBLE_DEVICES alone, no worker stays idle
+# (each holds a gigabyte).
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+os.environ.setdefault("RAY_num_workers_soft_limit", "0")
+
+from bench.cluster.banking import bank
+from bench.cluster.nodes import LOCAL, Connection, connect, disconnect, lacking_room
+from bench.cluster.running import Outcome, Work, run
+from bench.cluster.tracking import TRACKERS, check_tracker
+
+__all__ = [
+    "LOCAL",
+    "TRACKERS",
+    "Connection",
+    "Outcome",
+    "Work",
+    "bank",
+    "check_tracker",
+    "connect",
+    "disconnect",
+    "lacking_room",
+    "run",
+]

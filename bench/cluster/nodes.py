@@ -1,0 +1,148 @@
+"""Ray's nodes: one started here on loopback, or a cluster that runs; the room of its object store."""
+
+import importlib.util
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from activekd.errors import InputError
+from bench.cluster.banking import options
+from bench.spec import Share
+
+LOCAL = "local"
+LOOPBACK = "127.0.0.1"
+
+SHARED_MEMORY = Path("/dev/shm")
+STORE_FLOOR = 128 * 2**20
+"""Smallest object store that is asked for, on top of twice the bank."""
+
+STORE_LEAST = 80 * 2**20
+"""Below this Ray has no object store in shared memory."""
+
+MEMORY_SHARE = 0.5
+"""Largest part of the machine's memory that a local object store may take."""
+
+DASHBOARD_MODULE = "aiohttp_cors"
+"""Comes with ``ray[default]``, which the dashboard needs."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The Ray that was started or joined.
+
+    Attributes:
+        nodes: that are alive.
+        cpus: of all nodes.
+        gpus: of all nodes.
+        store_bytes: of the smallest object store.
+        spill: folder to which a local Ray moves what does not fit; None for a cluster, which has its own.
+        dashboard: address; empty without one.
+    """
+
+    nodes: int
+    cpus: float
+    gpus: float
+    store_bytes: int
+    spill: Path | None
+    dashboard: str
+
+    def lines(self, bank_bytes: int) -> list[str]:
+        """What a user should know of it, a line each."""
+        where = f"{self.nodes} nodes" if self.nodes > 1 else "one node"
+        spill = f", the rest in {self.spill}" if self.spill else ", the rest in the spill folder of the cluster"
+        out = [
+            f"Ray: {where}, {self.cpus:.0f} CPUs, {self.gpus:.0f} GPUs; object store of "
+            f"{self.store_bytes / 1e9:.2f} GB a node for a bank of at most {bank_bytes / 1e9:.2f} GB{spill}"
+        ]
+        if self.store_bytes < bank_bytes:
+            out.append(
+                "the bank may not fit into the object store: what is spilled is read from disk at each trial's start; "
+                "give the nodes more shared memory (docker run --shm-size, ray start --object-store-memory)"
+            )
+        return [*out, f"dashboard: {self.dashboard}"] if self.dashboard else out
+
+
+def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, dashboard_host: str) -> Connection:
+    """Start Ray on this machine, its ports on loopback alone, or join a running cluster.
+
+    Args:
+        address: ``local``, or the address of a cluster (``auto`` finds the one that runs here).
+        n_cpus: CPUs that a local Ray may use; all without it.
+        bank_bytes: size of the bank, for which a local object store has room twice where shared memory allows.
+        spill: folder for what does not fit.
+        dashboard_host: where a local dashboard listens; it is started where ``ray[default]`` is installed.
+
+    Raises:
+        InputError: no cluster at that address, or no room for an object store.
+    """
+    if address == LOCAL:
+        spill.mkdir(parents=True, exist_ok=True)
+        context = ray.init(
+            address=LOCAL,
+            num_cpus=n_cpus,
+            object_store_memory=store_bytes(bank_bytes),
+            include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
+            dashboard_host=dashboard_host,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address=LOOPBACK,
+            object_spilling_directory=str(spill),
+        )
+    else:
+        try:
+            context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as fault:
+            raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    total = ray.cluster_resources()
+    return Connection(
+        nodes=len(alive),
+        cpus=total.get("CPU", 0),
+        gpus=total.get("GPU", 0),
+        store_bytes=int(min(node["Resources"].get("object_store_memory", 0) for node in alive)),
+        spill=spill if address == LOCAL else None,
+        dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+    )
+
+
+def store_bytes(bank_bytes: int) -> int:
+    """Size of a local object store: twice the bank, as far as shared memory and MEMORY_SHARE of all memory allow.
+
+    Raises:
+        InputError: shared memory is too small for any object store.
+    """
+    wanted = STORE_FLOOR + 2 * bank_bytes
+    room = int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    if SHARED_MEMORY.is_dir():
+        free = shutil.disk_usage(SHARED_MEMORY).free
+        if free < STORE_LEAST:
+            raise InputError(
+                f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and Ray's object store takes at least "
+                f"{STORE_LEAST / 2**20:.0f} MB of it; allowed: more shared memory (docker run --shm-size=2g, or "
+                f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
+            )
+        room = min(room, int(0.9 * free))
+    return max(STORE_LEAST, min(wanted, room))
+
+
+def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
+    """What no node is large enough for now, a line each; a cluster that grows may come to have such a node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    found = "; ".join(f"{n.get('CPU', 0):.0f} CPUs, {n.get('GPU', 0):.0f} GPUs" for n in nodes)
+    out = []
+    for what, share in (("a trial", trial), ("an extraction task", extraction)):
+        takes = options(share, device)
+        wanted = {"CPU": takes["num_cpus"], "GPU": takes["num_gpus"], **takes["resources"]}
+        if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
+            asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
+            out.append(f"{what} takes {asked}, and no node has that; allowed: what a node has ({found})")
+    return out
+
+
+def disconnect() -> None:
+    """Stop a local Ray, or leave the cluster."""
+    ray.shutdown()

@@ -1,0 +1,306 @@
+"""The trials of a grid under Ray Tune, and the one process that writes their rows."""
+
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray import tune
+from ray.exceptions import RayError, RayTaskError
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from activekd.datasets import Dataset
+from activekd.errors import InputError
+from activekd.teachers import TextHead
+from bench.cluster.banking import options
+from bench.cluster.tracking import FOLDER, tracker
+from bench.spec import Share, Trial
+from bench.store import Row, StorageError, Store, seconds_of
+from bench.trial import Needs, run_trial
+
+MAX_DEATHS = 10
+"""Times that the worker of a trial may die in one round before the trial is given up."""
+
+MAX_DEATHS_IN_A_ROW = 100
+"""Workers that may die one after the other, of whatever trials, without one stored round before the grid stops."""
+
+SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
+"""Keys of a step's result: of the round, whether the trial was given up, and why the whole grid must stop."""
+
+TRACKED = ("accuracy", "teacher_accuracy", "n_labeled", "round")
+"""Columns of a row that trackers see."""
+
+RunTrial = Callable[..., Iterator[Row]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the trials of a grid share.
+
+    Attributes:
+        trials: by id.
+        needs: the banked arrays of each trial, by id.
+        datasets: labels by name, with images only where a trial renders its inputs at every step.
+        device: where the networks run.
+        run_trial: makes the rows of a trial, as ``bench.trial.run_trial`` does.
+    """
+
+    trials: Mapping[str, Trial]
+    needs: Mapping[str, Needs]
+    datasets: Mapping[str, Dataset]
+    device: str
+    run_trial: RunTrial = run_trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a grid ended.
+
+    Attributes:
+        failures: the traceback of each trial that was given up, by id.
+    """
+
+    failures: Mapping[str, str]
+
+
+class Progress(Protocol):
+    """Told as the grid goes on."""
+
+    def started(self, trial_id: str) -> None:
+        """A trial has begun."""
+        ...
+
+    def round_done(self, trial_id: str, seconds: float) -> None:
+        """A trial has stored a round that took so long."""
+        ...
+
+    def ended(self, trial_id: str, *, failed: bool) -> None:
+        """A trial is complete or was given up."""
+        ...
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class _StoreActor:
+    """The one process that writes rows; a restarted one reads what is on disk."""
+
+    def __init__(self, run: Path, attempts: int) -> None:
+        self._store = Store(run)
+        self._attempts = attempts
+        self._faults = Counter[str]()
+        self._begun = Counter[tuple[str, int]]()
+
+    @ray.method
+    def begin(self, trial_id: str) -> tuple[list[Row], bool]:
+        """The rows of a trial that is about to start, and whether it may."""
+        rows = self._store.begin(trial_id)
+        self._begun[trial_id, len(rows)] += 1
+        deaths = self._begun[trial_id, len(rows)] - 1 - self._faults[trial_id]
+        if deaths > MAX_DEATHS:
+            reason = f"the worker died {deaths} times in round {len(rows)}, each time without a traceback"
+            self._store.give_up(trial_id, f"{reason} (killed from outside, or out of memory)\n")
+            return rows, False
+        return rows, True
+
+    @ray.method
+    def append(self, row: Row) -> None:
+        self._store.append(row)
+
+    @ray.method
+    def fault(self, trial_id: str, text: str) -> bool:
+        """Note that a trial raised; whether it is to be tried again."""
+        self._faults[trial_id] += 1
+        self._store.note("raised", trial_id, attempt=self._faults[trial_id], of=self._attempts)
+        if self._faults[trial_id] < self._attempts:
+            return True
+        self._store.give_up(trial_id, text)
+        return False
+
+    @ray.method
+    def failures(self) -> dict[str, str]:
+        return self._store.failures()
+
+    @ray.method
+    def close(self) -> None:
+        self._store.close()
+
+
+class _TrialRunner(tune.Trainable):
+    """One trial under Tune: a step is a round, and its row is on disk before the step ends.
+
+    What the trial itself raises is counted by the store, and the trial begins again at its next missing round. What
+    Ray raises, since a worker, a node or an object was lost, is left to Tune, which restarts the trial elsewhere.
+    """
+
+    def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        config: dict[str, Any],
+        work: Work,
+        refs: Mapping[str, Any],
+        heads: Mapping[tuple[str, str], TextHead],
+        store: Any,
+        threads: int,
+    ) -> None:
+        self._work, self._refs, self._heads, self._store, self._threads = work, refs, heads, store, threads
+        self._begin(config["trial_id"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config["trial_id"])
+        return True
+
+    def _begin(self, trial_id: str) -> None:
+        self._id = trial_id
+        self._rows: Iterator[Row] | None = None
+
+    def _prepare(self) -> Iterator[Row] | None:
+        """The rows of the trial that are missing; None where it may not start."""
+        trial, needs = self._work.trials[self._id], self._work.needs[self._id]
+        done, may_start = ray.get(self._store.begin.remote(self._id))
+        if not may_start:
+            return None
+        self._left = trial.rounds - len(done)
+        keys = [shard.key for shard in needs.shards]
+        banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
+        dataset = self._work.datasets[trial.dataset]
+        return self._work.run_trial(
+            trial, dataset, needs, banked, self._heads, done, self._work.device, threads=self._threads
+        )
+
+    def step(self) -> dict[str, Any]:
+        try:
+            if self._rows is None:
+                self._rows = self._prepare()
+                if self._rows is None:
+                    return {"done": True, FAILED: True}
+            if self._left <= 0:
+                return {"done": True}
+            row = next(self._rows)
+            ray.get(self._store.append.remote(row))
+        except Exception as fault:
+            return self._after(fault)
+        self._left -= 1
+        seen = {key: row[key] for key in TRACKED if row.get(key) is not None}
+        return {"done": self._left <= 0, SECONDS: seconds_of(row), **seen}
+
+    def _after(self, fault: Exception) -> dict[str, Any]:
+        """What a step tells after something was raised.
+
+        Raises:
+            RayError: Ray lost something: Tune is to restart the trial.
+        """
+        cause = fault.cause if isinstance(fault, RayTaskError) else fault
+        if isinstance(cause, StorageError):
+            return {"done": True, STOPPED: str(cause)}
+        if isinstance(fault, RayError) and not isinstance(fault, RayTaskError):
+            raise fault
+        text = "".join(traceback.format_exception(fault))
+        try_again = ray.get(self._store.fault.remote(self._id, text))
+        self._rows = None
+        return {"done": not try_again, FAILED: not try_again}
+
+
+class _Watch(Callback, Stopper):
+    """Tells the progress, and stops the grid where going on is of no use."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._deaths = 0
+        self.reason: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore, which is never used, and a terminal cannot be pickled."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._progress.started(trial.config["trial_id"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._deaths = 0
+        if SECONDS in result:
+            self._progress.round_done(trial.config["trial_id"], result[SECONDS])
+        self.reason = self.reason or result.get(STOPPED)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._progress.ended(trial.config["trial_id"], failed=bool((trial.last_result or {}).get(FAILED)))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._deaths += 1
+        if self._deaths > MAX_DEATHS_IN_A_ROW:
+            self.reason = (
+                f"{self._deaths} workers died one after the other without a stored round; see Ray's logs under /tmp/ray"
+            )
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.reason is not None
+
+
+def run(
+    work: Work,
+    unfinished: Sequence[str],
+    refs: Mapping[str, Any],
+    heads: Mapping[tuple[str, str], TextHead],
+    results: Path,
+    progress: Progress,
+    *,
+    share: Share,
+    attempts: int,
+    max_concurrent: int | None,
+    track: str | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Outcome:
+    """Run the unfinished trials under Tune until each is complete or given up.
+
+    Args:
+        unfinished: ids of the trials with a missing round, in the order in which they are to start.
+        refs: what ``bank`` returned.
+        heads: what ``bank`` returned.
+        share: what a trial takes.
+        attempts: times that a trial which raises is tried; workers that die do not count.
+        max_concurrent: trials at a time; as many as the share allows without it.
+        track: a tracker that sees every round too.
+        callbacks: Tune's, told beside the progress.
+
+    Raises:
+        InputError: the grid cannot go on, since the results folder cannot be written or no worker stays alive; the
+            rows so far are stored.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    store = _StoreActor.options(scheduling_strategy=here).remote(results, attempts)
+    try:
+        ray.get(store.failures.remote())
+    except RayTaskError as fault:
+        raise (fault.cause if isinstance(fault.cause, InputError) else fault) from None
+    runner = tune.with_parameters(_TrialRunner, work=work, refs=refs, heads=heads, store=store, threads=share.cpus)
+    takes = options(share, work.device)
+    watch = _Watch(progress)
+    with tempfile.TemporaryDirectory(prefix="activekd-tune-") as scratch:
+        tuner = Tuner(
+            tune.with_resources(runner, {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}),
+            param_space={"trial_id": tune.grid_search(list(unfinished))},
+            tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=max_concurrent),
+            run_config=RunConfig(
+                name="grid",
+                storage_path=str(results / FOLDER) if track else scratch,
+                verbose=0,
+                stop=watch,
+                callbacks=[watch, *callbacks, *([tracker(track, results)] if track else [])],
+                failure_config=FailureConfig(max_failures=-1),
+                checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+    failures = ray.get(store.failures.remote())
+    ray.get(store.close.remote())
+    ray.kill(store)  # pyright: ignore[reportArgumentType]
+    if watch.reason:
+        raise InputError(watch.reason)
+    return Outcome({trial_id: text for trial_id, text in failures.items() if trial_id in set(unfinished)})

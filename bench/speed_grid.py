@@ -1,0 +1,351 @@
+"""What the grid costs beside the work in its trials: against bare Ray Tune, and against serial processes."""
+
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from activekd.datasets import Dataset
+from bench.spec import Share, Spec, Trial, read_spec
+from bench.store import PICKED, Row, Sources, stored_rows, write_plan
+from bench.terminal import GridProgress
+from bench.trial import Banked, Heads, Needs, provenance
+
+SELECTORS = ("random", "entropy", "margin", "least_confidence", "coreset", "badge", "classbalanced", "typiclust")
+SPEC = """
+name = "idle"
+selectors = {selectors}
+seeds = {seeds}
+[[block]]
+datasets = ["digits"]
+teachers = ["none"]
+students = ["resnet6_mini@16"]
+rounds = {rounds}
+recipe = "idle"
+views = "one"
+[views.one]
+count = 1
+scale = [1.0, 1.0]
+ratio = [1.0, 1.0]
+flip = 0.0
+[recipes.idle]
+lr = 0.01
+weight_decay = 0.0
+steps = 1
+step_rule = "fixed"
+schedule = "linear"
+warmup = 0.0
+batch_labeled = 8
+batch_unlabeled = 8
+weight_ce = 0.5
+weight_kd_labeled = 0.5
+weight_kd_unlabeled = 0.5
+temperature = 2.0
+label_weight = 0.5
+distill_temperature = 1.0
+single_view = "targets"
+clap = {{ lr = 0.01, momentum = 0.9, epochs = 1, batch = 8, warmup = 0.1 }}
+"""
+
+CPUS = 2
+POINTS = 5
+BAR_TUNE, BAR_FLAT, BAR_SHARE = 1.3, 1.2, 0.10
+BAR_FOLDER_BYTES, BAR_COMMAND_SECONDS = 100e6, 5.0
+BAR_PRIVATE = 0.1
+"""Largest part of a shared array by which a reader's private memory may grow."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the table.
+
+    Attributes:
+        what: is claimed.
+        found: the measured value.
+        bar: the largest that passes.
+        detail: the figures behind it.
+    """
+
+    what: str
+    found: float
+    bar: float
+    detail: str
+
+    @property
+    def passes(self) -> bool:
+        return self.found <= self.bar
+
+
+def idle_spec(n_trials: int, n_rounds: int, folder: Path) -> Path:
+    """A spec of so many trials (rounded down to whole seeds) whose students will do nothing."""
+    path = folder / "idle.toml"
+    seeds = list(range(max(1, n_trials // len(SELECTORS))))
+    path.write_text(SPEC.format(selectors=list(SELECTORS), seeds=seeds, rounds=n_rounds), encoding="utf-8")
+    return path
+
+
+def idle_rounds(
+    trial: Trial,
+    dataset: Dataset | None,
+    wanted: Needs,
+    banked: Banked,
+    heads: Heads,
+    done: Sequence[Row],
+    device: str = "cpu",
+    *,
+    threads: int = 1,
+) -> Iterator[Row]:
+    """The rows of a trial in which nothing is trained: complete ones, with as many picks as digits has classes."""
+    for index in range(len(done), trial.rounds):
+        yield {
+            **trial.identity,
+            "round": index,
+            "n_classes": 10,
+            "query_size": 10,
+            "n_labeled": 10 * (index + 1),
+            "accuracy": 0.5,
+            "teacher_accuracy": None,
+            "teacher_seconds": 0.0,
+            "train_seconds": 0.001,
+            "predict_seconds": 0.0,
+            "select_seconds": 0.0,
+            "peak_rss_bytes": 0,
+            **provenance(device, threads),
+            PICKED: list(range(1000, 1010)),
+        }
+
+
+def reading_rounds(
+    trial: Trial,
+    dataset: Dataset | None,
+    wanted: Needs,
+    banked: Banked,
+    heads: Heads,
+    done: Sequence[Row],
+    device: str = "cpu",
+    *,
+    threads: int = 1,
+) -> Iterator[Row]:
+    """Rows that tell by how much private and shared memory grew when the banked array was read to its end."""
+    from bench.cluster.bare import private_and_shared_bytes
+
+    for row in idle_rounds(trial, dataset, wanted, banked, heads, done, device, threads=threads):
+        private, shared = private_and_shared_bytes()
+        (array,) = banked.values()
+        total = float(array.sum())
+        after = private_and_shared_bytes()
+        yield {**row, "private_growth": after[0] - private, "shared_growth": after[1] - shared, "total": total}
+
+
+def _as_plan(spec: Spec) -> list[dict[str, Any]]:
+    return [{**t.identity, "n_classes": 10, "query_size": 10, "rounds": t.rounds} for t in spec.trials]
+
+
+def _connect(bank_bytes: int, folder: Path) -> None:
+    from bench import cluster
+
+    spill, host = folder / "spill", "127.0.0.1"
+    cluster.connect(cluster.LOCAL, n_cpus=CPUS, bank_bytes=bank_bytes, spill=spill, dashboard_host=host)
+
+
+def _run(
+    spec: Spec, run: Path, run_trial: Callable[..., Iterator[Row]], refs: Mapping[str, Any], needs: Needs, probe: Any
+) -> float:
+    from bench import cluster
+
+    run.mkdir(parents=True, exist_ok=True)
+    write_plan(run, spec.name, _as_plan(spec), Sources({}, {}))
+    work = cluster.Work(
+        {t.id: t for t in spec.trials},
+        dict.fromkeys((t.id for t in spec.trials), needs),
+        dict.fromkeys({t.dataset for t in spec.trials}, None),  # pyright: ignore[reportArgumentType]
+        "cpu",
+        run_trial,
+    )
+    rounds = {t.id: t.rounds for t in spec.trials}
+    progress = GridProgress(dict.fromkeys(rounds, "idle"), rounds, {}, every=60.0)
+    ids = list(rounds)
+    start = perf_counter()
+    with progress:
+        share = Share()
+        cluster.run(work, ids, refs, {}, run, progress, share=share, attempts=1, max_concurrent=None, callbacks=[probe])
+    return perf_counter() - start
+
+
+def measure_ours(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> None:
+    """In a process of its own: seconds and points of the grid with idle students."""
+    from bench import cluster
+    from bench.cluster.bare import Probe
+
+    spec = read_spec(str(idle_spec(n_trials, n_rounds, folder)))
+    _connect(0, folder)
+    probe = Probe(max(1, len(spec.trials) // POINTS))
+    seconds = _run(spec, folder / "run", idle_rounds, {}, Needs((), None, (), None, None), probe)
+    cluster.disconnect()
+    answer.put((seconds, probe.points))
+
+
+def measure_bare(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> None:
+    """In a process of its own: seconds and points of bare Tune with as many reports."""
+    from bench import cluster
+    from bench.cluster.bare import Probe, bare_tune
+
+    _connect(0, folder)
+    probe = Probe(max(1, n_trials // POINTS))
+    seconds = bare_tune(n_trials, n_rounds, probe)
+    cluster.disconnect()
+    answer.put((seconds, probe.points))
+
+
+def measure_sharing(answer: Any, megabytes: int, folder: Path) -> None:
+    """In a process of its own: what concurrent trials that read one banked array add to their own memory."""
+    from activekd.bank import Shard
+    from activekd.recipes import ViewGeometry
+    from bench import cluster
+    from bench.cluster.bare import Probe, made_up_array
+
+    spec = read_spec(str(idle_spec(len(SELECTORS), 2, folder)))
+    _connect(megabytes * 2**20, folder)
+    one = ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
+    shard = Shard("digits", "train", 0, "made up", "made up", "made up", one)
+    needs = Needs((shard,), None, (), None, None)
+    _run(spec, folder / "run", reading_rounds, {shard.key: made_up_array.remote(megabytes)}, needs, Probe(1))
+    cluster.disconnect()
+    rows = stored_rows(folder / "run")
+    answer.put([(row["private_growth"], row["shared_growth"]) for row in rows if row["round"] == 0])
+
+
+def _apart(target: Callable[..., None], *arguments: Any) -> Any:
+    """What a function puts into its queue, run in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    process = context.Process(target=target, args=(answer, *arguments))
+    process.start()
+    while process.is_alive() and answer.empty():
+        process.join(0.2)
+    if answer.empty():
+        raise RuntimeError(f"{target.__name__} ended with exit code {process.exitcode}")
+    found = answer.get()
+    process.join()
+    return found
+
+
+def overhead(n_trials: int, n_rounds: int, out: Console) -> list[Claim]:
+    """The grid with idle students beside bare Tune."""
+    with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
+        folder = Path(scratch)
+        seconds, points = _apart(measure_ours, n_trials, n_rounds, folder)
+        out.print(f"grid: {seconds:.1f} s", highlight=False)
+        plain, plain_points = _apart(measure_bare, n_trials, n_rounds, folder / "bare")
+        out.print(f"bare Tune: {plain:.1f} s", highlight=False)
+        _print_points(points, plain_points, out)
+        size = sum(path.stat().st_size for path in (folder / "run").rglob("*") if path.is_file())
+        commands = {
+            "plan": _seconds_of(["plan", str(folder / "idle.toml")]),
+            "status": _seconds_of(["status", str(folder / "run")]),
+        }
+    per_point = np.diff([0.0, *(t for _, t, _ in points)])
+    memory = [m for _, _, m in points]
+    what = f"{n_trials:,} trials x {n_rounds} rounds"
+    return [
+        Claim(
+            f"{what}: seconds against bare Tune", seconds / plain, BAR_TUNE, f"{seconds:.0f} s against {plain:.0f} s"
+        ),
+        Claim(
+            f"{what}: a trial of the last fifth against one of the first",
+            float(per_point[-1] / per_point[0]),
+            BAR_FLAT,
+            " ".join(f"{1000 * s / (n_trials / POINTS):.0f}" for s in per_point) + " ms",
+        ),
+        Claim(
+            f"{what}: the driver's memory after the last fifth against the first",
+            memory[-1] / memory[0],
+            BAR_FLAT,
+            " ".join(f"{m / 1e6:.0f}" for m in memory) + " MB",
+        ),
+        Claim(f"{what}: results folder, MB", size / 1e6, BAR_FOLDER_BYTES / 1e6, ""),
+        *(Claim(f"{what}: {name}, s", value, BAR_COMMAND_SECONDS, "") for name, value in commands.items()),
+    ]
+
+
+def sharing(megabytes: int) -> Claim:
+    """Whether concurrent trials share the bank."""
+    with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
+        grown = _apart(measure_sharing, megabytes, Path(scratch))
+    private = max(p for p, _ in grown) / (megabytes * 2**20)
+    shared = min(s for _, s in grown) / 1e6
+    return Claim(
+        f"a bank of {megabytes} MB read by {CPUS} trials at a time: private growth of a reader, of the bank",
+        private,
+        BAR_PRIVATE,
+        f"private {max(p for p, _ in grown) / 1e6:.0f} MB at most, shared {shared:.0f} MB at least",
+    )
+
+
+def real_work(out: Console) -> Claim:
+    """The demo on Ray against two serial processes that share its selectors; caches are warm."""
+    names = list(dict.fromkeys(t.selector for t in read_spec("demo").trials))
+    halves = [",".join(f"selector={name}" for name in names[k::CPUS]) for k in range(CPUS)]
+    with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
+        folder = Path(scratch)
+        _grid("demo", "--serial", "--only", "seed=0,selector=random", "--out", str(folder / "warm"))
+        start = perf_counter()
+        running = [
+            subprocess.Popen(
+                _command("demo", "--serial", "--only", half, "--out", str(folder / f"serial{k}")),
+                stdout=subprocess.DEVNULL,
+            )
+            for k, half in enumerate(halves)
+        ]
+        codes = [process.wait() for process in running]
+        serial = perf_counter() - start
+        out.print(f"demo, {CPUS} serial processes: {serial:.1f} s", highlight=False)
+        if any(codes):
+            raise RuntimeError(f"serial processes ended with exit codes {codes}")
+        start = perf_counter()
+        _grid("demo", "--max-concurrent", str(CPUS), "--out", str(folder / "ray"))
+        on_ray = perf_counter() - start
+        out.print(f"demo on Ray: {on_ray:.1f} s", highlight=False)
+    share = (on_ray - serial) / on_ray
+    return Claim("demo: Ray's share of the wall time", share, BAR_SHARE, f"{on_ray:.0f} s against {serial:.0f} s")
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bench.grid", *arguments]
+
+
+def _grid(*arguments: str) -> None:
+    subprocess.run(_command(*arguments), check=True, stdout=subprocess.DEVNULL)
+
+
+def _seconds_of(arguments: Sequence[str]) -> float:
+    start = perf_counter()
+    _grid(*arguments)
+    return perf_counter() - start
+
+
+def _print_points(ours: Sequence[Any], bare: Sequence[Any], out: Console) -> None:
+    table = Table(
+        "trials done", "grid, s", "grid, MB", "bare Tune, s", "bare Tune, MB", title="the driver as it goes on"
+    )
+    for (done, seconds, memory), (_, plain, plain_memory) in zip(ours, bare, strict=False):
+        table.add_row(f"{done:,}", f"{seconds:.0f}", f"{memory / 1e6:.0f}", f"{plain:.0f}", f"{plain_memory / 1e6:.0f}")
+    out.print(table)
+
+
+def print_claims(claims: Sequence[Claim], out: Console) -> None:
+    """The table, with pass or miss a row."""
+    table = Table("claim", "found", "bar", "", "figures")
+    for claim in claims:
+        found = f"{claim.found:.3g}"
+        table.add_row(claim.what, found, f"{claim.bar:g}", "pass" if claim.passes else "MISS", claim.detail)
+    out.print(table)
