@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
 STATM = Path("/proc/self/statm")
-SMAPS = Path("/proc/self/smaps_rollup")
+STATUS = Path("/proc/self/status")
 PAGE = 4096
 
 
@@ -37,13 +37,10 @@ def resident_bytes() -> int:
 
 
 def private_and_shared_bytes() -> tuple[int, int]:
-    """Memory of this process that no other one maps, and that another one maps too (Linux)."""
-    kilobytes = {"Private": 0, "Shared": 0}
-    for line in SMAPS.read_text(encoding="ascii").splitlines():
-        kind = line.partition("_")[0]
-        if kind in kilobytes and not line.startswith("Shared_Hugetlb"):
-            kilobytes[kind] += int(line.split()[1])
-    return kilobytes["Private"] * 1024, kilobytes["Shared"] * 1024
+    """Resident memory that is this process's own, and resident pages of shared memory (Linux)."""
+    lines = [line.split() for line in STATUS.read_text(encoding="ascii").splitlines()]
+    kilobytes = {words[0]: int(words[1]) for words in lines if words[0] in {"RssAnon:", "RssShmem:"}}
+    return kilobytes["RssAnon:"] * 1024, kilobytes["RssShmem:"] * 1024
 
 
 def bare_tune(n_trials: int, n_rounds: int, probe: Probe) -> float:

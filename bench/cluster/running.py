@@ -1,5 +1,6 @@
 """The trials of a grid under Ray Tune, and the one process that writes their rows."""
 
+import os
 import tempfile
 import traceback
 from collections import Counter
@@ -18,6 +19,7 @@ from activekd.datasets import Dataset
 from activekd.errors import InputError
 from activekd.teachers import TextHead
 from bench.cluster.banking import options
+from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
 from bench.cluster.tracking import FOLDER, tracker
 from bench.spec import Share, Trial
 from bench.store import Row, StorageError, Store, seconds_of
@@ -28,6 +30,10 @@ MAX_DEATHS = 10
 
 MAX_DEATHS_IN_A_ROW = 100
 """Workers that may die one after the other, of whatever trials, without one stored round before the grid stops."""
+
+MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
+LEAST_WAITING = 16
+"""Trials that ask a cluster of several nodes for room, by which an autoscaler learns of the demand."""
 
 SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
 """Keys of a step's result: of the round, whether the trial was given up, and why the whole grid must stop."""
@@ -144,12 +150,14 @@ class _TrialRunner(tune.Trainable):
         heads: Mapping[tuple[str, str], TextHead],
         store: Any,
         threads: int,
+        tracked: bool,
     ) -> None:
-        self._work, self._refs, self._heads, self._store, self._threads = work, refs, heads, store, threads
-        self._begin(config["trial_id"])
+        self._work, self._refs, self._heads, self._store = work, refs, heads, store
+        self._threads, self._tracked = threads, tracked
+        self._begin(config[TRIAL_ID])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config["trial_id"])
+        self._begin(new_config[TRIAL_ID])
         return True
 
     def _begin(self, trial_id: str) -> None:
@@ -183,7 +191,7 @@ class _TrialRunner(tune.Trainable):
         except Exception as fault:
             return self._after(fault)
         self._left -= 1
-        seen = {key: row[key] for key in TRACKED if row.get(key) is not None}
+        seen = {key: row[key] for key in TRACKED if row.get(key) is not None} if self._tracked else {}
         return {"done": self._left <= 0, SECONDS: seconds_of(row), **seen}
 
     def _after(self, fault: Exception) -> dict[str, Any]:
@@ -216,18 +224,20 @@ class _Watch(Callback, Stopper):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.started(trial.config["trial_id"])
+        self._progress.started(trial.config[TRIAL_ID])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self._deaths = 0
         if SECONDS in result:
-            self._progress.round_done(trial.config["trial_id"], result[SECONDS])
+            self._progress.round_done(trial.config[TRIAL_ID], result[SECONDS])
         self.reason = self.reason or result.get(STOPPED)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.ended(trial.config["trial_id"], failed=bool((trial.last_result or {}).get(FAILED)))
+        self._progress.ended(trial.config[TRIAL_ID], failed=bool((trial.last_result or {}).get(FAILED)))
+        # Tune keeps running means of every metric of every trial, half of what a finished one takes of the driver.
+        trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps = {}, {}
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._deaths += 1
@@ -241,6 +251,19 @@ class _Watch(Callback, Stopper):
 
     def stop_all(self) -> bool:
         return self.reason is not None
+
+
+def _waiting(share: Share, device: str) -> int:
+    """How many trials ask for resources at a time: the slots of a cluster as it is, and more where it may grow.
+
+    Tune takes any of those that wait, so few keep the order.
+    """
+    total, takes = ray.cluster_resources(), options(share, device)
+    slots = int(total.get("CPU", 0) // takes["num_cpus"])
+    if takes["num_gpus"]:
+        slots = min(slots, int(total.get("GPU", 0) / takes["num_gpus"]))
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return max(1, slots) if nodes == 1 and slots else max(LEAST_WAITING, slots)
 
 
 def run(
@@ -279,14 +302,22 @@ def run(
         ray.get(store.failures.remote())
     except RayTaskError as fault:
         raise (fault.cause if isinstance(fault.cause, InputError) else fault) from None
-    runner = tune.with_parameters(_TrialRunner, work=work, refs=refs, heads=heads, store=store, threads=share.cpus)
+    runner = tune.with_parameters(
+        _TrialRunner, work=work, refs=refs, heads=heads, store=store, threads=share.cpus, tracked=track is not None
+    )
     takes = options(share, work.device)
+    os.environ[MAX_WAITING_VARIABLE] = str(_waiting(share, work.device))
     watch = _Watch(progress)
     with tempfile.TemporaryDirectory(prefix="activekd-tune-") as scratch:
         tuner = Tuner(
             tune.with_resources(runner, {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}),
-            param_space={"trial_id": tune.grid_search(list(unfinished))},
-            tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=max_concurrent),
+            tune_config=TuneConfig(
+                search_alg=InOrder(unfinished),
+                scheduler=FirstWaiting(),
+                num_samples=len(unfinished),
+                reuse_actors=True,
+                max_concurrent_trials=max_concurrent,
+            ),
             run_config=RunConfig(
                 name="grid",
                 storage_path=str(results / FOLDER) if track else scratch,
