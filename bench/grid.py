@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -364,7 +365,10 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results fo
         missing = found.holes.groupby("trial_id").size()
         trials = found.plan["trial_id"].nunique()
         console.print(
-            f"{found.name}: {trials - len(missing)} of {trials} trials, {len(found.rows)} of {len(found.plan)} rounds"
+            f"{found.name}: {trials - len(missing)} of {trials} trials, {len(found.rows)} of {len(found.plan)} rounds; "
+            f"{_activity(found, run)}",
+            highlight=False,
+            soft_wrap=True,
         )
         by = ["dataset", "teacher", "student"]
         table = Table(*by, "rounds done", "rounds")
@@ -374,6 +378,21 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results fo
         console.print(table)
         for path in sorted((run / results.FAILURES).glob("*.txt")):
             console.print(f"failed: {path}")
+
+
+def _activity(found: results.Run, run: Path) -> str:
+    """Whether a grid is at work on a results folder, on how many trials, and how long it has left."""
+    if not results.in_use(run, LOCK):
+        return "no grid is running"
+    given_up = set(results.read_failures(run))
+    running = results.begun(run) & set(found.holes["trial_id"]) - given_up
+    by = ["dataset", "teacher", "student", "recipe"]
+    seconds = found.rows.assign(seconds=found.rows[list(results.SECONDS)].sum(axis=1)).groupby(by)["seconds"].mean()
+    left = found.holes[~found.holes["trial_id"].isin(given_up)].groupby(by).size()
+    if seconds.empty or not running:
+        return "a grid is running"
+    work = float((left * seconds.reindex(left.index).fillna(seconds.mean())).sum())
+    return f"a grid is running, {len(running)} trials at a time, ETA {timedelta(seconds=round(work / len(running)))}"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -38,7 +38,8 @@ IDENTITY = (
     "query_size",
 )
 MEASURED = ("accuracy", "teacher_accuracy")
-COST = ("teacher_seconds", "train_seconds", "predict_seconds", "select_seconds", "peak_rss_bytes")
+SECONDS = ("teacher_seconds", "train_seconds", "predict_seconds", "select_seconds")
+COST = (*SECONDS, "peak_rss_bytes")
 PROVENANCE = ("commit", "versions", "device")
 COLUMNS = (*IDENTITY, *MEASURED, *COST, *PROVENANCE)
 PICKED = "picked"
@@ -48,8 +49,11 @@ ROUNDS = Path("rounds") / "rounds.jsonl"
 TABLE = "rounds.parquet"
 FAILURES = "failures"
 LOG = Path("rounds") / "log.jsonl"
+OPENED = "opened"
+"""The event of a store that begins to write, in its log."""
 
 WRITER_WAIT_SECONDS = 30.0
+LOCK_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ class Store:
         except InputError:
             self.close()
             raise
+        self.note(OPENED)
         if path.stat().st_size > whole_bytes:
             self._file.truncate(whole_bytes)
             self.note("torn line dropped")
@@ -222,8 +227,32 @@ def exclusive(run: Path, file_name: str) -> Iterator[None]:
     except OSError as fault:
         raise InputError(f"results folder {run}: {fault}; allowed: a writable folder (--out)") from fault
     with file:
-        _lock(file.fileno(), run, 0.0)
+        _lock(file.fileno(), run, LOCK_WAIT_SECONDS)
         yield
+
+
+def in_use(run: Path, file_name: str) -> bool:
+    """Whether a process holds that lock file of the results folder."""
+    if not (run / file_name).is_file():
+        return False
+    with (run / file_name).open("rb") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def begun(run: Path) -> set[str]:
+    """The trials that have begun since a store of the results folder was opened last, by its log."""
+    path = run / LOG
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    events = []
+    for line in lines:
+        with suppress(ValueError):
+            events.append(json.loads(line))
+    last = max((k for k, event in enumerate(events) if event["event"] == OPENED), default=0)
+    return {event["trial_id"] for event in events[last:] if event["event"] == "begins"}
 
 
 def _lock(descriptor: int, run: Path, wait_seconds: float) -> None:
@@ -326,7 +355,7 @@ def _read_plan(run: Path) -> dict[str, Any]:
 
 def seconds_of(row: Row) -> float:
     """What a round took, all its parts together."""
-    return sum(row.get(name) or 0.0 for name in COST if name.endswith("_seconds"))
+    return sum(row.get(name) or 0.0 for name in SECONDS)
 
 
 def rounds_done(run: Path) -> dict[str, int]:

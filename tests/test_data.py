@@ -1,7 +1,9 @@
 """The benchmark's data sets on disk: every layout read, every fault named, the command line."""
 
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from activekd.datasets import load_dataset
 from activekd.datasets.audit import audit
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import read_listing
-from activekd.datasets.fetch import ORIGINS, arrange
+from activekd.datasets.fetch import ORIGINS, archives_kept_inside, arrange
 from activekd.errors import InputError
 from bench.data import app
 
@@ -250,3 +252,18 @@ def test_fetch_tells_when_there_is_no_connection(data: Path, monkeypatch: pytest
     assert told.exit_code == 2
     assert "torchvision.datasets.DTD could not be downloaded: no route" in told.stderr
     assert "split_zhou_DescribableTextures.json" in told.output
+
+
+def test_archives_cannot_write_outside_of_their_folder(tmp_path: Path) -> None:
+    """torchvision's own extraction, of an archive whose member climbs out."""
+    from torchvision.datasets.utils import extract_archive
+
+    archive = tmp_path / "evil.tar"
+    with tarfile.open(archive, "w") as out:
+        member = tarfile.TarInfo("../outside.txt")
+        member.size = 4
+        out.addfile(member, io.BytesIO(b"evil"))
+    target = tmp_path / "inside"
+    with archives_kept_inside(), pytest.raises(tarfile.OutsideDestinationError):
+        extract_archive(str(archive), str(target))
+    assert not (tmp_path / "outside.txt").exists()

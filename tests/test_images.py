@@ -121,6 +121,19 @@ def test_broken_files_are_named_and_poison_nothing(tmp_path: Path) -> None:
     assert len(decode_files(files, tmp_path / "cache", threads=2)) == 4
 
 
+def test_a_flipped_byte_in_the_cache_is_named_and_not_believed(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0)
+    first = decode(tmp_path / "a.jpg", tmp_path / "cache")[0].copy()
+    (pixels,) = (tmp_path / "cache" / "images").glob("*.bin")
+    content = bytearray(pixels.read_bytes())
+    content[100] ^= 1
+    pixels.write_bytes(content)
+    with pytest.raises(InputError, match=f"image cache {pixels} is damaged at image 0; remove the file and run again"):
+        decode(tmp_path / "a.jpg", tmp_path / "cache")[0]
+    pixels.unlink()
+    assert np.array_equal(decode(tmp_path / "a.jpg", tmp_path / "cache")[0], first)
+
+
 def test_a_truncated_cache_is_made_again(tmp_path: Path) -> None:
     write_image(tmp_path / "a.jpg", 0)
     first = decode(tmp_path / "a.jpg", tmp_path / "cache")

@@ -193,7 +193,15 @@ def test_bank_files_are_whole_or_absent(tmp_path: Path, cache: Path) -> None:
     assert found is not None
     assert np.array_equal(found, array)
     path = shard.path(tmp_path)
-    path.write_bytes(path.read_bytes()[:-100])
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-50] ^= 1
+    for damaged in (whole[:-100], bytes(flipped), b""):
+        path.write_bytes(damaged)
+        assert bank.read(shard, tmp_path) is None
+    path.write_bytes(whole)
+    assert bank.read(shard, tmp_path) is not None
+    path.with_suffix(bank.CHECKSUM).unlink()
     assert bank.read(shard, tmp_path) is None
 
 

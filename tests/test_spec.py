@@ -1,5 +1,6 @@
 """Specs: what they expand to, what identifies a trial, and what is refused."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,3 +82,31 @@ def test_unknown_spec_is_told_with_a_suggestion() -> None:
 @pytest.mark.parametrize("path", sorted(SPECS.glob("*.toml")), ids=lambda p: p.stem)
 def test_committed_specs_are_named_as_their_files(path: Path) -> None:
     assert read_spec(path.stem).name == path.stem
+
+
+def test_resources_are_read_and_are_no_part_of_the_ids(tiny_spec: Path) -> None:
+    before = read_spec(str(tiny_spec))
+    text = tiny_spec.read_text(encoding="utf-8")
+    more = '\n[resources]\ntrial = { cpus = 2, gpus = 0.25 }\nextraction = { cpus = 4, resource = "teacher" }\n'
+    tiny_spec.write_text(text + more, encoding="utf-8")
+    after = read_spec(str(tiny_spec))
+    assert [t.id for t in after.trials] == [t.id for t in before.trials]
+    assert (before.resources.trial.cpus, after.resources.trial.cpus, after.resources.trial.gpus) == (1, 2, 0.25)
+    assert after.resources.extraction.resource == "teacher"
+    assert after.only("selector=random").resources == after.resources
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("trial = { cpus = 0 }", "resources.trial.cpus: found 0; Input should be greater than or equal to 1"),
+        ("trial = { gpus = 1.5 }", "resources.trial.gpus: found 1.5; allowed: at most 1, or a whole number"),
+        ("trial = { gpu = 1 }", "unknown key in resources.trial 'gpu'; did you mean 'gpus'"),
+        ("trail = { gpus = 1 }", "unknown key in resources 'trail'; did you mean 'trial'"),
+    ],
+)
+def test_resources_that_are_refused(more: str, message: str, tiny_spec: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8")
+    tiny_spec.write_text(f"{text}\n[resources]\n{more}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_spec(str(tiny_spec))

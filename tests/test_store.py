@@ -1,12 +1,30 @@
 """The store: durable, idempotent, one writer, and honest about torn and foreign rows."""
 
+import json
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from activekd.errors import InputError
-from bench.store import ROUNDS, Sources, Store, check_belongs, exclusive, read_run, stored_rows, write_plan
+from bench.store import (
+    LOG,
+    ROUNDS,
+    Sources,
+    StorageError,
+    Store,
+    begun,
+    check_belongs,
+    exclusive,
+    forget_failure,
+    read_failures,
+    read_run,
+    rounds_done,
+    stored_rows,
+    write_plan,
+)
 
 
 def make_row(trial_id: str, index: int, **more: Any) -> dict[str, Any]:
@@ -23,8 +41,8 @@ def test_rows_come_back_up_to_the_first_missing_round(tmp_path: Path) -> None:
     for index in (0, 1, 3):
         store.append(make_row("a", index))
     store.append(make_row("a", 1, accuracy=0.9))
-    assert [r["round"] for r in store.rows_of("a")] == [0, 1]
-    assert store.rows_of("b") == []
+    assert [r["round"] for r in store.begin("a")] == [0, 1]
+    assert store.begin("b") == []
     store.close()
     assert [r["accuracy"] for r in stored_rows(tmp_path)] == [0.5, 0.5, 0.5]
 
@@ -38,7 +56,7 @@ def test_a_torn_last_line_is_dropped_and_written_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     assert len(stored_rows(tmp_path)) == 1
     store = Store(tmp_path)
-    assert len(store.rows_of("a")) == 1
+    assert len(store.begin("a")) == 1
     store.append(make_row("a", 1))
     store.close()
     assert [r["round"] for r in stored_rows(tmp_path)] == [0, 1]
@@ -102,3 +120,54 @@ def test_holes_are_the_rows_of_the_plan_without_a_measurement(tmp_path: Path) ->
 def test_a_folder_without_a_plan_is_no_results_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no results folder"):
         read_run(tmp_path)
+
+
+def test_a_disk_that_is_full_leaves_the_last_whole_row_at_the_end(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk; the tests of faults fill a real one."""
+    store = Store(tmp_path)
+    store.append(make_row("a", 0))
+    size = (tmp_path / ROUNDS).stat().st_size
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1][1]))
+    try:
+        with pytest.raises(StorageError, match="the rows so far are kept; allowed: room on its disk, then the same"):
+            store.append(make_row("a", 1))
+        assert (tmp_path / ROUNDS).stat().st_size == size
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
+        signal.signal(signal.SIGXFSZ, before[0])
+    store.append(make_row("a", 1))
+    store.close()
+    assert [row["round"] for row in stored_rows(tmp_path)] == [0, 1]
+
+
+def test_the_log_tells_what_happened_to_a_trial(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.begin("a")
+    store.append(make_row("a", 0))
+    store.append(make_row("a", 0))
+    store.begin("a")
+    store.give_up("a", "it cannot be run")
+    store.close()
+    with (tmp_path / ROUNDS).open("ab") as file:
+        file.write(b'{"trial_id": "a", "rou')
+    Store(tmp_path).close()
+    log = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
+    assert [(e["event"], e.get("round")) for e in log] == [
+        ("opened", None),
+        ("begins", 0),
+        ("came twice", 0),
+        ("begins", 1),
+        ("given up", None),
+        ("opened", None),
+        ("torn line dropped", None),
+    ]
+    assert begun(tmp_path) == set()
+    again = Store(tmp_path)
+    again.begin("a")
+    again.close()
+    assert begun(tmp_path) == {"a"}
+    assert read_failures(tmp_path) == {"a": "it cannot be run"}
+    forget_failure(tmp_path, "a")
+    assert read_failures(tmp_path) == {}
+    assert rounds_done(tmp_path) == {"a": 1}

@@ -80,12 +80,14 @@ class Coverage:
         for first in range(0, len(new), CHUNK):
             block = new[first : first + CHUNK]
             columns, norms = self._points[block].T.contiguous(), self._norms[block]
+            products = torch.empty(min(CHUNK, len(self._points)), len(block), device=columns.device)
             for start in range(0, len(self._points), CHUNK):
                 part = slice(start, start + CHUNK)
                 if len(block) == 1:
                     found = torch.mv(self._points[part], columns[:, 0]).mul_(-2.0).add_(norms)
                 else:
-                    found = torch.addmm(norms, self._points[part], columns, alpha=-2.0).amin(dim=1)
+                    points = self._points[part]
+                    found = torch.addmm(norms, points, columns, alpha=-2.0, out=products[: len(points)]).amin(dim=1)
                 bounds = found.add_(self._norms[part]).clamp_(min=0.0)
                 if self._weights is not None:
                     bounds *= self._weights[part]

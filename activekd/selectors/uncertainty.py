@@ -13,7 +13,25 @@ from activekd.selectors.query import SHOWN
 CHUNK = 2048
 """Rows a step of a score, which bounds its temporary memory and keeps it in the processor's cache."""
 
-Score = Callable[[PoolView, slice], Tensor]
+
+class Scratch:
+    """Memory that a score needs for a while, the same for every slice.
+
+    A new array for each slice would cost more than the score: the system clears its pages every time.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[int, Tensor] = {}
+
+    def like(self, array: Tensor, number: int = 0) -> Tensor:
+        """Array ``number`` of the scratch, in the shape of another; whatever it held is of no use."""
+        found = self._arrays.get(number)
+        if found is None or len(found) < len(array):
+            found = self._arrays[number] = torch.empty_like(array)
+        return found[: len(array)]
+
+
+Score = Callable[[PoolView, slice, Scratch], Tensor]
 """The score of a slice of the train rows; larger is wanted more."""
 
 
@@ -35,7 +53,8 @@ def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
     Raises:
         ValueError: scores that are not finite.
     """
-    out = torch.cat([score(view, slice(start, start + CHUNK)) for start in range(0, view.pool.n, CHUNK)])
+    scratch = Scratch()
+    out = torch.cat([score(view, slice(start, start + CHUNK), scratch) for start in range(0, view.pool.n, CHUNK)])
     bad = torch.nonzero(~out.isfinite()).squeeze(1)
     if len(bad):
         raise ValueError(f"scores are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}")
@@ -62,12 +81,16 @@ def by_score(score: Score) -> Callable[..., np.ndarray]:
     return query
 
 
-def entropy(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+def _entropies(probabilities: Tensor, scratch: Scratch) -> Tensor:
+    return torch.special.entr(probabilities, out=scratch.like(probabilities)).sum(dim=1)
+
+
+def entropy(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
     """Entropy of the student's predicted distribution in nats (Settles 2009, Section 3.1)."""
-    return torch.special.entr(view.student_probabilities[rows]).sum(dim=1)
+    return _entropies(view.student_probabilities[rows], scratch)
 
 
-def margin(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+def margin(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
     """Minus the gap between the two largest probabilities of the student (Scheffer et al. 2001)."""
     probabilities = view.student_probabilities[rows]
     if probabilities.shape[1] == 1:
@@ -76,24 +99,25 @@ def margin(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
     return top[:, 1] - top[:, 0]
 
 
-def least_confidence(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+def least_confidence(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
     """Minus the student's largest probability (Lewis & Gale 1994; Settles 2009, Section 3.1)."""
     return -view.student_probabilities[rows].amax(dim=1)
 
 
-def teacher_entropy(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+def teacher_entropy(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
     """Entropy of the teacher's distribution: what the teacher cannot teach is asked of the oracle."""
-    return torch.special.entr(view.teacher_probabilities[rows]).sum(dim=1)
+    return _entropies(view.teacher_probabilities[rows], scratch)
 
 
-def disagreement(view: PoolView, rows: slice) -> Float32[Tensor, " rows"]:
+def disagreement(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
     """Jensen-Shannon divergence of the student's and the teacher's distributions in nats (Lin 1991).
 
     Query by committee (Seung et al. 1992) with a committee of two; the divergence of McCallum & Nigam (1998).
     """
     student, teacher = view.student_probabilities[rows], view.teacher_probabilities[rows]
-    entropies = torch.special.entr(student).sum(dim=1) + torch.special.entr(teacher).sum(dim=1)
-    return torch.special.entr((student + teacher) / 2).sum(dim=1) - entropies / 2
+    entropies = _entropies(student, scratch) + _entropies(teacher, scratch)
+    mixture = torch.add(student, teacher, out=scratch.like(student, 1)).div_(2)
+    return _entropies(mixture, scratch) - entropies / 2
 
 
 SCORES: dict[str, Score] = {

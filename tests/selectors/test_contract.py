@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from activekd.pool import PoolView
 from activekd.selectors import SELECTORS, Selector, check, select, selector
 from activekd.selectors.contract import LARGE, declared, made_up_view
-from activekd.selectors.uncertainty import by_score
+from activekd.selectors.uncertainty import Scratch, by_score
 from activekd.streams import stream
 
 COMPOSED = ["top:margin:20|pcoreset", "parts:3|badge", "parts:2|top:disagreement:30|coreset"]
@@ -117,7 +117,7 @@ def test_arrays_that_no_selector_can_use(view: PoolView, message: str) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_named(value: float) -> None:
-    def score(view: PoolView, rows: slice) -> torch.Tensor:
+    def score(view: PoolView, rows: slice, scratch: Scratch) -> torch.Tensor:
         numbers = torch.arange(view.pool.n)[rows]
         return torch.where((numbers == 7) | (numbers == 70), value, 0.0)
 

@@ -1,0 +1,246 @@
+"""What the tests of faults share: a small traced grid, its processes, and when its rows are whole."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from conftest import SPEC
+
+from bench.store import COST, LOG, PICKED, PROVENANCE, stored_rows
+
+MARK = "ACTIVEKD_TEST_MARK"
+WORKER = "ray::_TrialRunner"
+STORE = "ray::_StoreActor"
+RAYLET = "raylet/raylet"
+
+PATIENCE_SECONDS = 240.0
+ROUNDS = 5
+
+SELECTORS = '''
+"""Random and narrow queries that leave a line each time that they are asked, which is once in every computed round."""
+
+import hashlib
+import os
+
+import torch
+
+
+def traced(rows):
+    line = hashlib.sha256(repr([int(row) for row in rows]).encode()).hexdigest() + chr(10)
+    trace = os.open(os.environ["ACTIVEKD_TEST_TRACE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(trace, line.encode())
+    os.close(trace)
+    return rows
+
+
+def draw(view, query_size, *, rng):
+    return traced(rng.choice(view.pool.unlabeled, query_size, replace=False))
+
+
+draw.needs = set()
+
+
+def narrow(view, query_size, *, rng):
+    unlabeled = torch.from_numpy(view.pool.unlabeled)
+    top = view.student_probabilities[unlabeled].topk(2, dim=1).values
+    order = (top[:, 0] - top[:, 1]).argsort(stable=True)
+    return traced(unlabeled[order[:query_size]].numpy())
+
+
+narrow.needs = {"student_probabilities"}
+'''
+
+CLOCK = """
+import os, time
+
+_real, _start, _after, _jump = time.time, time.time(), *map(float, os.environ["ACTIVEKD_TEST_CLOCK"].split(","))
+time.time = lambda: _real() + (_jump if _real() - _start > _after else 0.0)
+"""
+"""A sitecustomize by which Python's wall clock jumps in every process of the grid; that of the system stays."""
+
+
+@dataclass
+class Grid:
+    """A grid in a folder of its own, started as often as it takes.
+
+    Attributes:
+        folder: spec, selectors, trace and results.
+        cache: of decoded images and banks; may be shared.
+        options: of the command.
+        more: environment besides.
+        mark: by which its processes are known.
+        injected: what was done to it.
+    """
+
+    folder: Path
+    cache: Path
+    options: tuple[str, ...] = ("--max-concurrent", "2", "--device", "cpu")
+    more: dict[str, str] = field(default_factory=dict)
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    injected: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = SPEC.replace('["random", "pcoreset"]', '["traced:draw", "traced:narrow"]')
+        for old, new in (
+            ("seeds = [0]", f"seeds = {list(range(6))}"),
+            ('["none", "glyphclip+clap"]', '["glyphclip+zeroshot"]'),
+            ("rounds = 3", f"rounds = {ROUNDS}"),
+            ("steps = 3\n", "steps = 40\n"),
+            ("batch_labeled = 8\nbatch_unlabeled = 8", "batch_labeled = 16\nbatch_unlabeled = 16"),
+        ):
+            assert old in text, old
+            text = text.replace(old, new)
+        self.spec.write_text(text, encoding="utf-8")
+        (self.folder / "traced.py").write_text(SELECTORS, encoding="utf-8")
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "faulty.toml"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def rows(self) -> int:
+        return len(stored_rows(self.run))
+
+    @property
+    def n_rows(self) -> int:
+        return 2 * 6 * ROUNDS
+
+    def environment(self) -> dict[str, str]:
+        own = {
+            "ACTIVEKD_CACHE": str(self.cache),
+            "ACTIVEKD_TEST_TRACE": str(self.folder / "trace.txt"),
+            MARK: self.mark,
+            "RAY_worker_niceness": "0",
+            "PYTHONPATH": str(self.folder),
+        }
+        return {**os.environ, **own, **self.more}
+
+    def start(self) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "bench.grid", str(self.spec), "--out", str(self.run), *self.options]
+        return subprocess.Popen(
+            command,
+            env=self.environment(),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self) -> str:
+        """Run the command to its end, as a user would after a fault; what it printed."""
+        process = self.start()
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, out
+        return out
+
+    def kill_all(self) -> None:
+        """SIGKILL for every process of the grid, Ray's included."""
+        for pid in processes(self.mark):
+            kill(pid)
+
+
+def processes(mark: str, title: str = "") -> list[int]:
+    """The processes that were started for a grid, those with a title in their command line."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
+            continue
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if title in line and f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal; a process that has ended is no trouble."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> bool:
+    """Wait until something holds; False where the process ended before."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if process is not None and process.poll() is not None:
+            return condition()
+        if time.monotonic() > deadline:
+            raise TimeoutError("the condition did not come to hold")
+        time.sleep(0.05)
+    return True
+
+
+def moments(seed: int, n: int, first: int, last: int) -> list[int]:
+    """So many different numbers of stored rows at which something happens, ascending, from a seeded draw."""
+    return sorted(random.Random(seed).sample(range(first, last), n))
+
+
+def pause(seed: int) -> None:
+    """A seeded part of a round's length."""
+    time.sleep(random.Random(seed).uniform(0.0, 0.4))
+
+
+def numbers(run: Path) -> pd.DataFrame:
+    """The columns of rounds.parquet that must not depend on what happened."""
+    table = pd.read_parquet(run / "rounds.parquet").drop(columns=[*COST, *PROVENANCE])
+    return table.sort_values(["trial_id", "round"], ignore_index=True)
+
+
+def assert_whole(grid: Grid, undisturbed: Grid, *, store_deaths: int = 0) -> None:
+    """The rows are those of an undisturbed run, stored once each, and none was computed again but what was in flight.
+
+    A round was in flight where its trial began again at it; a store that dies between writing a row and saying so is
+    asked to write it again, which it notes.
+    """
+    pd.testing.assert_frame_equal(numbers(grid.run), numbers(undisturbed.run))
+    rows = stored_rows(grid.run)
+    assert len({(row["trial_id"], row["round"]) for row in rows}) == len(rows) == grid.n_rows
+    log = [json.loads(line) for line in (grid.run / LOG).read_text(encoding="utf-8").splitlines()]
+    begun = Counter((e["trial_id"], e["round"]) for e in log if e["event"] == "begins")
+    assert sum(e["event"] == "came twice" for e in log) <= store_deaths
+    computed = Counter((grid.folder / "trace.txt").read_text(encoding="utf-8").splitlines())
+    for row in rows:
+        if row["round"] == ROUNDS - 1:
+            continue
+        times = computed[hashlib.sha256(repr(row[PICKED]).encode()).hexdigest()]
+        key = row["trial_id"], row["round"]
+        assert 1 <= times <= max(1, begun[key] + (row["round"] > 0)), key
+
+
+def listening(pids: list[int]) -> set[str]:
+    """Addresses, as in /proc/net, on which the processes listen for TCP."""
+    inodes = set()
+    for pid in pids:
+        try:
+            links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            continue
+        inodes |= {found[1] for link in links if (found := re.match(r"socket:\[(\d+)\]", link))}
+    out = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in inodes:
+                out.add(words[1].partition(":")[0])
+    return out

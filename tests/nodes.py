@@ -1,0 +1,37 @@
+"""A Ray cluster of several raylets on this machine's loopback, driven by lines on standard input.
+
+``add`` starts a node and prints its number, ``kill K`` kills node K's raylet, anything else stops all. A process of its
+own, so that nothing of Ray stays in that of the tests.
+"""
+
+import sys
+
+from ray.cluster_utils import Cluster
+
+NODE = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
+
+
+def main() -> None:
+    """Start with a head without CPUs, print its address, then obey."""
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"},
+    )
+    nodes = []
+    print(cluster.address, flush=True)
+    for line in sys.stdin:
+        words = line.split()
+        if words == ["add"]:
+            nodes.append(cluster.add_node(**NODE, node_ip_address="127.0.0.1", include_dashboard=False))
+            print(len(nodes) - 1, flush=True)
+        elif words[:1] == ["kill"]:
+            node = nodes[int(words[1])]
+            node.all_processes["raylet"][0].process.kill()
+            print("killed", flush=True)
+        else:
+            break
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The cluster files, against Ray's own schema, offline, and against what the schema does not know."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from bench.grid import ADDRESS_VARIABLE
+from bench.spec import SPEC_VARIABLE, SPECS
+
+ROOT = Path(__file__).parents[1]
+FILES = ["cluster.yaml", "cluster-local.yaml"]
+PLACE_HOLDER = re.compile(r"FILL_IN_[A-Z]+(?:_[A-Z]+)*")
+SETUPS = ("setup_commands", "head_setup_commands", "worker_setup_commands", "initialization_commands")
+STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
+
+
+def read(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ray_accepts_the_file(name: str) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(read(name)))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_ray_refuses_what_is_misspelt(name: str) -> None:
+    import jsonschema
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    with pytest.raises(jsonschema.ValidationError, match="idle_timeout_minuts"):
+        validate_config(prepare_config({**read(name), "idle_timeout_minuts": 5}))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_command_is_there_and_starts_what_it_should(name: str) -> None:
+    config = read(name)
+    assert set(SETUPS) | set(STARTS) <= set(config)
+    head, worker = (" ".join(config[key]) for key in STARTS)
+    assert "ray start --head" in head
+    assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in head
+    assert "--dashboard-host=127.0.0.1" in head
+    assert "ray start --address=$RAY_HEAD_IP:6379" in worker
+    for key in (*SETUPS, *STARTS):
+        for command in config[key]:
+            shlex.split(command)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_mounted_exists(name: str) -> None:
+    config = read(name)
+    assert config["file_mounts"]
+    for source in config["file_mounts"].values():
+        assert (ROOT / source / "pyproject.toml").is_file()
+    assert ".venv" in config["rsync_exclude"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_place_holder_is_listed_on_top(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    top = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    listed = set(re.findall(r"^#   (FILL_IN_\w+) ", top, flags=re.MULTILINE))
+    used = set(PLACE_HOLDER.findall(yaml.safe_dump(read(name), width=10**6)))
+    assert used == listed
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_head_runs_the_papers_spec_on_the_cluster(name: str) -> None:
+    commands = " ".join(read(name)["head_setup_commands"])
+    assert (SPECS / "paper.toml").is_file()
+    assert f"export {SPEC_VARIABLE}=paper" in commands
+    assert f"export {ADDRESS_VARIABLE}=auto" in commands
+    everywhere = " ".join(read(name)["setup_commands"])
+    for variable in ("ACTIVEKD_DATA", "ACTIVEKD_WEIGHTS", "ACTIVEKD_CACHE"):
+        assert f"export {variable}=" in everywhere
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_versions_are_pinned_within_what_the_project_allows(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    allowed = {r.name: r for r in map(Requirement, project["dependencies"])}
+    (install,) = (command for command in read(name)["setup_commands"] if "pip install" in command)
+    pins = {r.name: r for r in (Requirement(word) for word in shlex.split(install) if "==" in word)}
+    assert {"ray", "torch", "torchvision", "timm", "open_clip_torch"} <= set(pins)
+    for library, pin in pins.items():
+        (only,) = pin.specifier
+        assert allowed[library].specifier.contains(only.version), library
+    assert {"default", "tune"} <= pins["ray"].extras
+
+
+def test_aws_heads_run_no_trial_and_workers_are_spot_machines_with_a_gpu() -> None:
+    config = read("cluster.yaml")
+    types = config["available_node_types"]
+    head = types[config["head_node_type"]]
+    assert head["resources"]["CPU"] == 0
+    workers = [kind for name, kind in types.items() if name != config["head_node_type"]]
+    assert workers
+    for kind in workers:
+        assert kind["resources"]["GPU"] >= 1
+        assert kind["min_workers"] == 0 < kind["max_workers"] <= config["max_workers"]
+        assert kind["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+    assert config["idle_timeout_minutes"] <= 10
+
+
+def test_aws_node_config_has_the_fields_of_ec2() -> None:
+    """The keys of node_config against botocore's model of EC2's RunInstances, which Ray's schema does not know."""
+    loaders = pytest.importorskip("botocore.loaders")
+    model = loaders.Loader().load_service_model("ec2", "service-2")
+    known = set(model["shapes"]["RunInstancesRequest"]["members"])
+    of_ray = {"SubnetIds"}
+    for kind in read("cluster.yaml")["available_node_types"].values():
+        assert set(kind["node_config"]) <= known | of_ray
+
+
+def test_readme_has_the_line_that_brings_results_home() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "ray up cluster.yaml" in readme
+    assert "ray rsync-down cluster.yaml '/mnt/activekd/runs/' results/runs/" in readme
