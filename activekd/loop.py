@@ -172,6 +172,9 @@ def run_rounds(
                 rows = tuple(select(selector, view, protocol.query_size, rng=rng).tolist())
             except ValueError as fault:
                 raise ValueError(f"round {index}: {fault}") from fault
+            except Exception as fault:
+                fault.add_note(f"round {index}")
+                raise
         _, select_seconds = _lap(clock)
 
         yield Round(

@@ -12,7 +12,7 @@ CLEAR_PEAK = "5"
 def peak_rss_bytes() -> int:
     """Largest resident memory of this process since ``forget_peak`` was last called, or since the process began."""
     if STATUS.is_file():
-        for line in STATUS.read_text(encoding="ascii").splitlines():
+        for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -245,6 +245,16 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
                     f"selector {selector}, seed {seed}"
                 )
             trials[trial.id] = trial
+    cells: dict[tuple[object, ...], Trial] = {}
+    for trial in trials.values():
+        cell = tuple(v for k, v in trial.identity.items() if k not in {"trial_id", "protocol"})
+        if cell in cells:
+            raise InputError(
+                f"spec {path}: two different trials would share a cell of every table: dataset {trial.dataset}, "
+                f"teacher {trial.teacher}, student {trial.student}, selector {trial.selector}, seed {trial.seed}; "
+                f"allowed: another group or compared_as for one of the blocks"
+            )
+        cells[cell] = trial
     return tuple(trials.values())
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of several raylets on this machine's loopback, driven by lines on standard input.
+"""A Ray cluster of several raylets on this machine, driven by lines on standard input.
 
 ``add`` starts a node and prints its number, ``kill K`` kills node K's raylet, anything else stops all. A process of its
 own, so that nothing of Ray stays in that of the tests.
@@ -15,14 +15,14 @@ def main() -> None:
     """Start with a head without CPUs, print its address, then obey."""
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"},
+        head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False},
     )
     nodes = []
     print(cluster.address, flush=True)
     for line in sys.stdin:
         words = line.split()
         if words == ["add"]:
-            nodes.append(cluster.add_node(**NODE, node_ip_address="127.0.0.1", include_dashboard=False))
+            nodes.append(cluster.add_node(**NODE, include_dashboard=False))
             print(len(nodes) - 1, flush=True)
         elif words[:1] == ["kill"]:
             node = nodes[int(words[1])]

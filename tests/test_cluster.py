@@ -117,7 +117,7 @@ def test_a_trial_that_kills_its_worker_is_given_up_in_the_end(spec: Path, cache:
 
 def test_the_largest_trial_comes_first_and_torch_has_the_threads_of_its_cpus(spec: Path, cache: Path) -> None:
     block = spec.read_text(encoding="utf-8").partition("[[block]]")[2].partition("[views")[0]
-    more = block.replace("rounds = 3", "rounds = 3\nshots = 2")
+    more = block.replace("rounds = 3", "rounds = 3\nshots = 2\ngroup = 'two-shots'")
     edit(
         spec,
         ('["random", "pcoreset"]', '["own:threads"]'),

@@ -83,6 +83,19 @@ def heeding_interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def wait_for_rows(grid: Grid, n: int, process: "subprocess.Popen[str]") -> None:
+    """Wait until so many rows are stored; a grid that ended before fails the test with what it printed."""
+    if not wait_for(lambda: grid.rows >= n, process):
+        pytest.fail(f"the grid ended with {process.returncode} at {grid.rows} rows: {process.communicate()[0]}")
+
+
+def wait_for_processes(grid: Grid, title: str, process: "subprocess.Popen[str]") -> list[int]:
+    found: list[int] = []
+    if not wait_for(lambda: found.extend(processes(grid.mark, title)) or bool(found), process):
+        pytest.fail(f"the grid ended with {process.returncode} at {grid.rows} rows: {process.communicate()[0]}")
+    return found
+
+
 def end(process: "subprocess.Popen[str]") -> str:
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
@@ -93,9 +106,9 @@ def end(process: "subprocess.Popen[str]") -> str:
 def test_killed_processes_of_ray(title: str, n: int, seed: int, grid: Grid, undisturbed: Grid) -> None:
     process = grid.start()
     for k, at in enumerate(moments(seed, n, 1, 40)):
-        assert wait_for(lambda at=at: grid.rows >= at and bool(processes(grid.mark, title)), process)
+        wait_for_rows(grid, at, process)
         pause(100 * seed + k)
-        victims = processes(grid.mark, title)
+        victims = wait_for_processes(grid, title, process)
         kill(random.Random(100 * seed + k).choice(victims))
         inject(grid, f"kill -9 of {title}")
     end(process)
@@ -106,7 +119,7 @@ def test_stopped_drivers(grid: Grid, undisturbed: Grid) -> None:
     signals = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
     for k, (number, at) in enumerate(zip(signals, moments(3, len(signals), 1, 50), strict=True)):
         process = grid.start()
-        assert wait_for(lambda at=at: grid.rows >= at, process)
+        wait_for_rows(grid, at, process)
         pause(300 + k)
         process.send_signal(number)
         out, _ = process.communicate(timeout=120)
@@ -123,7 +136,7 @@ def test_stopped_drivers(grid: Grid, undisturbed: Grid) -> None:
 def test_whole_cluster_killed(grid: Grid, undisturbed: Grid) -> None:
     for k, at in enumerate(moments(4, 2, 1, 40)):
         process = grid.start()
-        assert wait_for(lambda at=at: grid.rows >= at, process)
+        wait_for_rows(grid, at, process)
         pause(400 + k)
         grid.kill_all()
         process.communicate(timeout=60)
@@ -137,7 +150,7 @@ def test_torn_rows(grid: Grid, undisturbed: Grid) -> None:
     """Part of the last line is missing, as after a loss of power."""
     for k, at in enumerate(moments(5, 3, 2, 40)):
         process = grid.start()
-        assert wait_for(lambda at=at: grid.rows >= at, process)
+        wait_for_rows(grid, at, process)
         grid.kill_all()
         process.communicate(timeout=60)
         path = grid.run / ROUNDS_FILE
@@ -207,7 +220,7 @@ def fill(path: Path) -> None:
 def test_full_disks(small_disk: Path, grid: Grid, undisturbed: Grid) -> None:
     for at in moments(9, 2, 2, 40):
         process = grid.start()
-        assert wait_for(lambda at=at: grid.rows >= at, process)
+        wait_for_rows(grid, at, process)
         filler = small_disk / "filler"
         fill(filler)
         out, _ = process.communicate(timeout=120)
@@ -223,7 +236,7 @@ def test_full_disks(small_disk: Path, grid: Grid, undisturbed: Grid) -> None:
 
 
 class Nodes:
-    """Several raylets on loopback, by way of tests/nodes.py."""
+    """Several raylets on this machine, by way of tests/nodes.py."""
 
     def __init__(self, mark: str, folder: Path) -> None:
         environment = {**os.environ, MARK: mark, "RAY_worker_niceness": "0", "RAY_TMPDIR": str(folder)}
@@ -276,7 +289,7 @@ def test_lost_nodes(nodes: Nodes, grid: Grid, undisturbed: Grid) -> None:
     """Of three nodes one is killed in the middle and one is added, twice."""
     process = grid.start()
     for k, at in enumerate(moments(10, 2, 3, 35)):
-        assert wait_for(lambda at=at: grid.rows >= at, process)
+        wait_for_rows(grid, at, process)
         pause(1000 + k)
         assert nodes.tell(f"kill {k}") == "killed"
         inject(grid, "kill -9 of a raylet")
@@ -289,7 +302,7 @@ def test_driver_of_a_cluster_that_stays(nodes: Nodes, grid: Grid, undisturbed: G
     """The driver dies, the cluster does not; the next one gets the folder as soon as the old store is gone."""
     for k, at in enumerate(moments(11, 2, 2, 30)):
         process = grid.start()
-        assert wait_for(lambda at=at: grid.rows >= at, process)
+        wait_for_rows(grid, at, process)
         pause(1100 + k)
         process.kill()
         process.communicate(timeout=60)
@@ -326,7 +339,7 @@ def test_soak(grid: Grid, undisturbed: Grid) -> None:
 
 def test_ports_are_open_to_this_machine_alone(grid: Grid) -> None:
     process = grid.start()
-    assert wait_for(lambda: grid.rows >= 1, process)
+    wait_for_rows(grid, 1, process)
     found = listening(processes(grid.mark))
     grid.kill_all()
     process.communicate(timeout=60)

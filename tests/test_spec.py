@@ -110,3 +110,15 @@ def test_resources_that_are_refused(more: str, message: str, tiny_spec: Path) ->
     tiny_spec.write_text(f"{text}\n[resources]\n{more}\n", encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(message)):
         read_spec(str(tiny_spec))
+
+
+def test_two_blocks_may_not_share_the_cells_of_a_table(tiny_spec: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8")
+    block = text.partition("[[block]]")[2].partition("[views")[0]
+    more = block.replace("rounds = 3", "rounds = 4")
+    tiny_spec.write_text(text.replace("[views.two]", f"[[block]]{more}\n[views.two]"), encoding="utf-8")
+    with pytest.raises(InputError, match="two different trials would share a cell of every table: dataset digits"):
+        read_spec(str(tiny_spec))
+    other = more.replace("rounds = 4", 'rounds = 4\ncompared_as = "longer"')
+    tiny_spec.write_text(text.replace("[views.two]", f"[[block]]{other}\n[views.two]"), encoding="utf-8")
+    assert len(read_spec(str(tiny_spec)).trials) == 8

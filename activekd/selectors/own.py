@@ -33,9 +33,10 @@ def from_entry_point(name: str) -> Selector:
     point = installed()[name]
     try:
         found = point.load()
-    except (ImportError, AttributeError) as fault:
+    except Exception as fault:
         raise InputError(
-            f"selector '{name}': {fault}; allowed: an entry point of the group {ENTRY_POINTS} that Python can import"
+            f"selector '{name}': {type(fault).__name__}: {fault}; allowed: an entry point of the group {ENTRY_POINTS} "
+            f"that Python can import"
         ) from fault
     return as_selector(name, found)
 
@@ -49,8 +50,9 @@ def from_module(name: str) -> Selector:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as fault:
-        raise InputError(f"selector '{name}': {fault}; allowed: MODULE:OBJECT that Python can import") from fault
+    except Exception as fault:
+        reason = f"{type(fault).__name__}: {fault}"
+        raise InputError(f"selector '{name}': {reason}; allowed: MODULE:OBJECT that Python can import") from fault
     return as_selector(name, found)
 
 
@@ -66,7 +68,8 @@ def as_selector(name: str, found: Any) -> Selector:
             f"allowed: a function (view, query_size, *, rng) or an activekd.selectors.Selector"
         )
     query = found.query if isinstance(found, Selector) else found
-    needs = frozenset(getattr(found, "needs", UNDECLARED))
+    given = getattr(found, "needs", UNDECLARED)
+    needs = frozenset([given] if isinstance(given, str) else given)
     strange = sorted(needs - set(NEEDS))
     if strange:
         raise InputError(f"selector '{name}' needs {', '.join(strange)}; allowed: {', '.join(NEEDS)}")

@@ -1,6 +1,7 @@
 """What a selector is, and the one call that asks it: its view checked before, its rows after."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,15 +45,21 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
     unlabeled = view.pool.unlabeled
     if not 1 <= query_size <= len(unlabeled):
         raise InputError(
-            f"query size {query_size} from {len(unlabeled)} unlabeled images; allowed: 1 to {len(unlabeled)}"
+            f"selector '{selector.name}': query size {query_size} from {len(unlabeled)} unlabeled images; "
+            f"allowed: 1 to {len(unlabeled)}"
         )
-    view = replace(view, arrays={name: array.float() for name, array in view.arrays.items()})
     for fault in view_faults(view):
         raise ValueError(f"selector '{selector.name}': {fault}")
+    view = replace(view, arrays={name: array.float() for name, array in view.arrays.items()})
     try:
-        found = np.asarray(selector.query(view, query_size, rng=rng))
+        with full_precision(view.device):
+            answer = selector.query(view, query_size, rng=rng)
     except ValueError as fault:
         raise ValueError(f"selector '{selector.name}': {fault}") from fault
+    except Exception as fault:
+        fault.add_note(f"selector '{selector.name}'")
+        raise
+    found = np.asarray(answer.cpu() if isinstance(answer, torch.Tensor) else answer)
     wanted = f"selector '{selector.name}' must return {query_size} distinct unlabeled rows"
     if not np.issubdtype(found.dtype, np.integer):
         raise ValueError(f"{wanted} as integers, got {found.dtype}")
@@ -70,16 +77,35 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
     return rows
 
 
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Matrix products in whole float32 for the length of a block, whatever the process has chosen (TF32, autocast)."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def view_faults(view: PoolView) -> list[str]:
     """What makes the arrays of a view unusable: one line for each that is."""
     faults = []
+    if len(view.labels) != view.pool.n:
+        faults.append(f"{len(view.labels)} labels; allowed: {view.pool.n}, one a train row")
     for name, array in view.arrays.items():
-        width = array.shape[1] if array.ndim == 2 else None
-        if array.ndim != 2 or len(array) != view.pool.n or (name != "features" and width != view.n_classes):
+        if not isinstance(array, torch.Tensor) or not array.is_floating_point():
+            kind = array.dtype if isinstance(array, torch.Tensor) else type(array).__name__
+            faults.append(f"{name} are {kind}; allowed: a tensor of floating-point numbers")
+            continue
+        width = array.shape[1] if array.ndim == 2 else 0
+        is_wide = width == view.n_classes or (name == "features" and width > 0)
+        if array.ndim != 2 or len(array) != view.pool.n or not is_wide:
             columns = "any" if name == "features" else view.n_classes
             faults.append(f"{name} have shape {tuple(array.shape)}; allowed: ({view.pool.n}, {columns})")
             continue
-        both = [(chunk.sum(dim=1), chunk.amin(dim=1)) for chunk in array.split(CHUNK)]
+        both = [(chunk.float().sum(dim=1), chunk.amin(dim=1)) for chunk in array.split(CHUNK)]
         sums, least = (torch.cat(parts) for parts in zip(*both, strict=True))
         tests = [("are not finite", ~sums.isfinite())]
         if name != "features":

@@ -93,6 +93,7 @@ def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> 
             updated[:] = False
         else:
             some = gain.topk(min(GAINS_AT_ONCE, len(rows))).indices
+            some[-1] = top
             gain[some] = torch.relu(kernel[some] - best).sum(dim=1).where(gain[some] >= 0, -torch.inf)
             updated[some] = True
     return rows[picks]

@@ -4,17 +4,18 @@ import importlib.util
 import logging
 import os
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 
 from activekd.errors import InputError
 from bench.cluster.banking import options
 from bench.spec import Share
 
 LOCAL = "local"
-LOOPBACK = "127.0.0.1"
 
 SHARED_MEMORY = Path("/dev/shm")
 STORE_FLOOR = 128 * 2**20
@@ -79,8 +80,11 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
     Raises:
         InputError: no cluster at that address, or no room for an object store.
     """
+    terminate = signal.getsignal(signal.SIGTERM)
     if address == LOCAL:
         spill.mkdir(parents=True, exist_ok=True)
+        # Else Ray takes the machine's address in the network for its own, and listens on every interface.
+        ray_constants.ENABLE_RAY_CLUSTER = False
         context = ray.init(
             address=LOCAL,
             num_cpus=n_cpus,
@@ -89,7 +93,6 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
             dashboard_host=dashboard_host,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _node_ip_address=LOOPBACK,
             object_spilling_directory=str(spill),
         )
     else:
@@ -97,6 +100,8 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
             context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as fault:
             raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
+    # Ray puts its own handler in the place of the one that ends a grid with its rows stored.
+    signal.signal(signal.SIGTERM, terminate)
     alive = [node for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
     return Connection(

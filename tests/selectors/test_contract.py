@@ -49,6 +49,13 @@ def hoarded(view: PoolView, k: int, *, rng: np.random.Generator) -> np.ndarray:
     return view.pool.unlabeled[:k]
 
 
+def every_gradient(view: PoolView, k: int, *, rng: np.random.Generator) -> np.ndarray:
+    """The rows of the longest gradients, by way of one number for each row, class and feature."""
+    gradients = torch.einsum("nc,nd->ncd", view.student_probabilities, view.features)
+    lengths = gradients.flatten(1).norm(dim=1).numpy()
+    return view.pool.unlabeled[np.argsort(-lengths[view.pool.unlabeled], kind="stable")[:k]]
+
+
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
@@ -69,7 +76,11 @@ def hoarded(view: PoolView, k: int, *, rng: np.random.Generator) -> np.ndarray:
         ),
         (
             broken(hoarded),
-            r"memory is bounded: \d+ MB for a pool of 0 MB; allowed: 512 MB",
+            r"memory is bounded: \d+ MB for a pool of 0 MB; allowed: 256 MB",
+        ),
+        (
+            broken(every_gradient, "student_probabilities", "features"),
+            r"memory is bounded: \d+ MB for a pool of 13 MB; allowed: 331 MB",
         ),
     ],
 )
@@ -101,6 +112,11 @@ def below_zero(row: int) -> torch.Tensor:
         (with_array("student_probabilities", torch.full((90, 5), 0.3)), r"do not sum to 1 in 90 rows: \[0, 1, 2"),
         (with_array("student_probabilities", below_zero(4)), r"student_probabilities are below 0 in 1 rows: \[4\]"),
         (with_array("features", torch.full((90, 6), torch.inf)), "features are not finite in 90 rows"),
+        (with_array("features", torch.zeros(90, 0)), r"shape \(90, 0\); allowed: \(90, any\)"),
+        (
+            with_array("features", torch.zeros(90, 6, dtype=torch.int64)),
+            "features are torch.int64; allowed: a tensor of",
+        ),
         (with_array("student_probabilities", torch.full((90, 4), 0.25)), r"shape \(90, 4\); allowed: \(90, 5\)"),
         (with_array("features", torch.zeros(89, 6)), r"shape \(89, 6\); allowed: \(90, any\)"),
         (with_array("features", nan_in(torch.zeros(90, 6), 7)), r"features are not finite in 1 rows: \[7\]"),
@@ -124,3 +140,30 @@ def test_scores_that_are_not_finite_are_named(value: float) -> None:
     strategy = broken(by_score(score))
     with pytest.raises(ValueError, match=r"selector 'broken': scores are not finite in 2 rows: \[7, 70\]"):
         select(strategy, made_up_view(), 3, rng=stream(0, "test"))
+
+
+def test_other_errors_of_a_selector_name_it() -> None:
+    def query(view: PoolView, k: int, *, rng: np.random.Generator) -> np.ndarray:
+        raise RuntimeError("out of ideas")
+
+    with pytest.raises(RuntimeError, match="out of ideas") as caught:
+        select(broken(query), made_up_view(), 3, rng=stream(0, "test"))
+    assert caught.value.__notes__ == ["selector 'broken'"]
+
+
+def test_products_are_in_whole_float32_whatever_the_process_chose() -> None:
+    seen = []
+
+    def query(view: PoolView, k: int, *, rng: np.random.Generator) -> np.ndarray:
+        seen.append((torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")))
+        return view.pool.unlabeled[:k]
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu"):
+            select(broken(query), made_up_view(), 3, rng=stream(0, "test"))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [("highest", False)]

@@ -78,7 +78,7 @@ def small_fronts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kcenter, name, size)
 
 
-KINDS = ["flat", "peaked", "one-hot", "duplicates", "grid", "far"]
+KINDS = ["flat", "peaked", "one-hot", "duplicates", "grid", "far", "certain"]
 
 
 def made_up_points(kind: str, n: int, dim: int, seed: int) -> torch.Tensor:
@@ -94,7 +94,11 @@ def made_up_points(kind: str, n: int, dim: int, seed: int) -> torch.Tensor:
         return noise[torch.randint(max(1, n // 5), (n,), generator=generator)].softmax(dim=1)
     if kind == "grid":
         return noise.mul(2).round()
-    return noise.softmax(dim=1) + 30.0
+    if kind == "far":
+        return noise.softmax(dim=1) + 30.0
+    out = 1e-8 * noise.abs()
+    out[:, 0] = 1.0
+    return out
 
 
 @pytest.mark.usefixtures("small_fronts")
@@ -136,3 +140,10 @@ def test_a_pool_larger_than_its_front(kind: str) -> None:
     points = made_up_points(kind, 6000, 30, 0)
     labeled = list(range(0, 6000, 600))
     assert greedy_k_center(points, np.array(labeled), 400).tolist() == float64_k_center(points, labeled, 400)
+
+
+def test_points_that_float32_cannot_square_are_named() -> None:
+    points = torch.zeros(10, 2)
+    points[3] = 1e20
+    with pytest.raises(ValueError, match=r"squared norms are not finite in 1 rows: \[3\]"):
+        greedy_k_center(points, np.array([0]), 2)

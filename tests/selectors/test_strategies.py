@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from activekd.errors import InputError
 from activekd.pool import NEEDS, Pool, PoolView
 from activekd.selectors import SELECTORS, Selector, select, selector
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
+from activekd.selectors.typical import gaussian
 
 N, CLASSES, DIM = 60, 4, 5
 
@@ -130,3 +132,28 @@ def test_classbalanced_prefers_the_class_with_fewer_labels() -> None:
     view = PoolView(Pool(12, (0, 1, 2, 3)), labels, 2, arrays)
     rows = classbalanced(view, 4, rng=np.random.default_rng(0))
     assert np.bincount(predicted[rows], minlength=2).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("n", [100, 128, 600])
+@pytest.mark.parametrize("kind", ["equal", "one-hot", "duplicates"])
+def test_maxherding_ends_where_many_gains_are_equal(n: int, kind: str) -> None:
+    features = torch.ones(n, 6)
+    if kind != "equal":
+        features = torch.eye(6)[torch.arange(n) % 6]
+    if kind == "duplicates":
+        features = torch.randn(n // 4, 6, generator=torch.Generator().manual_seed(0)).repeat(4, 1)
+    view = PoolView(Pool(n, (0, 1)), np.full(n, -1), 2, {"features": features})
+    rows = select(selector("maxherding"), view, n - 2, rng=np.random.default_rng(0))
+    assert sorted(rows.tolist()) == list(range(2, n))
+
+
+def test_maxherding_takes_the_largest_gain_at_every_pick() -> None:
+    features = F.normalize(torch.randn(300, 5, generator=torch.Generator().manual_seed(3)), dim=1)
+    view = PoolView(Pool(300, (7,)), np.full(300, -1), 2, {"features": features})
+    rows = select(selector("maxherding"), view, 40, rng=np.random.default_rng(0)).tolist()
+    kernel = gaussian(features, features)
+    best = kernel[7]
+    for row in rows:
+        gains = torch.relu(kernel - best).sum(dim=1)
+        assert gains[row] >= gains.max() - 1e-4
+        best = torch.maximum(best, kernel[row])
