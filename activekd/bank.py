@@ -208,9 +208,9 @@ def _checksum(path: Path) -> str:
 def write(shard: Shard, array: np.ndarray, cache: Path) -> None:
     """Put a shard on disk, whole or not at all, with the checksum by which it is known again."""
     path = shard.path(cache)
+    temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.part")
         with temporary.open("wb") as out:
             np.save(out, array)
             out.flush()
@@ -221,3 +221,5 @@ def write(shard: Shard, array: np.ndarray, cache: Path) -> None:
         temporary.replace(path.with_suffix(CHECKSUM))
     except OSError as fault:
         raise InputError(f"cache {cache}: {fault}; allowed: a writable folder with room ($ACTIVEKD_CACHE)") from fault
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -231,12 +231,14 @@ def decode_files(
             out.flush()
             os.fsync(out.fileno())
         unfinished.replace(pixels)
+        shapes = np.array(shapes_read, dtype=np.int64)
+        digest = hashlib.sha256(shapes.astype("<i8").tobytes() + content.digest()).hexdigest()
+        checksums = np.array(crcs, dtype=np.uint32)
+        _write_index(index, shapes, digest, checksums)
+    except OSError as fault:
+        raise InputError(f"cache {cache}: {fault}; allowed: a writable folder with room ($ACTIVEKD_CACHE)") from fault
     finally:
         unfinished.unlink(missing_ok=True)
-    shapes = np.array(shapes_read, dtype=np.int64)
-    digest = hashlib.sha256(shapes.astype("<i8").tobytes() + content.digest()).hexdigest()
-    checksums = np.array(crcs, dtype=np.uint32)
-    _write_index(index, shapes, digest, checksums)
     return Images(shapes, pixels, digest, checksums)
 
 
@@ -244,14 +246,20 @@ def _read_index(file: Path) -> tuple[np.ndarray, str, np.ndarray] | None:
     try:
         with np.load(file, allow_pickle=False) as content:
             return content["shapes"], str(content["digest"]), content["checksums"]
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
 
 
 def _write_index(file: Path, shapes: np.ndarray, digest: str, checksums: np.ndarray) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.npz")
-    np.savez(temporary, shapes=shapes, digest=digest, checksums=checksums)
-    temporary.replace(file)
+    try:
+        with temporary.open("wb") as out:
+            np.savez(out, shapes=shapes, digest=digest, checksums=checksums)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _uniforms(rows: np.ndarray, view: int, draws: int) -> Float64[np.ndarray, "draws n"]:

@@ -24,6 +24,7 @@ COMMANDS = ("run", "plan", "status")
 RUNS = Path("results") / "runs"
 CACHE_VARIABLE = "ACTIVEKD_CACHE"
 ADDRESS_VARIABLE = "ACTIVEKD_RAY"
+DEVICE_VARIABLE = "ACTIVEKD_DEVICE"
 LOCK = "grid.lock"
 
 app = typer.Typer(
@@ -64,7 +65,10 @@ def run(
     ] = "local",
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: all that fit]")] = None,
     device: Annotated[
-        Device, typer.Option(help="Where networks run; auto takes cuda where there is a GPU, else cpu.")
+        Device,
+        typer.Option(
+            envvar=DEVICE_VARIABLE, help="Where networks run; auto takes cuda where there is a GPU, else cpu."
+        ),
     ] = "auto",
     cpus_per_trial: CpusOption = None,
     gpus_per_trial: GpusOption = None,
@@ -151,10 +155,8 @@ def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
         done = results.rounds_done(folder)
         missing = [t for t in spec.trials if done.get(t.id, 0) < t.rounds]
         failed = {t.id for t in missing} & set(results.read_failures(folder))
-        if how.retry_failed or how.serial:
-            for trial_id in failed:
-                results.forget_failure(folder, trial_id)
-            failed = set()
+        again = failed if how.retry_failed or how.serial else set()
+        failed -= again
         todo = [t for t in missing if t.id not in failed]
         todo.sort(key=lambda t: size_of(t, datasets[t.dataset], done.get(t.id, 0)), reverse=True)
         rounds = {t.id: t.rounds for t in spec.trials}
@@ -166,6 +168,8 @@ def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
         failures = dict.fromkeys(failed, "")
         if todo:
             check_networks(todo)
+            for trial_id in again:
+                results.forget_failure(folder, trial_id)
             if how.serial:
                 _run_serial(todo, datasets, cache, folder, progress, how)
             else:
@@ -252,7 +256,7 @@ def _run_on_ray(
     bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
     connection = cluster.connect(
         how.address,
-        n_cpus=how.max_concurrent and max(how.max_concurrent * how.trial.cpus, how.extraction.cpus),
+        n_cpus=how.max_concurrent and _cpus(how),
         bank_bytes=bank_bytes,
         spill=how.spill,
         dashboard_host=how.dashboard_host,
@@ -260,6 +264,8 @@ def _run_on_ray(
     try:
         for line in connection.lines(bank_bytes):
             console.print(line, highlight=False, soft_wrap=True)
+        if how.device == "auto" and not connection.cpus:
+            raise InputError("--device auto on a cluster without a worker yet; allowed: --device cuda or --device cpu")
         device = how.device if how.device != "auto" else "cuda" if connection.gpus else "cpu"
         if how.address == cluster.LOCAL:
             local_device(device)
@@ -286,6 +292,12 @@ def _run_on_ray(
         return dict(outcome.failures)
     finally:
         cluster.disconnect()
+
+
+def _cpus(how: How) -> int:
+    """CPUs that a local Ray may use where the trials at a time are bounded; never more than there are."""
+    wanted = max((how.max_concurrent or 1) * how.trial.cpus, how.extraction.cpus)
+    return min(wanted, os.cpu_count() or 1)
 
 
 def local_device(device: Device) -> str:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -96,13 +97,15 @@ class Store:
 
     Args:
         run: the results folder; made if absent.
+        grid: a name of its own for each start of a grid, by which a store that is opened again knows its log; made up
+            without it.
         wait_seconds: how long to wait for a writer of this folder that is just ending.
 
     Raises:
         InputError: the folder cannot be written, another process writes to it, or its rows are damaged.
     """
 
-    def __init__(self, run: Path, *, wait_seconds: float = WRITER_WAIT_SECONDS) -> None:
+    def __init__(self, run: Path, *, grid: str | None = None, wait_seconds: float = WRITER_WAIT_SECONDS) -> None:
         path = run / ROUNDS
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,8 @@ class Store:
         except InputError:
             self.close()
             raise
-        self.note(OPENED)
+        self._grid = grid or uuid.uuid4().hex
+        self.note(OPENED, grid=self._grid)
         if path.stat().st_size > whole_bytes:
             self._file.truncate(whole_bytes)
             self.note("torn line dropped")
@@ -194,6 +198,16 @@ class Store:
         """Why trials were given up, by id."""
         return read_failures(self._run)
 
+    def rounds_done(self) -> dict[str, int]:
+        """How many rounds of each trial are stored without a gap from round 0 on, by id."""
+        return _without_gap({trial: set(rounds) for trial, rounds in self._rows.items()})
+
+    def log_of_grid(self) -> list[dict[str, Any]]:
+        """What was logged since a store was first opened under this grid's name."""
+        events = _read_log(self._run)
+        first = next((k for k, e in enumerate(events) if e["event"] == OPENED and e.get("grid") == self._grid), 0)
+        return events[first:]
+
     def close(self) -> None:
         """Give the folder up to another writer."""
         self._file.close()
@@ -244,15 +258,20 @@ def in_use(run: Path, file_name: str) -> bool:
 
 
 def begun(run: Path) -> set[str]:
-    """The trials that have begun since a store of the results folder was opened last, by its log."""
-    path = run / LOG
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    events = []
-    for line in lines:
+    """The trials that have begun since the last start of a grid on the results folder, by its log."""
+    events = _read_log(run)
+    last = next((event.get("grid") for event in reversed(events) if event["event"] == OPENED), None)
+    first = next((k for k, e in enumerate(events) if e["event"] == OPENED and e.get("grid") == last), 0)
+    return {event["trial_id"] for event in events[first:] if event["event"] == "begins"}
+
+
+def _read_log(run: Path) -> list[dict[str, Any]]:
+    """The log of a results folder; a line that a crash cut short is left out."""
+    path, events = run / LOG, []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         with suppress(ValueError):
             events.append(json.loads(line))
-    last = max((k for k, event in enumerate(events) if event["event"] == OPENED), default=0)
-    return {event["trial_id"] for event in events[last:] if event["event"] == "begins"}
+    return events
 
 
 def _lock(descriptor: int, run: Path, wait_seconds: float) -> None:
@@ -311,7 +330,10 @@ def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], source
     content = {"name": name, **known, "trials": list(trials)}
     temporary = path.with_suffix(".part")
     try:
-        temporary.write_text(json.dumps(content, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=0, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as fault:
         raise InputError(f"results folder {run}: {fault}; allowed: a writable folder (--out)") from fault
@@ -363,6 +385,10 @@ def rounds_done(run: Path) -> dict[str, int]:
     found: dict[str, set[int]] = {}
     for row in stored_rows(run):
         found.setdefault(row["trial_id"], set()).add(row["round"])
+    return _without_gap(found)
+
+
+def _without_gap(found: Mapping[str, set[int]]) -> dict[str, int]:
     return {trial: next(k for k in range(len(rounds) + 1) if k not in rounds) for trial, rounds in found.items()}
 
 

@@ -86,9 +86,7 @@ class GridProgress:
         self._trials, self._rounds = len(kinds), sum(rounds.values())
         self._trials_done = sum(rounds_done.get(t, 0) >= n for t, n in rounds.items())
         self._rounds_done = self._rounds_before = sum(rounds_done.values())
-        self._left = Counter(dict.fromkeys(kinds.values(), 0))
-        for trial_id, n in rounds.items():
-            self._left[kinds[trial_id]] += n - rounds_done.get(trial_id, 0)
+        self._left_of = {trial_id: n - rounds_done.get(trial_id, 0) for trial_id, n in rounds.items()}
         self._seconds: dict[str, tuple[float, int]] = {}
         self._failed = 0
         self._running: set[str] = set()
@@ -136,7 +134,7 @@ class GridProgress:
         kind = self._kinds[trial_id]
         total, n = self._seconds.get(kind, (0.0, 0))
         self._seconds[kind] = total + seconds, n + 1
-        self._left[kind] -= 1
+        self._left_of[trial_id] -= 1
         self._rounds_done = min(self._rounds_done + 1, self._rounds)
         self._show()
 
@@ -145,6 +143,8 @@ class GridProgress:
         self._running.discard(trial_id)
         self._trials_done += not failed
         self._failed += failed
+        if failed:
+            self._left_of[trial_id] = 0
         self._show()
 
     def seconds_left(self) -> float | None:
@@ -156,14 +156,17 @@ class GridProgress:
         made = self._rounds_done - self._rounds_before
         if self._began is None or made == 0:
             return None
+        remaining = Counter[str]()
+        for trial_id, n in self._left_of.items():
+            remaining[self._kinds[trial_id]] += max(0, n)
         measured = sum(total for total, _ in self._seconds.values())
         if measured == 0:
-            return sum(self._left.values()) * (monotonic() - self._began) / made
+            return remaining.total() * (monotonic() - self._began) / made
         mean = measured / made
         left = 0.0
-        for kind, n in self._left.items():
+        for kind, n in remaining.items():
             total, k = self._seconds.get(kind, (mean, 1))
-            left += max(0, n) * total / k
+            left += n * total / k
         return left * (monotonic() - self._began) / measured
 
     def state(self) -> str:

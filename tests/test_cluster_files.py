@@ -10,8 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from bench.grid import ADDRESS_VARIABLE
-from bench.spec import SPEC_VARIABLE, SPECS
+from bench.grid import ADDRESS_VARIABLE, DEVICE_VARIABLE
+from bench.spec import SPEC_VARIABLE, SPECS, read_spec
 
 ROOT = Path(__file__).parents[1]
 FILES = ["cluster.yaml", "cluster-local.yaml"]
@@ -96,6 +96,20 @@ def test_versions_are_pinned_within_what_the_project_allows(name: str) -> None:
     assert {"default", "tune"} <= pins["ray"].extras
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_what_the_papers_spec_and_the_provider_need_is_installed(name: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (install,) = (command for command in read(name)["setup_commands"] if "pip install" in command)
+    found = re.search(r"-e ~/activekd-bench\[([a-z,]+)\]", install)
+    assert found
+    extras = set(found[1].split(","))
+    assert extras <= set(project["optional-dependencies"])
+    teachers = {trial.teacher for trial in read_spec("paper").trials}
+    assert any(teacher.startswith("siglip") for teacher in teachers) == ("siglip" in extras)
+    assert "cluster" in extras
+    assert any(need.startswith("boto3") for need in project["optional-dependencies"]["cluster"])
+
+
 def test_aws_heads_run_no_trial_and_workers_are_spot_machines_with_a_gpu() -> None:
     config = read("cluster.yaml")
     types = config["available_node_types"]
@@ -108,6 +122,7 @@ def test_aws_heads_run_no_trial_and_workers_are_spot_machines_with_a_gpu() -> No
         assert kind["min_workers"] == 0 < kind["max_workers"] <= config["max_workers"]
         assert kind["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
     assert config["idle_timeout_minutes"] <= 10
+    assert f"export {DEVICE_VARIABLE}=cuda" in " ".join(config["head_setup_commands"])
 
 
 def test_aws_node_config_has_the_fields_of_ec2() -> None:

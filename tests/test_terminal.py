@@ -53,7 +53,7 @@ def test_nothing_is_foretold_before_a_round_is_measured_and_stored_rounds_are_no
     made.round_done("c", 5.0)
     assert made.seconds_left() == pytest.approx(15.0)
     made.ended("c", failed=True)
-    assert made.state() == "2 of 3 trials done, 0 running, 1 failed, 12 rounds/min, ETA 0:00:15"
+    assert made.state() == "2 of 3 trials done, 0 running, 1 failed, 12 rounds/min, ETA 0:00:00"
 
 
 def test_a_line_every_so_many_seconds_where_there_is_no_terminal(clock: Clock) -> None:

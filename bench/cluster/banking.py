@@ -1,12 +1,14 @@
 """The bank in Ray's object store: one array a shard, made by tasks that read the disk cache first."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from activekd.bank import Shard
 from activekd.errors import InputError
@@ -26,13 +28,30 @@ class BankProgress(Protocol):
         ...
 
 
-@ray.remote(max_retries=-1, num_returns=2)
-def _shard(shard: Shard, encoder: str, cache: Path, device: str, threads: int) -> tuple[np.ndarray, None]:
-    """The array, and a second return by which the driver learns of a fault without fetching the array."""
-    return np.asarray(trials_module.make_shard(shard, encoder, cache, device, threads)), None
+MAX_RETRIES = 20
+"""Times that a task which fills the bank may lose its worker or node; a lost array is made again as often."""
 
 
-@ray.remote(max_retries=-1)
+READERS = 2
+"""Arrays that are read into the object store at a time: each by a process that takes most of a gigabyte itself."""
+
+
+@ray.remote(max_retries=MAX_RETRIES)
+def _extract(shard: Shard, encoder: str, cache: Path, device: str, threads: int) -> None:
+    """Put a shard into the disk cache if it is not there."""
+    trials_module.make_shard(shard, encoder, cache, device, threads)
+
+
+@ray.remote(num_cpus=0, max_retries=-1, num_returns=2)
+def _shard(extracted: None, shard: Shard, encoder: str, cache: Path) -> tuple[np.ndarray, None]:
+    """The array from the disk cache, and a second return by which the driver learns of a fault without fetching it.
+
+    It takes no CPU, so that a lost array can be had again while trials hold every CPU and wait for it.
+    """
+    return np.asarray(trials_module.make_shard(shard, encoder, cache)), None
+
+
+@ray.remote(max_retries=MAX_RETRIES)
 def _text_head(network: str, dataset: str, cache: Path, device: str, threads: int) -> TextHead:
     return trials_module.make_text_head(network, dataset, cache, device, threads)
 
@@ -47,8 +66,9 @@ def bank(
 ) -> tuple[dict[str, Any], dict[tuple[str, str], TextHead]]:
     """Fill the object store: one array a shard, by its key, and the text heads.
 
-    Each array is made by a task that reads the disk cache first and is retried without limit, so that the loss of a
-    node costs a read and not a run of the network.
+    Each array is put into the disk cache by a task that looks there first, and read from there into the object store
+    of the driver's node, from which every other node has its one copy: the loss of a node costs a copy, and of the
+    driver's node a read, not a run of the network. Nodes of trials hold nothing that would keep them from going.
 
     Args:
         shards: with the name of what encodes each.
@@ -65,23 +85,39 @@ def bank(
     """
     with_network = options(share, device)
     without = {**with_network, "num_gpus": 0}
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     head_refs = {key: _text_head.options(**with_network).remote(*key, cache, device, share.cpus) for key in heads}
-    made: dict[str, Any] = {}
+    extracting = {}
     for shard, encoder in shards.items():
-        task = _shard.options(**(with_network if trials_module.runs_network(encoder) else without))
-        made[shard.key] = task.remote(shard, encoder, cache, device, share.cpus)
-    waiting = [*(done for _, done in made.values()), *head_refs.values()]
-    total = len(waiting)
+        task = _extract.options(**(with_network if trials_module.runs_network(encoder) else without))
+        extracting[task.remote(shard, encoder, cache, device, share.cpus)] = shard, encoder
+    extracted: deque[tuple[Any, Shard, str]] = deque()
+    waiting, reading, refs = {*extracting, *head_refs.values()}, set(), {}
+    total = len(shards) + len(heads)
     try:
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1, timeout=None)
-            ray.get(done)
-            progress.banked(total - len(waiting), total)
+        while waiting or extracted:
+            while extracted and len(reading) < READERS:
+                made, shard, encoder = extracted.popleft()
+                refs[shard.key], done = _shard.options(scheduling_strategy=here).remote(made, shard, encoder, cache)
+                reading.add(done)
+                waiting.add(done)
+            (ready,), _ = ray.wait(list(waiting), num_returns=1, timeout=None)
+            ray.get(ready)
+            waiting.remove(ready)
+            reading.discard(ready)
+            if ready in extracting:
+                extracted.append((ready, *extracting[ready]))
+            progress.banked(total - len(waiting) - len(extracted), total)
     except RayTaskError as fault:
         if isinstance(fault.cause, InputError):
             raise fault.cause from None
         raise
-    return {key: array for key, (array, _) in made.items()}, {key: ray.get(ref) for key, ref in head_refs.items()}
+    except RayError as fault:
+        raise InputError(
+            f"a task that fills the bank lost its worker more than {MAX_RETRIES} times ({type(fault).__name__}); "
+            f"allowed: enough memory for it (see Ray's logs under /tmp/ray)"
+        ) from fault
+    return refs, {key: ray.get(ref) for key, ref in head_refs.items()}
 
 
 def options(share: Share, device: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
     """
     terminate = signal.getsignal(signal.SIGTERM)
     if address == LOCAL:
-        spill.mkdir(parents=True, exist_ok=True)
+        spill = _own_folder(spill)
         # Else Ray takes the machine's address in the network for its own, and listens on every interface.
         ray_constants.ENABLE_RAY_CLUSTER = False
         context = ray.init(
@@ -112,6 +112,17 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
         spill=spill if address == LOCAL else None,
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
     )
+
+
+def _own_folder(spill: Path) -> Path:
+    """The folder of this process below the spill folder; those of processes that were killed are removed."""
+    spill.mkdir(parents=True, exist_ok=True)
+    for old in spill.iterdir():
+        if old.name.isdecimal() and not Path(f"/proc/{old.name}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    own = spill / str(os.getpid())
+    own.mkdir(exist_ok=True)
+    return own
 
 
 def store_bytes(bank_bytes: int) -> int:

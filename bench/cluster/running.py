@@ -3,6 +3,7 @@
 import os
 import tempfile
 import traceback
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -29,7 +30,11 @@ MAX_DEATHS = 10
 """Times that the worker of a trial may die in one round before the trial is given up."""
 
 MAX_DEATHS_IN_A_ROW = 100
-"""Workers that may die one after the other, of whatever trials, without one stored round before the grid stops."""
+"""Workers that may die one after the other, of whatever trials, without one word from another before the grid stops."""
+
+MAX_PASSES = 20
+"""Runs of Tune, each over the trials that the one before left open: Tune gives up a trial whose worker dies while it is
+handed to the next trial, whatever it may try otherwise."""
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
 LEAST_WAITING = 16
@@ -94,15 +99,18 @@ class Progress(Protocol):
 class _StoreActor:
     """The one process that writes rows; a restarted one reads what is on disk."""
 
-    def __init__(self, run: Path, attempts: int) -> None:
-        self._store = Store(run)
+    def __init__(self, run: Path, attempts: int, grid: str) -> None:
+        self._store = Store(run, grid=grid)
         self._attempts = attempts
-        self._faults = Counter[str]()
-        self._begun = Counter[tuple[str, int]]()
+        seen = self._store.log_of_grid()
+        self._faults = Counter(event["trial_id"] for event in seen if event["event"] == "raised")
+        self._begun = Counter((event["trial_id"], event["round"]) for event in seen if event["event"] == "begins")
 
     @ray.method
     def begin(self, trial_id: str) -> tuple[list[Row], bool]:
         """The rows of a trial that is about to start, and whether it may."""
+        if trial_id in self._store.failures():
+            return [], False
         rows = self._store.begin(trial_id)
         self._begun[trial_id, len(rows)] += 1
         deaths = self._begun[trial_id, len(rows)] - 1 - self._faults[trial_id]
@@ -119,6 +127,8 @@ class _StoreActor:
     @ray.method
     def fault(self, trial_id: str, text: str) -> bool:
         """Note that a trial raised; whether it is to be tried again."""
+        if trial_id in self._store.failures():
+            return False
         self._faults[trial_id] += 1
         self._store.note("raised", trial_id, attempt=self._faults[trial_id], of=self._attempts)
         if self._faults[trial_id] < self._attempts:
@@ -129,6 +139,10 @@ class _StoreActor:
     @ray.method
     def failures(self) -> dict[str, str]:
         return self._store.failures()
+
+    @ray.method
+    def rounds_done(self) -> dict[str, int]:
+        return self._store.rounds_done()
 
     @ray.method
     def close(self) -> None:
@@ -243,7 +257,7 @@ class _Watch(Callback, Stopper):
         self._deaths += 1
         if self._deaths > MAX_DEATHS_IN_A_ROW:
             self.reason = (
-                f"{self._deaths} workers died one after the other without a stored round; see Ray's logs under /tmp/ray"
+                f"{self._deaths} workers died one after the other, and no trial went on; see Ray's logs under /tmp/ray"
             )
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -297,41 +311,55 @@ def run(
             rows so far are stored.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    store = _StoreActor.options(scheduling_strategy=here).remote(results, attempts)
+    store = _StoreActor.options(scheduling_strategy=here).remote(results, attempts, uuid.uuid4().hex)
     try:
         ray.get(store.failures.remote())
-    except RayTaskError as fault:
-        raise (fault.cause if isinstance(fault.cause, InputError) else fault) from None
+    except (RayTaskError, ActorDiedError) as fault:
+        raise _reason(fault) from fault
     runner = tune.with_parameters(
         _TrialRunner, work=work, refs=refs, heads=heads, store=store, threads=share.cpus, tracked=track is not None
     )
     takes = options(share, work.device)
     os.environ[MAX_WAITING_VARIABLE] = str(_waiting(share, work.device))
     watch = _Watch(progress)
-    with tempfile.TemporaryDirectory(prefix="activekd-tune-") as scratch:
-        tuner = Tuner(
-            tune.with_resources(runner, {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}),
-            tune_config=TuneConfig(
-                search_alg=InOrder(unfinished),
-                scheduler=FirstWaiting(),
-                num_samples=len(unfinished),
-                reuse_actors=True,
-                max_concurrent_trials=max_concurrent,
-            ),
-            run_config=RunConfig(
-                name="grid",
-                storage_path=str(results / FOLDER) if track else scratch,
-                verbose=0,
-                stop=watch,
-                callbacks=[watch, *callbacks, *([tracker(track, results)] if track else [])],
-                failure_config=FailureConfig(max_failures=-1),
-                checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            ),
-        )
-        tuner.fit()
-    failures = ray.get(store.failures.remote())
+    left = list(unfinished)
+    for _ in range(MAX_PASSES):
+        with tempfile.TemporaryDirectory(prefix="activekd-tune-") as scratch:
+            tuner = Tuner(
+                tune.with_resources(runner, {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}),
+                tune_config=TuneConfig(
+                    search_alg=InOrder(left),
+                    scheduler=FirstWaiting(),
+                    num_samples=len(left),
+                    reuse_actors=True,
+                    max_concurrent_trials=max_concurrent,
+                ),
+                run_config=RunConfig(
+                    name="grid",
+                    storage_path=str(results / FOLDER) if track else scratch,
+                    verbose=0,
+                    stop=watch,
+                    callbacks=[watch, *callbacks, *([tracker(track, results)] if track else [])],
+                    failure_config=FailureConfig(max_failures=-1),
+                    checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                ),
+            )
+            tuner.fit()
+        failures, done = ray.get([store.failures.remote(), store.rounds_done.remote()])
+        left = [t for t in left if t not in failures and done.get(t, 0) < work.trials[t].rounds]
+        if not left or watch.reason:
+            break
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
-    if watch.reason:
-        raise InputError(watch.reason)
+    if watch.reason or left:
+        raise InputError(watch.reason or f"{len(left)} trials were left open by {MAX_PASSES} runs of Ray Tune")
     return Outcome({trial_id: text for trial_id, text in failures.items() if trial_id in set(unfinished)})
+
+
+def _reason(fault: Exception) -> Exception:
+    """What a user should read of a store that could not be opened."""
+    cause = fault.cause if isinstance(fault, RayTaskError) else fault
+    if isinstance(cause, InputError):
+        return cause
+    lines = [line for line in str(fault).splitlines() if "InputError: " in line or "StorageError: " in line]
+    return InputError(lines[-1].partition("Error: ")[2]) if lines else fault
