@@ -1,6 +1,7 @@
 """The command line of the grid: run it or go on with it, plan it, look at its state."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -318,15 +319,21 @@ def local_device(device: Device) -> str:
     return device
 
 
+def _gist(reason: str) -> str:
+    """The line of a traceback that names the exception, without the notes behind it; else the last line."""
+    lines = reason.rstrip().splitlines() or ["failed before"]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (named or lines)[-1]
+
+
 def _tell_failures(failures: Mapping[str, str], spec: Spec, folder: Path) -> int:
     by_id = {t.id: t for t in spec.trials}
     head = f"{len(failures)} of {len(spec.trials)} trials failed"
     print(f"{head}; the same command with --retry-failed tries them again:", file=sys.stderr)
     for trial_id, reason in failures.items():
         trial = by_id[trial_id]
-        last = reason.rstrip().splitlines()[-1:] or ["failed before"]
         print(
-            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {last[0]} "
+            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {_gist(reason)} "
             f"({folder / results.FAILURES / trial_id}.txt)",
             file=sys.stderr,
         )

@@ -98,7 +98,7 @@ class Grid:
             ("seeds = [0]", f"seeds = {list(range(6))}"),
             ('["none", "glyphclip+clap"]', '["glyphclip+zeroshot"]'),
             ("rounds = 3", f"rounds = {ROUNDS}"),
-            ("steps = 3\n", "steps = 150\n"),
+            ("steps = 3\n", "steps = 90\n"),
             ("batch_labeled = 8\nbatch_unlabeled = 8", "batch_labeled = 16\nbatch_unlabeled = 16"),
         ):
             assert old in text, old

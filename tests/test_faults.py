@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 from faults import (
     CLOCK,
-    MARK,
     STORE,
     WORKER,
     Grid,
@@ -238,8 +237,7 @@ def test_full_disks(small_disk: Path, grid: Grid, undisturbed: Grid) -> None:
 class Nodes:
     """Several raylets on this machine, by way of tests/nodes.py."""
 
-    def __init__(self, mark: str, folder: Path) -> None:
-        environment = {**os.environ, MARK: mark, "RAY_worker_niceness": "0", "RAY_TMPDIR": str(folder)}
+    def __init__(self, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("nodes.py"))],
             env=environment,
@@ -263,19 +261,18 @@ class Nodes:
         return self._read()
 
     def stop(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
         try:
-            self._process.wait(timeout=30)
+            self._process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.communicate()
 
 
 @pytest.fixture
 def nodes(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """A head without CPUs and two nodes of one CPU."""
     folder = Path("/tmp") / f"akd{os.getpid()}"
-    made = Nodes(grid.mark, folder)
+    made = Nodes({**grid.environment(), "RAY_TMPDIR": str(folder)})
     for _ in range(2):
         made.tell("add")
     grid.options = ("--address", made.address, "--device", "cpu")
