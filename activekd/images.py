@@ -72,7 +72,7 @@ class Images:
             return _decode(self.source[row])
         height, width = self.shapes[row]
         pixels = self._pixels[self._offsets[row] : self._offsets[row + 1]]
-        if self.checksums is not None and zlib.crc32(pixels) != self.checksums[row]:
+        if self.checksums is not None and zlib.crc32(pixels.data) != self.checksums[row]:
             raise InputError(f"image cache {self.source} is damaged at image {row}; remove the file and run again")
         return pixels.reshape(height, width, 3)
 

@@ -336,7 +336,7 @@ def floor(array: Tensor, out: Console) -> None:
     )
 
 
-def _best_seconds(name: str, n: int, classes: int, picks: int, device: str) -> float:
+def _best_seconds(name: str, device: str, *, n: int, classes: int, picks: int) -> float:
     arrays = {
         "student_probabilities": made_up_probabilities(n, classes, peaked=True).to(device),
         "features": made_up_features(n, 64).to(device),
@@ -353,11 +353,11 @@ def growth(device: str, out: Console) -> None:
     columns = (f"{BASE[axis]:,} to {4 * BASE[axis]:,} {axis}" for axis in BASE)
     table = Table("seconds ~ x to the power of", *columns, f"s at {', '.join(f'{v:,} {k}' for k, v in BASE.items())}")
     for name in GROWING:
-        at_base = _best_seconds(name, *BASE.values(), device)
+        at_base = _best_seconds(name, device, **BASE)
         exponents = []
         for axis in BASE:
             sizes = [BASE[axis] * factor for factor in (1, 2, 4)]
-            times = [at_base, *(_best_seconds(name, *{**BASE, axis: size}.values(), device) for size in sizes[1:])]
+            times = [at_base, *(_best_seconds(name, device, **{**BASE, axis: size}) for size in sizes[1:])]
             exponents.append(f"{np.polyfit(np.log(sizes), np.log(times), 1)[0]:.2f}")
         table.add_row(name, *exponents, f"{at_base:.4f}")
     _print(table, out)

@@ -5,10 +5,11 @@ own, so that nothing of Ray stays in that of the tests.
 """
 
 import sys
+from typing import Any
 
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
 
 
 def main() -> None:

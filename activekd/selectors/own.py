@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from activekd.errors import InputError
 from activekd.pool import NEEDS, Need
@@ -67,13 +67,13 @@ def as_selector(name: str, found: Any) -> Selector:
             f"selector '{name}' is {getattr(found, '__name__', type(found).__name__)}; "
             f"allowed: a function (view, query_size, *, rng) or an activekd.selectors.Selector"
         )
-    query = found.query if isinstance(found, Selector) else found
+    query: Any = found.query if isinstance(found, Selector) else found
     given = getattr(found, "needs", UNDECLARED)
     needs = frozenset([given] if isinstance(given, str) else given)
     strange = sorted(needs - set(NEEDS))
     if strange:
         raise InputError(f"selector '{name}' needs {', '.join(strange)}; allowed: {', '.join(NEEDS)}")
-    return Selector(name, query, needs)
+    return Selector(name, query, frozenset(need for need in get_args(Need) if need in needs))
 
 
 def code_fingerprint(selector: Selector) -> str:

@@ -98,7 +98,8 @@ def bank(
         while waiting or extracted:
             while extracted and len(reading) < READERS:
                 made, shard, encoder = extracted.popleft()
-                refs[shard.key], done = _shard.options(scheduling_strategy=here).remote(made, shard, encoder, cache)
+                both: Any = _shard.options(scheduling_strategy=here).remote(made, shard, encoder, cache)
+                refs[shard.key], done = both
                 reading.add(done)
                 waiting.add(done)
             (ready,), _ = ray.wait(list(waiting), num_returns=1, timeout=None)

@@ -20,7 +20,9 @@ class InOrder(Searcher):
         super().__init__()
         self._left = deque(trial_ids)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, trial_id: str
+    ) -> dict[str, Any] | str:
         return {TRIAL_ID: self._left.popleft()} if self._left else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

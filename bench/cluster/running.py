@@ -322,7 +322,7 @@ def run(
     takes = options(share, work.device)
     os.environ[MAX_WAITING_VARIABLE] = str(_waiting(share, work.device))
     watch = _Watch(progress)
-    left = list(unfinished)
+    left, failures = list(unfinished), {}
     for _ in range(MAX_PASSES):
         with tempfile.TemporaryDirectory(prefix="activekd-tune-") as scratch:
             tuner = Tuner(
