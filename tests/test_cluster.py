@@ -78,6 +78,7 @@ def events(run: Path, kind: str) -> list[dict[str, object]]:
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_is_tried_as_often_as_stated_while_the_rest_goes_on(spec: Path, cache: Path) -> None:
     run, flag = spec.parent / "run", spec.parent / "fail"
     edit(spec, ('["random", "pcoreset"]', '["random", "own:touchy"]'))
@@ -115,6 +116,7 @@ def test_a_trial_that_kills_its_worker_is_given_up_in_the_end(spec: Path, cache:
     assert len(stored_rows(spec.parent / "run")) == 3
 
 
+@pytest.mark.slow
 def test_the_largest_trial_comes_first_and_torch_has_the_threads_of_its_cpus(spec: Path, cache: Path) -> None:
     block = spec.read_text(encoding="utf-8").partition("[[block]]")[2].partition("[views")[0]
     more = block.replace("rounds = 3", "rounds = 3\nshots = 2\ngroup = 'two-shots'")
@@ -141,6 +143,7 @@ def test_a_trial_that_no_node_can_hold_is_refused(spec: Path, cache: Path) -> No
     assert "a trial takes 640 CPU, and no node has that; allowed: what a node has" in result.stderr
 
 
+@pytest.mark.slow
 def test_trackers_see_every_round(spec: Path, cache: Path) -> None:
     result = grid(spec, cache, "--track", "tensorboard", "--max-concurrent", "1")
     assert result.returncode == 0, result.stderr

@@ -136,7 +136,7 @@ def with_selector(spec: Path, name: str) -> Path:
     return spec
 
 
-@pytest.mark.parametrize("how", [["--serial"], ["--max-concurrent", "2"]])
+@pytest.mark.parametrize("how", [["--serial"], pytest.param(["--max-concurrent", "2"], marks=pytest.mark.slow)])
 def test_the_selector_that_readme_shows_runs(how: list[str], cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     block = readme.partition("```python\n# my_selectors.py\n")[2].partition("```")[0]
@@ -154,6 +154,7 @@ def test_the_selector_that_readme_shows_runs(how: list[str], cache: Path, tiny_s
     assert "the code of my_selectors:narrow changed since its rows were made" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_selector_that_breaks_its_contract_is_named_with_the_round(
     cache: Path, tiny_spec: Path, tmp_path: Path
 ) -> None:
