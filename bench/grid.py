@@ -157,7 +157,7 @@ def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
         missing = [t for t in spec.trials if done.get(t.id, 0) < t.rounds]
         failed = {t.id for t in missing} & set(results.read_failures(folder))
         again = failed if how.retry_failed or how.serial else set()
-        failed -= again
+        failed = failed - again
         todo = [t for t in missing if t.id not in failed]
         todo.sort(key=lambda t: size_of(t, datasets[t.dataset], done.get(t.id, 0)), reverse=True)
         rounds = {t.id: t.rounds for t in spec.trials}
