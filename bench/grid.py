@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from activekd.errors import InputError
@@ -77,7 +78,7 @@ def run(
     gpus_per_extraction: GpusOption = None,
     attempts: Annotated[int, typer.Option(min=1, help="Times that a trial which raises an error is tried.")] = 3,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also try again the trials that were given up.")
+        bool, typer.Option("--retry-failed", help="Also try again the trials that were given up; --serial always does.")
     ] = False,
     log_every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between lines of progress where there is no terminal.")
@@ -134,7 +135,12 @@ class How:
 def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
     """What the spec has, with what the command line says in its place."""
     given = {"cpus": cpus, "gpus": gpus}
-    return Share.model_validate({**of_spec.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+    try:
+        return Share.model_validate({**of_spec.model_dump(), **{k: v for k, v in given.items() if v is not None}})
+    except ValidationError as fault:
+        raise InputError(
+            f"GPUs of a trial or an extraction: found {gpus}; allowed: at most 1, or a whole number"
+        ) from fault
 
 
 def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
@@ -278,7 +284,7 @@ def _run_on_ray(
         with progress:
             heads_of = trials.text_heads_of(missing)
             refs, heads = cluster.bank(shards, heads_of, cache, device, how.extraction, progress)
-            outcome = cluster.run(
+            return cluster.run(
                 work,
                 [t.id for t in missing],
                 refs,
@@ -290,7 +296,6 @@ def _run_on_ray(
                 max_concurrent=how.max_concurrent,
                 track=how.track,
             )
-        return dict(outcome.failures)
     finally:
         cluster.disconnect()
 

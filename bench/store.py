@@ -194,6 +194,10 @@ class Store:
         except OSError as fault:
             raise StorageError(f"results folder {self._run}: {fault}; allowed: room on its disk") from fault
 
+    def has_failed(self, trial_id: str) -> bool:
+        """Whether a trial was given up."""
+        return _failure(self._run, trial_id).is_file()
+
     def failures(self) -> dict[str, str]:
         """Why trials were given up, by id."""
         return read_failures(self._run)

@@ -192,19 +192,43 @@ def runs_network(encoder: str) -> bool:
 
 
 def make_shard(shard: Shard, encoder: str, cache: Path, device: str = "cpu", threads: int = 1) -> np.ndarray:
-    """A shard from the disk cache, or computed and put there."""
+    """A shard from the disk cache, or computed and put there; given features from their own files."""
     torch.set_num_threads(threads)
-    found = bank.read(shard, cache)
+    found = _kept_shard(shard, encoder, cache)
     if found is not None:
         return found
-    dataset = load_dataset(shard.dataset, cache)
-    split = dataset.train if shard.split == "train" else dataset.test
-    teacher = encoder.removeprefix(TEACHER)
-    if encoder.startswith(TEACHER) and has_given_features(teacher):
-        return read_features(feature_files(teacher), split, shard.split)
-    array = bank.compute(split.pixels, _encoder(encoder, device), shard.geometry, shard.view)
+    images = _split(shard, cache).pixels
+    array = bank.compute(images, _encoder(encoder, device), shard.geometry, shard.view)
     bank.write(shard, array, cache)
     return array
+
+
+def made_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray:
+    """A shard that ``make_shard`` has made, perhaps on another machine.
+
+    Raises:
+        InputError: it is not in the disk cache that this machine sees.
+    """
+    found = _kept_shard(shard, encoder, cache)
+    if found is None:
+        raise InputError(
+            f"cache {cache}: {shard.path(cache).name} was made, but is not there for the grid's driver; allowed: one "
+            f"folder that all nodes share ($ACTIVEKD_CACHE)"
+        )
+    return found
+
+
+def _kept_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray | None:
+    """A shard that no network need be run for; None where one must."""
+    teacher = encoder.removeprefix(TEACHER)
+    if encoder.startswith(TEACHER) and has_given_features(teacher):
+        return read_features(feature_files(teacher), _split(shard, cache), shard.split)
+    return bank.read(shard, cache)
+
+
+def _split(shard: Shard, cache: Path) -> Split:
+    dataset = load_dataset(shard.dataset, cache)
+    return dataset.train if shard.split == "train" else dataset.test
 
 
 def make_text_head(network: str, dataset: str, cache: Path, device: str = "cpu", threads: int = 1) -> TextHead:

@@ -16,14 +16,13 @@ os.environ.setdefault("RAY_num_workers_soft_limit", "0")
 
 from bench.cluster.banking import bank
 from bench.cluster.nodes import LOCAL, Connection, connect, disconnect, lacking_room
-from bench.cluster.running import Outcome, Work, run
+from bench.cluster.running import Work, run
 from bench.cluster.tracking import TRACKERS, check_tracker
 
 __all__ = [
     "LOCAL",
     "TRACKERS",
     "Connection",
-    "Outcome",
     "Work",
     "bank",
     "check_tracker",

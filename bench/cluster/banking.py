@@ -16,6 +16,9 @@ from activekd.teachers import TextHead
 from bench import trial as trials_module
 from bench.spec import Share
 
+MAX_RETRIES = 20
+"""Times that a task which fills the bank may lose its worker or node."""
+
 RESOURCE_AMOUNT = 0.001
 """Of a custom resource: enough to bind a task to the nodes that have it, too little to bound how many run."""
 
@@ -26,10 +29,6 @@ class BankProgress(Protocol):
     def banked(self, done: int, total: int) -> None:
         """So many of the bank's arrays are there."""
         ...
-
-
-MAX_RETRIES = 20
-"""Times that a task which fills the bank may lose its worker or node; a lost array is made again as often."""
 
 
 READERS = 2
@@ -48,7 +47,7 @@ def _shard(extracted: None, shard: Shard, encoder: str, cache: Path) -> tuple[np
 
     It takes no CPU, so that a lost array can be had again while trials hold every CPU and wait for it.
     """
-    return np.asarray(trials_module.make_shard(shard, encoder, cache)), None
+    return np.asarray(trials_module.made_shard(shard, encoder, cache)), None
 
 
 @ray.remote(max_retries=MAX_RETRIES)
@@ -81,7 +80,8 @@ def bank(
         Object references by shard key, and text heads by (network, data set).
 
     Raises:
-        InputError: what a task raised, such as a checkpoint that does not fit or a full disk.
+        InputError: what a task raised, such as a checkpoint that does not fit, a full disk or a cache that the nodes do
+            not share.
     """
     with_network = options(share, device)
     without = {**with_network, "num_gpus": 0}

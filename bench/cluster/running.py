@@ -68,17 +68,6 @@ class Work:
     run_trial: RunTrial = run_trial
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a grid ended.
-
-    Attributes:
-        failures: the traceback of each trial that was given up, by id.
-    """
-
-    failures: Mapping[str, str]
-
-
 class Progress(Protocol):
     """Told as the grid goes on."""
 
@@ -109,7 +98,7 @@ class _StoreActor:
     @ray.method
     def begin(self, trial_id: str) -> tuple[list[Row], bool]:
         """The rows of a trial that is about to start, and whether it may."""
-        if trial_id in self._store.failures():
+        if self._store.has_failed(trial_id):
             return [], False
         rows = self._store.begin(trial_id)
         self._begun[trial_id, len(rows)] += 1
@@ -127,7 +116,7 @@ class _StoreActor:
     @ray.method
     def fault(self, trial_id: str, text: str) -> bool:
         """Note that a trial raised; whether it is to be tried again."""
-        if trial_id in self._store.failures():
+        if self._store.has_failed(trial_id):
             return False
         self._faults[trial_id] += 1
         self._store.note("raised", trial_id, attempt=self._faults[trial_id], of=self._attempts)
@@ -293,7 +282,7 @@ def run(
     max_concurrent: int | None,
     track: str | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Outcome:
+) -> dict[str, str]:
     """Run the unfinished trials under Tune until each is complete or given up.
 
     Args:
@@ -305,6 +294,9 @@ def run(
         max_concurrent: trials at a time; as many as the share allows without it.
         track: a tracker that sees every round too.
         callbacks: Tune's, told beside the progress.
+
+    Returns:
+        Why trials were given up, by id.
 
     Raises:
         InputError: the grid cannot go on, since the results folder cannot be written or no worker stays alive; the
@@ -353,7 +345,7 @@ def run(
     ray.kill(store)  # pyright: ignore[reportArgumentType]
     if watch.reason or left:
         raise InputError(watch.reason or f"{len(left)} trials were left open by {MAX_PASSES} runs of Ray Tune")
-    return Outcome({trial_id: text for trial_id, text in failures.items() if trial_id in set(unfinished)})
+    return {trial_id: failures[trial_id] for trial_id in unfinished if trial_id in failures}
 
 
 def _reason(fault: Exception) -> Exception:
