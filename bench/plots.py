@@ -24,6 +24,14 @@ PAGE_INCHES = 7.0
 PANEL_INCHES = 2.1
 """Height of a row of panels."""
 
+WIDE_PANEL_INCHES = 3.4
+"""The same where there are many lines."""
+
+MANY_LINES = 8
+"""Above this number of selectors a figure has the width of a page, no bands and a legend of LEGEND_COLUMNS."""
+
+LEGEND_COLUMNS = 4
+
 PANELS_A_ROW = 3
 PNG_DPI = 200
 MANY_ROUNDS = 8
@@ -74,10 +82,26 @@ SELECTOR_STYLES: dict[str, Style] = {
     "badge": Style("#009e73", "D"),
     "classbalanced": Style("#cc79a7", "v"),
     "pcoreset": Style("#d55e00", "*"),
+    "margin": Style("#e69f00", "P", "--"),
+    "least_confidence": Style("#e69f00", "X", ":"),
+    "teacher_entropy": Style("#e69f00", "<", "-."),
+    "disagreement": Style("#7f3b08", "h"),
+    "coreset_euclidean": Style("#56b4e9", "<", "--"),
+    "badge_released": Style("#009e73", "d", "--"),
+    "typiclust": Style("#5e3c99", "p"),
+    "maxherding": Style("#5e3c99", "8", "--"),
+    "pcoreset_uncertain": Style("#d55e00", "P", "--"),
+    "pcoreset_nearest": Style("#d55e00", "v", ":"),
+    "teacher_pcoreset": Style("#d55e00", "X", "-."),
 }
-"""Colours of Okabe and Ito (2008), told apart by colour-blind readers; random in grey."""
+"""Colours of Okabe and Ito (2008), told apart by colour-blind readers; random in grey. Strategies of one family share a
+colour and differ in marker and line."""
 
-SPARE_STYLES = (Style("#0072b2", "P"), Style("#000000", "X"), Style("#b8a800", "h"), Style("#5e3c99", "<"))
+SPARE_STYLES = tuple(
+    Style(color, marker, line)
+    for line in ("-", "--", ":", "-.")
+    for color, marker in (("#0072b2", "P"), ("#000000", "X"), ("#b8a800", "h"), ("#5e3c99", "<"))
+)
 TEACHER_STYLES = (
     Style("#0072b2", "o"),
     Style("#000000", "s", "--"),
@@ -87,7 +111,7 @@ TEACHER_STYLES = (
 
 
 def selector_styles(selectors: Sequence[str]) -> dict[str, Style]:
-    """A fixed style for each selector of the paper; others take the spare ones in alphabetical order."""
+    """A fixed style for each selector of the suite; others take the spare ones in alphabetical order."""
     spare = cycle(SPARE_STYLES)
     others = {name: next(spare) for name in sorted(set(selectors) - set(SELECTOR_STYLES))}
     return {name: style for name, style in {**SELECTOR_STYLES, **others}.items() if name in set(selectors)}
@@ -128,14 +152,19 @@ def curve_figures(curves: pd.DataFrame, styles: Mapping[str, Style]) -> dict[str
 def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
     """Accuracy over labels: a panel a (teacher, distillation) with a shared accuracy axis, a line a selector.
 
+    Bands are the 95% intervals; more than MANY_LINES selectors have the width of a page and no bands.
+
     Args:
         curves: ``stats.curves`` of one (group, student, recipe).
         styles: of every selector in it; a superset will do.
     """
     by = ["teacher", "distillation"]
     keys = sorted(curves[by].drop_duplicates().itertuples(index=False), key=lambda key: (key[0] != NO_TEACHER, *key))
+    many = curves["selector"].nunique() > MANY_LINES
+    if many:
+        curves, title = curves.assign(low=np.nan, high=np.nan), f"{title} (intervals: see the tables)"
     with rc_context(_RC):
-        figure, panels = _panels(len(keys))
+        figure, panels = _panels(len(keys), wide=many)
         for axes, (teacher, distillation) in zip(panels, keys, strict=True):
             part = curves[(curves["teacher"] == teacher) & (curves["distillation"] == distillation)]
             for selector, style in styles.items():
@@ -151,11 +180,12 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
     return figure
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, *, wide: bool = False) -> tuple[Figure, list[Axes]]:
     columns = 2 if count == 4 else min(count, PANELS_A_ROW)
     rows = -(-count // columns)
-    width = COLUMN_INCHES if columns == 1 else PAGE_INCHES
-    figure = Figure(figsize=(width, PANEL_INCHES * rows + 0.9), layout="constrained")
+    width = COLUMN_INCHES if columns == 1 and not wide else PAGE_INCHES
+    height = WIDE_PANEL_INCHES if wide else PANEL_INCHES
+    figure = Figure(figsize=(width, height * rows + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharey=True, squeeze=False)).ravel()
     for unused in grid[count:]:
@@ -189,6 +219,7 @@ def _name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     columns = len(found) if figure.get_figwidth() > COLUMN_INCHES else 3
+    columns = LEGEND_COLUMNS if len(found) > MANY_LINES else columns
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), columns))
 
 

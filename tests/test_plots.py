@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from activekd.selectors import SELECTORS
 from bench import plots, stats
 
 # Accuracy of each seed by (selector, round); means of the query rounds: random .55 .80 .90, pcoreset .65 .80 .70,
@@ -90,8 +91,8 @@ def test_colours_do_not_depend_on_who_else_is_shown() -> None:
     several = plots.selector_styles(["pcoreset", "zeta", "random", "alpha"])
     assert several["pcoreset"] == plots.selector_styles(["pcoreset"])["pcoreset"]
     assert several["alpha"] != several["zeta"]
-    known = list(plots.SELECTOR_STYLES.values())
-    assert len({style.color for style in known}) == len({style.marker for style in known}) == len(known) == 6
+    paper = [plots.SELECTOR_STYLES[n] for n in ("random", "entropy", "coreset", "badge", "classbalanced", "pcoreset")]
+    assert len({style.color for style in paper}) == len({style.marker for style in paper}) == 6
 
 
 def test_rank_figure_shows_ranks_and_first_places(rows: pd.DataFrame) -> None:
@@ -123,6 +124,22 @@ def test_many_rounds_and_panels_fit() -> None:
     figure = plots.learning_curves(stats.curves(rows), plots.selector_styles(["a", "b"]), title="t")
     assert len(figure.axes) == 5
     assert all(len(axes.get_xticks()) <= 10 for axes in figure.axes)
+
+
+def test_every_strategy_of_the_suite_is_told_apart_and_named_inside_the_figure() -> None:
+    names = [*SELECTORS, "top:entropy:350|pcoreset", "parts:4|pcoreset", "my_selectors:narrow"]
+    styles = plots.selector_styles(names)
+    assert set(names) == set(styles)
+    assert len({(style.color, style.line) for style in styles.values()}) == len(names)
+    rows = make_rows({(name, r): (0.5, 0.6) for name in names for r in range(3)})
+    figure = plots.learning_curves(stats.curves(rows), styles, title="t")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    inside, box = figure.bbox, legend.get_window_extent()
+    assert {text.get_text() for text in legend.get_texts()} == set(names)
+    assert inside.x0 <= box.x0
+    assert box.x1 <= inside.x1
+    assert inside.y0 <= box.y0
 
 
 @pytest.mark.parametrize("kind", ["curves", "ranks", "gain"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ray
 from ray._private import ray_constants
+from ray._private.worker import BaseContext
 
 from activekd.errors import InputError
 from bench.cluster.banking import options
@@ -81,27 +82,14 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
         InputError: no cluster at that address, or no room for an object store.
     """
     terminate = signal.getsignal(signal.SIGTERM)
-    if address == LOCAL:
-        spill = _own_folder(spill)
-        # Else Ray takes the machine's address in the network for its own, and listens on every interface.
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        context = ray.init(
-            address=LOCAL,
-            num_cpus=n_cpus,
-            object_store_memory=store_bytes(bank_bytes),
-            include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
-            dashboard_host=dashboard_host,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_spilling_directory=str(spill),
-        )
-    else:
-        try:
-            context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as fault:
-            raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
-    # Ray puts its own handler in the place of the one that ends a grid with its rows stored.
-    signal.signal(signal.SIGTERM, terminate)
+    own = _own_folder(spill) if address == LOCAL else None
+    try:
+        context = _start(own, n_cpus, bank_bytes, dashboard_host) if own else _join(address)
+    except SystemExit as end:
+        # Ray puts a handler of its own in the place of the one that ends a grid with its rows stored.
+        raise KeyboardInterrupt from end
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
     alive = [node for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
     return Connection(
@@ -109,9 +97,31 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
         cpus=total.get("CPU", 0),
         gpus=total.get("GPU", 0),
         store_bytes=int(min(node["Resources"].get("object_store_memory", 0) for node in alive)),
-        spill=spill if address == LOCAL else None,
+        spill=own,
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
     )
+
+
+def _start(spill: Path, n_cpus: int | None, bank_bytes: int, dashboard_host: str) -> BaseContext:
+    # Else Ray takes the machine's address in the network for its own, and listens on every interface.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    return ray.init(
+        address=LOCAL,
+        num_cpus=n_cpus,
+        object_store_memory=store_bytes(bank_bytes),
+        include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
+        dashboard_host=dashboard_host,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_spilling_directory=str(spill),
+    )
+
+
+def _join(address: str) -> BaseContext:
+    try:
+        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as fault:
+        raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
 
 
 def _own_folder(spill: Path) -> Path:
