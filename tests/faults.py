@@ -5,13 +5,15 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -244,3 +246,51 @@ def listening(pids: list[int]) -> set[str]:
             if words[3] == "0A" and words[9] in inodes:
                 out.add(words[1].partition(":")[0])
     return out
+
+
+class Nodes:
+    """Several raylets on this machine, by way of tests/nodes.py."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nodes.py"))],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.address = self._read()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            if not line.startswith(("[", "20")) and line.strip():
+                return line.strip()
+        raise AssertionError("the cluster ended")
+
+    def tell(self, line: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def stop(self) -> None:
+        try:
+            self._process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+
+
+@contextmanager
+def nodes_of(environment: dict[str, str]) -> Iterator[Nodes]:
+    """A head without CPUs and two nodes of one CPU; stopped in the end."""
+    folder = Path("/tmp") / f"akd{os.getpid()}"
+    made = Nodes({**environment, "RAY_TMPDIR": str(folder)})
+    try:
+        for _ in range(2):
+            made.tell("add")
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder, ignore_errors=True)

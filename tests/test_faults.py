@@ -4,12 +4,10 @@ Each test counts its injections, and counts them as survived when it finds the r
 """
 
 import contextlib
-import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,10 +19,12 @@ from faults import (
     STORE,
     WORKER,
     Grid,
+    Nodes,
     assert_whole,
     kill,
     listening,
     moments,
+    nodes_of,
     pause,
     processes,
     wait_for,
@@ -235,52 +235,13 @@ def test_full_disks(small_disk: Path, grid: Grid, undisturbed: Grid) -> None:
     survived(grid, undisturbed)
 
 
-class Nodes:
-    """Several raylets on this machine, by way of tests/nodes.py."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nodes.py"))],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.address = self._read()
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if not line.startswith(("[", "20")) and line.strip():
-                return line.strip()
-        raise AssertionError("the cluster ended")
-
-    def tell(self, line: str) -> str:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def stop(self) -> None:
-        try:
-            self._process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-
-
 @pytest.fixture
 def nodes(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """A head without CPUs and two nodes of one CPU."""
-    folder = Path("/tmp") / f"akd{os.getpid()}"
-    made = Nodes({**grid.environment(), "RAY_TMPDIR": str(folder)})
-    for _ in range(2):
-        made.tell("add")
-    grid.options = ("--address", made.address, "--device", "cpu")
-    yield made
-    made.stop()
+    with nodes_of(grid.environment()) as made:
+        grid.options = ("--address", made.address, "--device", "cpu")
+        yield made
     grid.kill_all()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_lost_nodes(nodes: Nodes, grid: Grid, undisturbed: Grid) -> None:

@@ -82,7 +82,7 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
         InputError: no cluster at that address, or no room for an object store.
     """
     terminate = signal.getsignal(signal.SIGTERM)
-    own = _own_folder(spill) if address == LOCAL else None
+    own = process_folder(spill) if address == LOCAL else None
     try:
         context = _start(own, n_cpus, bank_bytes, dashboard_host) if own else _join(address)
     except SystemExit as end:
@@ -124,13 +124,13 @@ def _join(address: str) -> BaseContext:
         raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
 
 
-def _own_folder(spill: Path) -> Path:
-    """The folder of this process below the spill folder; those of processes that were killed are removed."""
-    spill.mkdir(parents=True, exist_ok=True)
-    for old in spill.iterdir():
+def process_folder(parent: Path) -> Path:
+    """A folder of this process below ``parent``; those of processes that were killed are removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for old in parent.iterdir():
         if old.name.isdecimal() and not Path(f"/proc/{old.name}").exists() and Path("/proc/self").exists():
             shutil.rmtree(old, ignore_errors=True)
-    own = spill / str(os.getpid())
+    own = parent / str(os.getpid())
     own.mkdir(exist_ok=True)
     return own
 

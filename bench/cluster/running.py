@@ -20,6 +20,7 @@ from activekd.datasets import Dataset
 from activekd.errors import InputError
 from activekd.teachers import TextHead
 from bench.cluster.banking import options
+from bench.cluster.nodes import process_folder
 from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
 from bench.cluster.tracking import FOLDER, tracker
 from bench.spec import Share, Trial
@@ -314,9 +315,10 @@ def run(
     takes = options(share, work.device)
     os.environ[MAX_WAITING_VARIABLE] = str(_waiting(share, work.device))
     watch = _Watch(progress)
+    own = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
     left, failures = list(unfinished), {}
     for _ in range(MAX_PASSES):
-        with tempfile.TemporaryDirectory(prefix="activekd-tune-") as scratch:
+        with tempfile.TemporaryDirectory(dir=process_folder(own)) as scratch:
             tuner = Tuner(
                 tune.with_resources(runner, {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}),
                 tune_config=TuneConfig(

@@ -38,14 +38,21 @@ TRACKERS: dict[str, tuple[str, Callable[[Path, str], Callback]]] = {
 
 
 def check_tracker(name: str) -> None:
-    """Check that a tracker is installed.
+    """Check that a tracker is installed, and that weights and biases knows its user.
 
     Raises:
-        InputError: it is not; says what to install.
+        InputError: it is not; says what to install or to set.
     """
-    module, _ = TRACKERS[name]
+    module, make = TRACKERS[name]
     if importlib.util.find_spec(module) is None:
         raise InputError(f"--track {name}: no module {module}; allowed: after pip install 'activekd-bench[{name}]'")
+    if make is _wandb:
+        try:
+            make(Path(), "").setup()
+        except ValueError as fault:
+            raise InputError(
+                "--track wandb: no API key; allowed: after wandb login, with WANDB_API_KEY, or with WANDB_MODE=offline"
+            ) from fault
 
 
 def tracker(name: str, run: Path) -> Callback:
