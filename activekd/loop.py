@@ -11,6 +11,7 @@ from torch import Tensor
 
 from activekd.bank import Views, ViewSource
 from activekd.datasets import Dataset, Labeled, initial_rows, reveal
+from activekd.diagnostics import Diagnostics, Measured, diagnose
 from activekd.distill import Guide, Prediction, fit_student, predict
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool, PoolView
@@ -75,6 +76,7 @@ class Round:
         select_seconds: the query.
         peak_rss_bytes: largest resident memory of this process in the round; since it began where the system keeps but
             that (it keeps both on Linux).
+        diagnostics: of the query and the networks; None where none were asked for. No cost counts what they take.
     """
 
     index: int
@@ -87,6 +89,7 @@ class Round:
     predict_seconds: float
     select_seconds: float
     peak_rss_bytes: int
+    diagnostics: Diagnostics | None = None
 
 
 def run_rounds(
@@ -100,6 +103,7 @@ def run_rounds(
     *,
     picked: Sequence[Sequence[int]] = (),
     device: str = "cpu",
+    diagnostics: bool = False,
 ) -> Iterator[Round]:
     """Active learning with distillation (ActiveKD; Kang et al. 2025, Algorithm 1), one Round at a time.
 
@@ -112,6 +116,8 @@ def run_rounds(
         teacher: None for no distillation.
         picked: the rows bought in rounds that were run already, from round 0 on; the run goes on after them.
         device: ``cpu``, ``cuda`` or ``mps``: where teacher and student are fitted. Selection is on the CPU.
+        diagnostics: measure those of every round, for which the student predicts the train split in each; no other
+            number depends on it.
     """
     single = teacher is not None and len(teacher.train) == 1
     teacher_geometry = replace(geometry, count=1) if single else geometry
@@ -155,13 +161,14 @@ def run_rounds(
         accuracy = _accuracy(test.probabilities, dataset.test.labels)
         on_pool = None
         if not last and selector.needs & {"student_probabilities", "features"}:
-            wants_features = "features" in selector.needs
+            wants_features = diagnostics or "features" in selector.needs
             on_pool = predict(
                 network, student.train, recipe, protocol.distillation, features=wants_features, device=device
             )
-        teacher_accuracy = None
+        taught_test = None
         if teacher is not None and prototypes is not None:
-            teacher_accuracy = _accuracy(_teacher_probabilities(teacher.test, prototypes), dataset.test.labels)
+            taught_test = _teacher_probabilities(teacher.test, prototypes)
+        teacher_accuracy = None if taught_test is None else _accuracy(taught_test, dataset.test.labels)
         clock, predict_seconds = _lap(clock)
 
         rows: tuple[int, ...] = ()
@@ -176,7 +183,23 @@ def run_rounds(
                 fault.add_note(f"round {index}")
                 raise
         _, select_seconds = _lap(clock)
+        peak = peak_rss_bytes()
 
+        found = None
+        if diagnostics:
+            if on_pool is None:
+                on_pool = predict(network, student.train, recipe, protocol.distillation, features=True, device=device)
+            found = _diagnose(
+                dataset,
+                pool,
+                rows,
+                on_pool,
+                test,
+                teacher,
+                prototypes,
+                taught_test,
+                rng=stream(protocol.seed, "diagnostics", index),
+            )
         yield Round(
             index=index,
             n_labeled=len(pool.labeled),
@@ -187,7 +210,8 @@ def run_rounds(
             train_seconds=train_seconds,
             predict_seconds=predict_seconds,
             select_seconds=select_seconds,
-            peak_rss_bytes=peak_rss_bytes(),
+            peak_rss_bytes=peak,
+            diagnostics=found,
         )
         pool = pool.buy(rows)
 
@@ -231,8 +255,28 @@ def _pool_view(
     if prediction is not None:
         if "student_probabilities" in selector.needs:
             arrays["student_probabilities"] = prediction.probabilities
-        if prediction.features is not None:
+        if "features" in selector.needs and prediction.features is not None:
             arrays["features"] = prediction.features
     if "teacher_probabilities" in selector.needs and teacher is not None and prototypes is not None:
         arrays["teacher_probabilities"] = _teacher_probabilities(teacher.train.arrays[0], prototypes)
     return PoolView(pool, labeled.spread(pool.n), n_classes, arrays)
+
+
+def _diagnose(
+    dataset: Dataset,
+    pool: Pool,
+    picked: Sequence[int],
+    on_pool: Prediction,
+    on_test: Prediction,
+    teacher: TeacherInputs | None,
+    prototypes: Tensor | None,
+    taught_test: Tensor | None,
+    *,
+    rng: np.random.Generator,
+) -> Diagnostics:
+    taught_train = None
+    if teacher is not None and prototypes is not None:
+        taught_train = _teacher_probabilities(teacher.train.arrays[0], prototypes)
+    assert on_pool.features is not None
+    measured = Measured(on_pool.probabilities, on_pool.features, on_test.probabilities, taught_train, taught_test)
+    return diagnose(dataset, pool, np.array(picked, dtype=np.int64), measured, rng=rng)

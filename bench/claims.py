@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from bench.stats import CONFIDENCE, EARLY_ROUNDS, NO_TEACHER, gain_summary, headline, rank_table, ranks
+from bench.stats import EARLY_ROUNDS, NO_TEACHER, gain_summary, headline, rank_table, ranks, t_interval
 
 LEADER = "pcoreset"
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
@@ -54,12 +53,9 @@ def lead(rows: pd.DataFrame) -> pd.DataFrame:
         cells = part.pivot_table(index=index, columns="selector", values="accuracy", aggfunc="mean")
         for other in sorted(set(cells.columns) - {LEADER}):
             per_seed = (cells[LEADER] - cells[other]).groupby("seed").mean().dropna()
-            n, middle = len(per_seed), float(per_seed.mean())
-            half = float("nan")
-            if n > 1:
-                half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * per_seed.std() / np.sqrt(n))
+            n = len(per_seed)
+            middle, low, high = t_interval(per_seed.to_numpy())
             names = dict(zip(LEAD_BY, key, strict=True))  # pyright: ignore[reportArgumentType]
-            low, high = middle - half, middle + half
             out.append(
                 {
                     **names,

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from activekd.errors import InputError
 from bench import store as results
-from bench.report import print_rank_table, write_report
+from bench.runs import Run, read_run
 from bench.spec import Share, Spec, Trial, read_spec
 from bench.terminal import EXIT_FAILED, LINE_SECONDS, DecodingLines, GridProgress, console, user_errors
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from activekd.datasets import Dataset
 
 COMMANDS = ("run", "plan", "status")
-RUNS = Path("results") / "runs"
 CACHE_VARIABLE = "ACTIVEKD_CACHE"
 ADDRESS_VARIABLE = "ACTIVEKD_RAY"
 DEVICE_VARIABLE = "ACTIVEKD_DEVICE"
@@ -93,6 +92,9 @@ def run(
     spill: Annotated[
         Path | None, typer.Option(help="Where a local Ray puts what its memory cannot hold [default: CACHE/spill]")
     ] = None,
+    diagnostics: Annotated[
+        bool, typer.Option(help="Measure calibration, diversity and coverage too: one more prediction of the pool.")
+    ] = True,
 ) -> None:
     """Run a grid, or go on with it where it stopped; end with the report."""
     with user_errors("interrupted; the rows so far are stored, and the same command goes on from there"):
@@ -110,6 +112,7 @@ def run(
             track,
             dashboard_host,
             (spill or cache_folder() / "spill").resolve(),
+            diagnostics,
         )
         raise typer.Exit(_run(whole, out, only, how))
 
@@ -130,6 +133,7 @@ class How:
     track: str | None
     dashboard_host: str
     spill: Path
+    diagnostics: bool
 
 
 def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
@@ -146,10 +150,11 @@ def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
 def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
     from activekd.selectors import own_code
     from bench.checks import check, check_networks
+    from bench.report import print_rank_table, write_report
     from bench.trial import distinct, size_of
 
     spec = whole.only(only) if only else whole
-    folder = out or RUNS / whole.name
+    folder = out or results.RUNS / whole.name
     cache = cache_folder()
     _check_options(how)
     datasets = check(spec.trials, cache, DecodingLines())
@@ -183,7 +188,7 @@ def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
                 failures |= _run_on_ray(todo, datasets, cache, folder, progress, how)
         if failures:
             return _tell_failures(failures, spec, folder)
-        report = write_report(results.read_run(folder).restricted_to([t.id for t in spec.trials]), folder)
+        report = write_report(read_run(folder).restricted_to([t.id for t in spec.trials]), folder)
     print_rank_table(report, console)
     return 0
 
@@ -223,7 +228,7 @@ def _run_serial(
     from bench import trial as trials
 
     device = local_device(how.device)
-
+    running = trials.Running(device, how.trial.cpus, how.diagnostics)
     shards = trials.shards_of(missing, datasets)
     wanted_heads = trials.text_heads_of(missing)
     store = results.Store(folder)
@@ -236,9 +241,8 @@ def _run_serial(
         for trial in missing:
             progress.started(trial.id)
             dataset = datasets[trial.dataset]
-            needs, stored = trials.needs(trial, dataset), store.begin(trial.id)
-            threads = how.trial.cpus
-            for row in trials.run_trial(trial, dataset, needs, banked, heads, stored, device, threads=threads):
+            inputs = trials.Inputs(dataset, trials.needs(trial, dataset), banked, heads)
+            for row in trials.run_trial(trial, inputs, store.begin(trial.id), running):
                 store.append(row)
                 progress.round_done(trial.id, results.seconds_of(row))
             progress.ended(trial.id)
@@ -280,7 +284,7 @@ def _run_on_ray(
             if how.address == cluster.LOCAL:
                 raise InputError("; ".join(lacking))
             console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
-        work = cluster.Work({t.id: t for t in missing}, needs, light, device)
+        work = cluster.Work({t.id: t for t in missing}, needs, light, device, how.diagnostics)
         with progress:
             heads_of = trials.text_heads_of(missing)
             refs, heads = cluster.bank(shards, heads_of, cache, device, how.extraction, progress)
@@ -385,7 +389,7 @@ def plan(
 def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")]) -> None:
     """Say how far a grid is: trials and rounds done, what is missing, what has failed."""
     with user_errors():
-        found = results.read_run(run)
+        found = read_run(run)
         missing = found.holes.groupby("trial_id").size()
         trials = found.plan["trial_id"].nunique()
         console.print(
@@ -404,7 +408,7 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results fo
             console.print(f"failed: {path}")
 
 
-def _activity(found: results.Run, run: Path) -> str:
+def _activity(found: Run, run: Path) -> str:
     """Whether a grid is at work on a results folder, on how many trials, and how long it has left."""
     if not results.in_use(run, LOCK):
         return "no grid is running"

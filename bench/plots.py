@@ -43,7 +43,7 @@ MAX_NAME = 80
 NO_TEACHER = "none"
 FEATURES = "features:"
 
-_RC: Any = {
+RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.0,
@@ -85,7 +85,7 @@ SELECTOR_STYLES: dict[str, Style] = {
     "margin": Style("#e69f00", "P", "--"),
     "least_confidence": Style("#e69f00", "X", ":"),
     "teacher_entropy": Style("#e69f00", "<", "-."),
-    "disagreement": Style("#7f3b08", "h"),
+    "disagreement": Style("#a6611a", "h"),
     "coreset_euclidean": Style("#56b4e9", "<", "--"),
     "badge_released": Style("#009e73", "d", "--"),
     "typiclust": Style("#5e3c99", "p"),
@@ -130,23 +130,23 @@ def teacher_label(teacher: str, distillation: str) -> str:
     return teacher if distillation == "both" else f"{teacher} ({distillation} only)"
 
 
-def curve_figures(curves: pd.DataFrame, styles: Mapping[str, Style]) -> dict[str, tuple[str, Figure]]:
-    """Title and ``learning_curves`` of every (group, student, recipe), by a name fit for a file.
+def curve_parts(curves: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """The curves of every (group, student, recipe), with a name fit for a file and a title.
 
     Args:
         curves: ``stats.curves``.
-        styles: of every selector in it.
     """
-    by = ["group", "student", "recipe"]
-    several = curves.groupby(by[:2])["recipe"].nunique().max() > 1
-    figures: dict[str, tuple[str, Figure]] = {}
-    for (group, student, recipe), part in curves.groupby(by):
-        title = f"{group}, {student}" + (f", {recipe}" if several else "")
-        name = slug = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")[-MAX_NAME:]
-        while name in figures:
-            name = f"{slug}-{len(figures)}"
-        figures[name] = (title, learning_curves(part, styles, title=title))
-    return figures
+    several = curves.groupby(["group", "student"])["recipe"].nunique().max() > 1
+    out: dict[str, tuple[str, pd.DataFrame]] = {}
+    for (group, student, recipe), part in curves.groupby(["group", "student", "recipe"]):
+        title = f"{group} · {student}" + (f" · {recipe}" if several else "")
+        parts = [re.sub(r"[^A-Za-z0-9]+", "-", str(name)).strip("-") for name in (group, student, recipe)]
+        stem = "curves_" + "_".join(parts)[-MAX_NAME:]
+        name = stem
+        while name in out:
+            name = f"{stem}-{len(out)}"
+        out[name] = (title, part)
+    return [(name, title, part) for name, (title, part) in out.items()]
 
 
 def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
@@ -163,8 +163,8 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
     many = curves["selector"].nunique() > MANY_LINES
     if many:
         curves, title = curves.assign(low=np.nan, high=np.nan), f"{title} (intervals: see the tables)"
-    with rc_context(_RC):
-        figure, panels = _panels(len(keys), wide=many)
+    with rc_context(RC):
+        figure, panels = panels_of(len(keys), wide=many)
         for axes, (teacher, distillation) in zip(panels, keys, strict=True):
             part = curves[(curves["teacher"] == teacher) & (curves["distillation"] == distillation)]
             for selector, style in styles.items():
@@ -176,18 +176,19 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         _name_axes(panels, "labels bought", "test accuracy, %")
         figure.suptitle(title)
-        _legend(figure, panels)
+        legend(figure, panels)
     return figure
 
 
-def _panels(count: int, *, wide: bool = False) -> tuple[Figure, list[Axes]]:
+def panels_of(count: int, *, wide: bool = False, shared: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, of a page's width where there are several; ``shared``: one vertical axis for all."""
     columns = 2 if count == 4 else min(count, PANELS_A_ROW)
     rows = -(-count // columns)
     width = COLUMN_INCHES if columns == 1 and not wide else PAGE_INCHES
     height = WIDE_PANEL_INCHES if wide else PANEL_INCHES
     figure = Figure(figsize=(width, height * rows + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = np.atleast_1d(figure.subplots(rows, columns, sharey=True, squeeze=False)).ravel()
+    grid = np.atleast_1d(figure.subplots(rows, columns, sharey=shared, squeeze=False)).ravel()
     for unused in grid[count:]:
         unused.remove()
     return figure, list(grid[:count])
@@ -216,7 +217,8 @@ def _name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
             axes.set_ylabel(y)
 
 
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+def legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend below all panels, with every label once."""
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     columns = len(found) if figure.get_figwidth() > COLUMN_INCHES else 3
     columns = LEGEND_COLUMNS if len(found) > MANY_LINES else columns
@@ -233,7 +235,7 @@ def rank_figure(rank_table: pd.DataFrame, styles: Mapping[str, Style]) -> Figure
     names = list(rank_table["selector"])
     colors = [styles[name].color for name in names]
     rows = np.arange(len(names))
-    with rc_context(_RC):
+    with rc_context(RC):
         figure = Figure(figsize=(PAGE_INCHES, 0.27 * len(names) + 0.9), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, sharey=True)
@@ -282,10 +284,10 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
     pairs = sorted(gains[["teacher", "distillation"]].drop_duplicates().itertuples(index=False))
     styles = dict(zip(pairs, cycle(TEACHER_STYLES), strict=False))
     several = gains.groupby(["group", "student"])["recipe"].nunique().max() > 1
-    with rc_context(_RC):
-        panels_of = list(gains.groupby(by))
-        figure, panels = _panels(len(panels_of))
-        for axes, ((group, student, recipe), part) in zip(panels, panels_of, strict=True):
+    with rc_context(RC):
+        parts = list(gains.groupby(by))
+        figure, panels = panels_of(len(parts))
+        for axes, ((group, student, recipe), part) in zip(panels, parts, strict=True):
             axes.axhline(0.0, color="#555555", linewidth=0.8)
             for (teacher, distillation), style in styles.items():
                 line = part[(part["teacher"] == teacher) & (part["distillation"] == distillation)].sort_values("round")
@@ -295,21 +297,24 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         _name_axes(panels, "round", "gain of distillation, points")
-        _legend(figure, panels)
+        legend(figure, panels)
     return figure
 
 
-def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+def save(figure: Figure, stem: Path, source: str = "") -> tuple[Path, Path]:
     """Write the figure beside each other as SVG and PNG, without date or program in them.
 
     Args:
         stem: path without suffix; its folder must exist.
+        source: what the figure was made from, for its metadata, by which a stale one is known.
 
     Returns:
         Paths of the SVG and the PNG.
     """
     svg, png = stem.parent / f"{stem.name}.svg", stem.parent / f"{stem.name}.png"
-    with rc_context(_RC):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context(RC):
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Source": source or None})
+        # Laid out once: the second file has the places of the first.
+        figure.set_layout_engine("none")
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return svg, png

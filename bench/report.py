@@ -1,165 +1,24 @@
-"""The report of a run: rank table, gains, curves and costs as Markdown, one HTML page, figures, CSV and Parquet."""
+"""The report of a run, or of several side by side, from the command line; and the blocks that README shows of it."""
 
-import base64
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 import typer
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from activekd.errors import InputError
-from bench import areas, claims, plots, published, stats
-from bench.cells import RANK_HEADER, content, interval, markdown_row, rank_cells
-from bench.store import TABLE, Run, read_run
+from bench import plots, stats
+from bench.cells import RANK_HEADER, interval, markdown_row, rank_cells
+from bench.pages import Report, write_beside, write_report
+from bench.runs import Run, read_run
+from bench.store import RUNS
 from bench.terminal import console, user_errors
 
 README_BLOCK = "report"
-GAIN_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was written.
-
-    Attributes:
-        html: the page.
-        markdown: the same as Markdown.
-        headline: first places of the leading selector, in the paper's form.
-        rank_table: as ``stats.rank_table``.
-        gain: as ``stats.gain_summary``.
-        areas: as ``areas.area_table``.
-        conclusions: as ``claims.conclusions``.
-    """
-
-    html: Path
-    markdown: Path
-    headline: str
-    rank_table: pd.DataFrame
-    gain: pd.DataFrame
-    areas: pd.DataFrame
-    conclusions: dict[str, str]
-
-
-def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
-    """Write report.html, report.md, figures/, tables/ and rounds.parquet from the rows alone; same rows, same bytes.
-
-    Args:
-        run: rows and plan.
-        out: folder to write to.
-        partial: report an unfinished run on the settings that every selector has finished.
-
-    Raises:
-        InputError: rows that cannot be compared, or an unfinished run without ``partial``.
-    """
-    holes = _hole_lines(run)
-    if holes and not partial:
-        raise InputError(
-            f"the run is unfinished: {len(run.holes)} of {len(run.plan)} (trial, round)s are missing, such as "
-            f"{'; '.join(holes[:3])}; allowed: run the grid again to finish it, or --partial"
-        )
-    rows = run.rows if not holes else _complete_cells(run)
-    stats.check_rows(rows)
-    if rows["round"].max() < 1:
-        raise InputError("no query round yet: nothing to rank; allowed: at least 2 rounds")
-    ranked = stats.ranks(rows)
-    frames = {
-        "rank_table": stats.rank_table(ranked),
-        "rank_table_by_teacher": stats.rank_table_by(ranked, ["teacher", "distillation"]),
-        "rank_table_by_stage": stats.rank_table_by(stats.with_stage(ranked), ["stage"]),
-        "ranks": ranked,
-        "margins": stats.margins(rows),
-        "curves": stats.curves(rows),
-        "gain": stats.gain(rows),
-        "gain_by_student": stats.gain_summary(rows, GAIN_BY),
-        "gain_summary": stats.gain_summary(rows),
-        "costs": stats.costs(rows, ["student", "teacher", "selector"]),
-        "areas": areas.area_table(rows),
-        "claim_lead": claims.lead(rows),
-        "claim_lift": claims.lift(rows),
-    }
-    frames["published"] = published.beside(frames["curves"])
-    figures = _figures(frames)
-    try:
-        for folder in ("figures", "tables"):
-            shutil.rmtree(out / folder, ignore_errors=True)
-            (out / folder).mkdir(parents=True)
-        run.rows.to_parquet(out / TABLE, index=False)
-        for name, frame in frames.items():
-            frame.to_csv(out / "tables" / f"{name}.csv", index=False, float_format="%.6g")
-        for stem, figure in figures.items():
-            plots.save(figure, out / "figures" / stem)
-        said = content(run, rows, frames, list(figures), holes)
-        for template, name in (("report.md.j2", "report.md"), ("report.html.j2", "report.html")):
-            text = _environment(out).get_template(template).render(said)
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as fault:
-        raise InputError(f"report folder {out}: {fault}; allowed: a writable folder") from fault
-    table = frames["rank_table"]
-    return Report(
-        out / "report.html",
-        out / "report.md",
-        stats.headline(table),
-        table,
-        frames["gain_summary"],
-        frames["areas"],
-        claims.conclusions(rows),
-    )
-
-
-def _hole_lines(run: Run) -> list[str]:
-    cells = run.holes.groupby("trial_id", sort=False)
-    out = []
-    for _, part in cells:
-        first = part.iloc[0]
-        name = " ".join(str(first[c]) for c in ("dataset", "teacher", "student", "selector"))
-        out.append(f"{name} seed {first['seed']} from round {part['round'].min()}")
-    return out
-
-
-def _complete_cells(run: Run) -> pd.DataFrame:
-    keys = list(stats.SETTING)
-    missing = pd.MultiIndex.from_frame(run.holes[keys])
-    kept = run.rows[~pd.MultiIndex.from_frame(run.rows[keys]).isin(missing)]
-    return kept.reset_index(drop=True)
-
-
-def _figures(frames: Mapping[str, pd.DataFrame]) -> dict[str, Figure]:
-    curves = frames["curves"]
-    styles = plots.selector_styles(curves["selector"].unique().tolist())
-    out = {"ranks": plots.rank_figure(frames["rank_table"], styles)}
-    if len(frames["gain_by_student"]):
-        out["gain"] = plots.gain_figure(frames["gain_by_student"])
-    for key, part in curves.groupby(["group", "student", "recipe"], sort=True):
-        names = [str(k) for k in key]  # pyright: ignore[reportGeneralTypeIssues]
-        stem = "curves_" + "_".join("".join(c if c.isalnum() else "-" for c in name) for name in names)
-        out[stem] = plots.learning_curves(part, styles, title=f"{names[0]} · {names[1]}")
-    return out
-
-
-def _environment(out: Path) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("bench"),
-        autoescape=lambda name: name is not None and ".html" in name,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    embed: Callable[[str], str] = lambda stem: (  # noqa: E731
-        "data:image/svg+xml;base64," + base64.b64encode((out / "figures" / f"{stem}.svg").read_bytes()).decode()
-    )
-    environment.filters["embed"] = embed
-    environment.filters["row"] = markdown_row
-    return environment
 
 
 def print_rank_table(report: Report, out: Console) -> None:
@@ -168,7 +27,7 @@ def print_rank_table(report: Report, out: Console) -> None:
     for column in RANK_HEADER:
         is_name = column == "selector"
         shown.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
-    for cells in rank_cells(report.rank_table):
+    for cells in rank_cells(report.rank_table, report.first_places):
         shown.add_row(*cells)
     out.print(shown)
     out.print(f"report: {report.html}", highlight=False, soft_wrap=True)
@@ -176,7 +35,7 @@ def print_rank_table(report: Report, out: Console) -> None:
 
 def readme_block(report: Report) -> str:
     """The headline, the rank table, each teacher's gain in its first round and the claims as the README shows them."""
-    lines = [RANK_HEADER, ["---"] * len(RANK_HEADER), *rank_cells(report.rank_table)]
+    lines = [RANK_HEADER, ["---"] * len(RANK_HEADER), *rank_cells(report.rank_table, report.first_places)]
     table = "\n".join(markdown_row(cells) for cells in lines)
     gains = [
         f"- {plots.teacher_label(g['teacher'], g['distillation'])}: {100 * g['gain']:+.1f} points over no distillation "
@@ -190,7 +49,7 @@ def readme_block(report: Report) -> str:
 def standing_block(report: Report) -> str:
     """Who is better and who is worse than PCoreSet by the area under the budget curve, as the README shows it."""
     lines = []
-    for row in areas.standing(report.areas, "pcoreset").to_dict("records"):
+    for row in stats.standing(report.areas, "pcoreset").to_dict("records"):
         above, level, below = (
             ", ".join(f"`{name}`" for name in row[place].split(", ") if name) or "none"
             for place in ("above", "level", "below")
@@ -225,22 +84,41 @@ def replace_block(file: Path, name: str, block: str) -> None:
 
 
 @app.command(
-    epilog="Examples: `python -m bench.report results/runs/demo` · "
-    "`python -m bench.report results/caltech-real --readme README.md --block caltech`"
+    epilog="Examples: `python -m bench.report results/runs/demo` · `python -m bench.report results/demo "
+    "results/runs/demo --out results/runs/beside` · `python -m bench.report results/caltech-real --readme README.md "
+    "--block caltech`"
 )
 def main(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Results folders; several go side by side.")],
     partial: Annotated[bool, typer.Option("--partial", help="Report an unfinished run, its holes on top.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write [default: into RUN; several: results/runs/side-by-side]")
+    ] = None,
     readme: Annotated[Path | None, typer.Option(help="Also put the rank table into this file.")] = None,
     block: Annotated[str, typer.Option(help="Name of the block in it, between its markers.")] = README_BLOCK,
     show: Annotated[Literal["ranks", "standing"], typer.Option(help="What the block shows.")] = "ranks",
 ) -> None:
-    """Write a run's tables and figures again, from its rows alone."""
+    """Write a run's tables and figures again, from its rows alone; or set several runs side by side."""
     with user_errors():
-        report = write_report(read_run(run), run, partial=partial)
+        if len(runs) > 1:
+            if partial or readme is not None:
+                raise InputError("several RUNs with --partial or --readme; allowed: one RUN with them")
+            page = write_beside(_named(runs), out or RUNS / "side-by-side")
+            console.print(f"report: {page}", highlight=False, soft_wrap=True)
+            return
+        report = write_report(read_run(runs[0]), out or runs[0], partial=partial)
         if readme is not None:
             replace_block(readme, block, README_BLOCKS[show](report))
         print_rank_table(report, console)
+
+
+def _named(folders: list[Path]) -> dict[str, Run]:
+    """Each run by the name of its folder, by the whole path where two are alike."""
+    alike = len({folder.name for folder in folders}) < len(folders)
+    named = {str(folder) if alike else folder.name: folder for folder in folders}
+    if len(named) < len(folders):
+        raise InputError(f"RUN given twice: {', '.join(map(str, folders))}; allowed: different results folders")
+    return {name: read_run(folder) for name, folder in named.items()}
 
 
 if __name__ == "__main__":

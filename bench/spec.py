@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -145,7 +146,7 @@ class Trial:
     recipe_name: str
     group: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hexadecimal digits of the hash of the canonical JSON of all that defines the trial and of PROTOCOL."""
         content = {k: v for k, v in asdict(self).items() if k not in {"recipe_name", "group"}}

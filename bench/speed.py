@@ -27,7 +27,7 @@ from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students import Normalise, Student, build_student, student_network
 from activekd.teachers import VisionLanguageEncoder, load_encoder, teacher_logits
-from bench import speed_grid, speed_selectors
+from bench import speed_grid, speed_report, speed_selectors
 from bench import trial as trials
 from bench.grid import cache_folder, local_device
 from bench.plan import untrained
@@ -249,6 +249,20 @@ def grid(
         claims.append(speed_grid.sharing(500))
         if work:
             claims.append(speed_grid.real_work(console))
+        speed_grid.print_claims(claims, console)
+        _tell_machine(1)
+        if not all(claim.passes for claim in claims):
+            raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog="Example: `python -m bench.speed report --trials 1000`")
+def report(
+    trials: Annotated[int, typer.Option(min=480, help="Trials of the made-up run.")] = 5000,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds of each.")] = 16,
+) -> None:
+    """The report of a run of thousands of trials: seconds and peak memory."""
+    with user_errors():
+        claims = speed_report.report_claims(trials, rounds)
         speed_grid.print_claims(claims, console)
         _tell_machine(1)
         if not all(claim.passes for claim in claims):

@@ -14,11 +14,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from activekd.datasets import Dataset
 from bench.spec import Share, Spec, Trial, read_spec
 from bench.store import PICKED, Row, Sources, stored_rows, write_plan
 from bench.terminal import GridProgress
-from bench.trial import Banked, Heads, Needs, provenance
+from bench.trial import Inputs, Needs, Running, RunTrial, provenance
 
 SELECTORS = ("random", "entropy", "margin", "least_confidence", "coreset", "badge", "classbalanced", "typiclust")
 SPEC = """
@@ -97,17 +96,7 @@ def idle_spec(n_trials: int, n_rounds: int, folder: Path) -> Path:
     return path
 
 
-def idle_rounds(
-    trial: Trial,
-    dataset: Dataset | None,
-    wanted: Needs,
-    banked: Banked,
-    heads: Heads,
-    done: Sequence[Row],
-    device: str = "cpu",
-    *,
-    threads: int = 1,
-) -> Iterator[Row]:
+def idle_rounds(trial: Trial, inputs: Inputs, done: Sequence[Row], running: Running) -> Iterator[Row]:
     """The rows of a trial in which nothing is trained: complete ones, with as many picks as digits has classes."""
     for index in range(len(done), trial.rounds):
         yield {
@@ -123,28 +112,18 @@ def idle_rounds(
             "predict_seconds": 0.0,
             "select_seconds": 0.0,
             "peak_rss_bytes": 0,
-            **provenance(device, threads),
+            **provenance(running.device, running.threads),
             PICKED: list(range(1000, 1010)),
         }
 
 
-def reading_rounds(
-    trial: Trial,
-    dataset: Dataset | None,
-    wanted: Needs,
-    banked: Banked,
-    heads: Heads,
-    done: Sequence[Row],
-    device: str = "cpu",
-    *,
-    threads: int = 1,
-) -> Iterator[Row]:
+def reading_rounds(trial: Trial, inputs: Inputs, done: Sequence[Row], running: Running) -> Iterator[Row]:
     """Rows that tell by how much private and shared memory grew when the banked array was read to its end."""
     from bench.cluster.bare import private_and_shared_bytes
 
-    for row in idle_rounds(trial, dataset, wanted, banked, heads, done, device, threads=threads):
+    for row in idle_rounds(trial, inputs, done, running):
         private, shared = private_and_shared_bytes()
-        (array,) = banked.values()
+        (array,) = inputs.banked.values()
         total = float(array.sum())
         after = private_and_shared_bytes()
         sleep(READING_SECONDS)
@@ -162,9 +141,7 @@ def _connect(bank_bytes: int, folder: Path) -> None:
     cluster.connect(cluster.LOCAL, n_cpus=CPUS, bank_bytes=bank_bytes, spill=spill, dashboard_host=host)
 
 
-def _run(
-    spec: Spec, run: Path, run_trial: Callable[..., Iterator[Row]], refs: Mapping[str, Any], needs: Needs, probe: Any
-) -> float:
+def _run(spec: Spec, run: Path, run_trial: RunTrial, refs: Mapping[str, Any], needs: Needs, probe: Any) -> float:
     from bench import cluster
 
     run.mkdir(parents=True, exist_ok=True)
@@ -174,7 +151,7 @@ def _run(
         dict.fromkeys((t.id for t in spec.trials), needs),
         dict.fromkeys({t.dataset for t in spec.trials}, None),  # pyright: ignore[reportArgumentType]
         "cpu",
-        run_trial,
+        run_trial=run_trial,
     )
     rounds = {t.id: t.rounds for t in spec.trials}
     progress = GridProgress(dict.fromkeys(rounds, "idle"), rounds, {}, every=60.0)
@@ -229,8 +206,8 @@ def measure_sharing(answer: Any, megabytes: int, folder: Path) -> None:
     answer.put([(row["private_growth"], row["shared_growth"]) for row in rows if row["round"] == 0])
 
 
-def _apart(target: Callable[..., None], *arguments: Any) -> Any:
-    """What a function puts into its queue, run in a process of its own."""
+def apart(target: Callable[..., None], *arguments: Any) -> Any:
+    """What a function puts into the queue that is its first argument, run in a process of its own."""
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
     process = context.Process(target=target, args=(answer, *arguments))
@@ -248,9 +225,9 @@ def overhead(n_trials: int, n_rounds: int, out: Console) -> list[Claim]:
     """The grid with idle students beside bare Tune."""
     with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
         folder = Path(scratch)
-        seconds, points = _apart(measure_ours, n_trials, n_rounds, folder)
+        seconds, points = apart(measure_ours, n_trials, n_rounds, folder)
         out.print(f"grid: {seconds:.1f} s", highlight=False)
-        plain, plain_points = _apart(measure_bare, n_trials, n_rounds, folder / "bare")
+        plain, plain_points = apart(measure_bare, n_trials, n_rounds, folder / "bare")
         out.print(f"bare Tune: {plain:.1f} s", highlight=False)
         _print_points(points, plain_points, out)
         size = sum(path.stat().st_size for path in (folder / "run").rglob("*") if path.is_file())
@@ -285,7 +262,7 @@ def overhead(n_trials: int, n_rounds: int, out: Console) -> list[Claim]:
 def sharing(megabytes: int) -> Claim:
     """Whether concurrent trials share the bank."""
     with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
-        grown = _apart(measure_sharing, megabytes, Path(scratch))
+        grown = apart(measure_sharing, megabytes, Path(scratch))
     private = max(p for p, _ in grown) / (megabytes * 2**20)
     readers = sum(s > 0.9 * megabytes * 2**20 for _, s in grown)
     if readers < CPUS:

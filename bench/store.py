@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
-
-import pandas as pd
 
 from activekd.errors import InputError
 
@@ -42,8 +39,20 @@ MEASURED = ("accuracy", "teacher_accuracy")
 SECONDS = ("teacher_seconds", "train_seconds", "predict_seconds", "select_seconds")
 COST = (*SECONDS, "peak_rss_bytes")
 PROVENANCE = ("commit", "versions", "device")
-COLUMNS = (*IDENTITY, *MEASURED, *COST, *PROVENANCE)
+DIAGNOSTICS = (
+    *("picks_coverage", "labeled_coverage", "labeled_balance"),
+    *("picks_feature_diversity", "picks_probability_diversity", "picks_entropy", "pool_entropy"),
+    *("picks_teacher_accuracy", "pool_teacher_accuracy"),
+    *("student_ece", "student_nll", "teacher_ece", "teacher_nll"),
+    *("misled", "misled_learned", "misled_labeled", "misled_mended"),
+)
+"""Empty in rows of a grid that was run without them."""
+
+COLUMNS = (*IDENTITY, *MEASURED, *COST, *DIAGNOSTICS, *PROVENANCE)
 PICKED = "picked"
+
+RUNS = Path("results") / "runs"
+"""Where a grid's results folder is made."""
 
 PLAN = "plan.json"
 ROUNDS = Path("rounds") / "rounds.jsonl"
@@ -55,33 +64,6 @@ OPENED = "opened"
 
 WRITER_WAIT_SECONDS = 30.0
 LOCK_WAIT_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """A results folder as read: the rows it has and the (trial, round)s it should have.
-
-    Attributes:
-        name: name of the spec.
-        rows: the tidy table, one row a (trial_id, round), sorted as the plan is.
-        plan: identity columns of each expected (trial_id, round).
-    """
-
-    name: str
-    rows: pd.DataFrame
-    plan: pd.DataFrame
-
-    @cached_property
-    def holes(self) -> pd.DataFrame:
-        """The rows of the plan that have no measurement."""
-        have = pd.MultiIndex.from_frame(self.rows[["trial_id", "round"]])
-        want = pd.MultiIndex.from_frame(self.plan[["trial_id", "round"]])
-        return self.plan[~want.isin(have)].reset_index(drop=True)
-
-    def restricted_to(self, trial_ids: Sequence[str]) -> "Run":
-        """The same run with these trials only."""
-        rows = self.rows[self.rows["trial_id"].isin(trial_ids)].reset_index(drop=True)
-        return Run(self.name, rows, self.plan[self.plan["trial_id"].isin(trial_ids)].reset_index(drop=True))
 
 
 class StorageError(InputError):
@@ -329,7 +311,7 @@ def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], source
         trials: identity columns and ``rounds`` of each trial.
     """
     path = run / PLAN
-    before = _read_plan(run) if path.is_file() else {}
+    before = read_plan(run) if path.is_file() else {}
     known = {kind: {**before.get(kind, {}), **values} for kind, values in asdict(sources).items()}
     content = {"name": name, **known, "trials": list(trials)}
     temporary = path.with_suffix(".part")
@@ -361,7 +343,7 @@ def check_belongs(run: Path, name: str, trial_ids: Sequence[str], sources: Sourc
         )
     if not rows or not (run / PLAN).is_file():
         return
-    before = _read_plan(run)
+    before = read_plan(run)
     for kind, what in (("datasets", "the images or labels"), ("selectors", "the code")):
         then, now = before.get(kind, {}), asdict(sources)[kind]
         changed = [key for key, fingerprint in now.items() if then.get(key, fingerprint) != fingerprint]
@@ -372,7 +354,7 @@ def check_belongs(run: Path, name: str, trial_ids: Sequence[str], sources: Sourc
             )
 
 
-def _read_plan(run: Path) -> dict[str, Any]:
+def read_plan(run: Path) -> dict[str, Any]:
     try:
         return json.loads((run / PLAN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
@@ -400,23 +382,3 @@ def stored_rows(run: Path) -> list[Row]:
     """The rows of a results folder as they stand, picks included; a torn last line is left out."""
     path = run / ROUNDS
     return _parse(path)[0] if path.is_file() else []
-
-
-def read_run(run: Path) -> Run:
-    """A results folder as frames.
-
-    Raises:
-        InputError: no results folder, or damaged rows.
-    """
-    plan = _read_plan(run)
-    cells = [
-        {**{k: v for k, v in trial.items() if k != "rounds"}, "round": index}
-        for trial in plan["trials"]
-        for index in range(trial["rounds"])
-    ]
-    planned = pd.DataFrame(cells)
-    rows = pd.DataFrame([{c: row.get(c) for c in COLUMNS} for row in stored_rows(run)], columns=list(COLUMNS))
-    rows = rows.astype({c: "float64" for c in (*MEASURED, *COST) if c != "peak_rss_bytes"})
-    order = {trial["trial_id"]: position for position, trial in enumerate(plan["trials"])}
-    rows = rows.assign(order=rows["trial_id"].map(order)).sort_values(["order", "round"], kind="stable")
-    return Run(plan["name"], rows.drop(columns="order").reset_index(drop=True), planned)

@@ -1,10 +1,11 @@
 """From names to objects and from a Round to a row: what a trial needs, checked and loaded, and run."""
 
 import importlib.metadata
+import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -241,35 +242,57 @@ def make_text_head(network: str, dataset: str, cache: Path, device: str = "cpu",
     return _teacher_encoder(network, device).text_head(loaded.class_names, loaded.prompts)
 
 
-def run_trial(
-    trial: Trial,
-    dataset: Dataset,
-    wanted: Needs,
-    banked: Banked,
-    heads: Heads,
-    done: Sequence[Row],
-    device: str = "cpu",
-    *,
-    threads: int = 1,
-) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Inputs:
+    """What a trial reads.
+
+    Attributes:
+        dataset: labels; images are read only where the student's inputs are not banked.
+        needs: names of the banked arrays.
+        banked: at least the arrays of ``needs``.
+        heads: the teachers' text heads.
+    """
+
+    dataset: Dataset
+    needs: Needs
+    banked: Banked
+    heads: Heads
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a trial is run, whatever it is.
+
+    Attributes:
+        device: where the networks are trained.
+        threads: of torch: the CPUs of the trial.
+        diagnostics: whether the rows have them.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    diagnostics: bool = True
+
+
+RunTrial = Callable[[Trial, Inputs, Sequence[Row], Running], Iterator[Row]]
+
+
+def run_trial(trial: Trial, inputs: Inputs, done: Sequence[Row], running: Running) -> Iterator[Row]:
     """Run the rounds of a trial that are not done, one row each.
 
     The same function serves Ray and ``--serial``, so that their numbers agree to the bit.
 
     Args:
-        dataset: labels; images are read only where the student's inputs are not banked.
-        banked: at least the arrays that ``wanted`` names.
         done: the trial's rows so far, from round 0 on.
-        device: where the networks are trained.
-        threads: of torch: the CPUs of the trial.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(running.threads)
+    dataset, wanted, banked = inputs.dataset, inputs.needs, inputs.banked
     student = _student_inputs(trial, dataset, wanted, banked)
     teacher = None
     if wanted.teacher_network is not None and wanted.teacher_test is not None:
         teacher = TeacherInputs(
             ADAPTATIONS[split_teacher(trial.teacher)[1]],
-            heads[wanted.teacher_network, trial.dataset],
+            inputs.heads[wanted.teacher_network, trial.dataset],
             _views(wanted.teacher_train, banked),
             banked[wanted.teacher_test.key],
         )
@@ -284,11 +307,12 @@ def run_trial(
         trial.views,
         protocol,
         picked=[row[PICKED] for row in done],
-        device=device,
+        device=running.device,
+        diagnostics=running.diagnostics,
     )
     counts = {"n_classes": dataset.n_classes, "query_size": size}
     for measured in rounds:
-        yield _row(trial, measured, counts, device, threads)
+        yield _row(trial, measured, counts, running)
 
 
 def _student_inputs(trial: Trial, dataset: Dataset, wanted: Needs, banked: Banked) -> StudentInputs:
@@ -307,15 +331,16 @@ def _views(shards: Sequence[Shard], banked: Banked) -> Views:
     return Views(tuple(banked[shard.key] for shard in shards))
 
 
-def _row(trial: Trial, measured: Round, counts: Mapping[str, int], device: str, threads: int) -> Row:
+def _row(trial: Trial, measured: Round, counts: Mapping[str, int], running: Running) -> Row:
     values = asdict(measured)
-    index, picked = values.pop("index"), values.pop("picked")
+    index, picked, diagnostics = (values.pop(name) for name in ("index", "picked", "diagnostics"))
     return {
         **trial.identity,
         "round": index,
         **counts,
         **values,
-        **provenance(device, threads),
+        **{name: None if math.isnan(value) else value for name, value in (diagnostics or {}).items()},
+        **provenance(running.device, running.threads),
         PICKED: list(picked),
     }
 

@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 with install_import_hook("activekd", "beartype.beartype"):
     import activekd.datasets
+    import activekd.diagnostics
     import activekd.loop  # noqa: F401
 
 SPEC = """

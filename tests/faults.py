@@ -181,9 +181,13 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         return
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str] | None" = None) -> bool:
-    """Wait until something holds; False where the process ended before."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def wait_for(
+    condition: Callable[[], bool],
+    process: "subprocess.Popen[str] | None" = None,
+    patience: float = PATIENCE_SECONDS,
+) -> bool:
+    """Wait until something holds, so many seconds at most; False where the process ended before."""
+    deadline = time.monotonic() + patience
     while not condition():
         if process is not None and process.poll() is not None:
             return condition()

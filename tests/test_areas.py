@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_claims import ACCURACY, TEACHERS, make_rows
 
-from bench.areas import area_table, seed_areas, standing
+from bench.stats import area_table, seed_areas, standing
 
 
 def rows(n_rounds: int = 3) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench import claims, published, stats
-from bench.cells import published_parts
+from bench.sections import published_section
 
 SEEDS = (0, 1, 2)
 
@@ -118,11 +118,13 @@ def test_published_numbers_stand_beside_the_same_cells_alone() -> None:
     assert ours["accuracy"] == pytest.approx(0.48)
     assert ours["difference"] == pytest.approx(0.48 - 0.3336)
     assert ours["apart"]
-    (told,) = published_parts(pairs)
-    assert [summary.partition(":")[0] for summary in told["summaries"]] == [
+    told = published_section(pairs)
+    assert told is not None
+    source = pairs["source"].iloc[0]
+    assert [line.removeprefix(f"{source}, ").partition(": ")[0] for line in told.points] == [
         "s, r, clip_rn50+zeroshot",
         "s, r, no distillation",
     ]
-    assert "over 2 cells" in told["summaries"][0]
+    assert "over 2 cells" in told.points[0]
     assert published.beside(stats.curves(make_rows("other", TEACHERS, ACCURACY, 8))).empty
     assert published.beside(stats.curves(make_rows("caltech-70", TEACHERS, ACCURACY, 8))).empty

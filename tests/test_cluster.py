@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.store import LOG, read_failures, read_run, stored_rows
+from bench.runs import read_run
+from bench.store import LOG, read_failures, stored_rows
 
 Result = subprocess.CompletedProcess[str]
 

@@ -11,16 +11,28 @@ FLOORS = [
     {"activekd", "activekd.errors", "activekd.memory"},
     {"activekd.recipes", "activekd.streams", "activekd.pool", "activekd.losses"},
     {"bench", "bench.spec", "bench.store", "bench.stats", "bench.terminal"},
-    {"activekd.images", "bench.plots", "bench.areas", "bench.claims", "bench.published"},
-    {"activekd.datasets", "activekd.selectors", "activekd.bank", "activekd.checkpoints", "bench.cells"},
-    {"activekd.features", "activekd.backbones", "bench.report"},
+    {"activekd.images", "bench.runs", "bench.plots", "bench.claims", "bench.published", "bench.latex"},
+    {
+        "activekd.datasets",
+        "activekd.selectors",
+        "activekd.bank",
+        "activekd.checkpoints",
+        "bench.cells",
+        "bench.diagrams",
+        "bench.charts",
+    },
+    {"activekd.features", "activekd.backbones", "bench.sections", "bench.beside"},
+    {"bench.frames"},
+    {"bench.pages"},
+    {"bench.report"},
     {"activekd.students", "activekd.teachers"},
-    {"activekd.distill"},
+    {"activekd.distill", "activekd.diagnostics"},
     {"activekd.loop"},
     {"bench.trial"},
     {"bench.checks", "bench.plan", "bench.cluster"},
     {"bench.grid", "bench.data"},
     {"bench.speed_selectors", "bench.speed_grid"},
+    {"bench.speed_report"},
     {"bench.glyphclip", "bench.speed"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
@@ -29,6 +41,7 @@ HEAVY = {"torch", "torchvision", "ray", "timm", "open_clip"}
 LIGHT_MODULES = [
     "bench.spec",
     "bench.store",
+    "bench.runs",
     "bench.stats",
     "bench.plots",
     "bench.claims",
@@ -116,4 +129,4 @@ def test_train_labels_are_read_by_the_oracle_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr == "labels" and ast.unparse(node).endswith("train.labels"):
                 readers.add(name)
-    assert readers <= {"activekd.datasets", "bench.trial", "bench.checks"}
+    assert readers <= {"activekd.datasets", "activekd.diagnostics", "bench.trial", "bench.checks"}

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from bench.report import write_report
-from bench.store import COST, PICKED, PROVENANCE, read_run, stored_rows
+from bench.runs import read_run
+from bench.store import COST, PICKED, PROVENANCE, stored_rows
 
 Result = subprocess.CompletedProcess[str]
 
@@ -124,9 +125,8 @@ def test_report_is_the_same_bytes_again(serial_run: tuple[Path, Path], tmp_path:
     for path in sorted(p for p in tmp_path.rglob("*") if p.is_file()):
         assert path.read_bytes() == (serial_run[1] / path.relative_to(tmp_path)).read_bytes(), path.name
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert 'src="http' not in page
-    assert "<script" not in page
-    assert "<link" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
 def test_ray_gives_the_rows_of_the_serial_run_and_a_second_run_has_nothing_to_do(

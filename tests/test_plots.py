@@ -110,12 +110,13 @@ def test_gain_figure_shows_a_line_a_teacher(rows: pd.DataFrame) -> None:
     assert lines["t+zeroshot"] == pytest.approx([0.02] * 4)
 
 
-def test_curve_figures_have_distinct_names_fit_for_files() -> None:
+def test_curves_have_distinct_names_fit_for_files() -> None:
     parts = [make_rows(dataset=name) for name in ("x/y", "x:y")]
     curves = stats.curves(pd.concat([*parts, make_rows(recipe="q", dataset="x:y")], ignore_index=True))
-    found = plots.curve_figures(curves, plots.selector_styles(["random", "pcoreset", "mine"]))
-    assert list(found) == ["x-y-s-r", "x-y-s-q", "x-y-s-r-2"]
-    assert [title for title, _ in found.values()] == ["x/y, s, r", "x:y, s, q", "x:y, s, r"]
+    found = plots.curve_parts(curves)
+    assert [name for name, _, _ in found] == ["curves_x-y_s_r", "curves_x-y_s_q", "curves_x-y_s_r-2"]
+    assert [title for _, title, _ in found] == ["x/y · s · r", "x:y · s · q", "x:y · s · r"]
+    assert all(set(part["group"]) == {group} for (_, _, part), group in zip(found, ("x/y", "x:y", "x:y"), strict=True))
 
 
 def test_many_rounds_and_panels_fit() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.report import README_BLOCKS, write_report
+from bench.runs import read_run
 from bench.stats import gain_summary
-from bench.store import read_run
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

@@ -1,5 +1,7 @@
 """Statistics against a 3 x 3 case worked by hand."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,6 +108,82 @@ def test_data_sets_of_a_group_are_averaged_before_ranking() -> None:
     means = ranked.set_index(["round", "selector"])["accuracy"]
     assert means[(1, "a")] == pytest.approx((0.55 + 0.45) / 2)
     assert means[(1, "a")] == pytest.approx(means[(1, "c")])
+
+
+def test_clear_first_places_by_hand() -> None:
+    # Round 1: b minus a is .2 and 0 in the two seeds, an interval around 0; in round 2 they are tied.
+    assert not stats.ranks(make_rows())["clear"].any()
+    ahead = make_rows().assign(accuracy=lambda rows: rows["accuracy"].where(rows["selector"] != "b", 0.95))
+    found = stats.ranks(ahead).set_index(["round", "selector"])["clear"]
+    assert found[found].index.tolist() == [(2, "b")]
+    table = stats.rank_table(stats.ranks(ahead)).set_index("selector")
+    assert table["clear_first"].to_dict() == {"b": 1, "a": 0, "c": 0}
+    margins: Any = stats.margins(ahead).set_index("round")
+    # Seeds of round 2: .95 - .80 twice.
+    assert margins.loc[2, ["margin", "low", "high"]].tolist() == pytest.approx([0.15, 0.15, 0.15])
+    low, high = reference.t.interval(0.95, 1, loc=0.4, scale=reference.sem([0.45, 0.35]))
+    assert margins.loc[1, ["margin", "low", "high"]].tolist() == pytest.approx([0.4, low, high])
+    assert margins["second"].tolist() == ["a", "a"]
+
+
+def test_first_places_when_seeds_are_drawn_anew() -> None:
+    """Two seeds have three draws: both, twice the one, twice the other."""
+    # Both: b first in round 1, a and b share round 2. Seed 0 twice: b first in both (.7, .9). Seed 1 twice: a and b
+    # share round 1 (.6), a first in round 2 (.8).
+    found: Any = stats.first_place_intervals(make_rows()).set_index("selector")
+    assert found.loc["a"].tolist() == [0, 2, 2]
+    assert found.loc["b"].tolist() == [1, 2, 2]
+    assert found.loc["c"].tolist() == [0, 0, 2]
+    assert stats.first_place_intervals(make_rows().query("seed == 0"))["first_low"].isna().all()
+
+
+def test_win_matrix_by_hand() -> None:
+    found: Any = stats.win_matrix(make_rows()).set_index(["selector", "against"])
+    assert found.loc[("b", "a"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 1, 1, 0]
+    assert found.loc[("a", "b"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 0, 1, 1]
+    assert found.loc[("a", "c"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 2, 0, 0]
+    # a minus c is .1 and .1 in round 1, .2 and .2 in round 2: no spread, so clear.
+    assert found.loc[("a", "c"), ["clear_wins", "clear_losses"]].tolist() == [2, 0]
+    assert found.loc[("c", "a"), ["clear_wins", "clear_losses"]].tolist() == [0, 2]
+
+
+def test_labels_saved_by_hand() -> None:
+    # Means of a over labels 10, 20, 30: .3, .55, .8; of b: .65, .80 from round 1 on; of c: .45, .60.
+    found: Any = stats.labels_saved(make_rows(), "a").set_index(["selector", "round"])
+    assert found["reference_labels"].to_dict() == pytest.approx(
+        {("b", 1): 24.0, ("b", 2): 30.0, ("c", 1): 16.0, ("c", 2): 22.0}
+    )
+    assert found["saved"].to_dict() == pytest.approx({("b", 1): 4.0, ("b", 2): 0.0, ("c", 1): -4.0, ("c", 2): -8.0})
+    assert not found["beyond"].any()
+    behind: Any = stats.labels_saved(make_rows(), "c").set_index(["selector", "round"])
+    assert behind.loc[("b", 1), ["reference_labels", "saved", "beyond"]].tolist() == [30.0, 10.0, True]
+    assert stats.labels_saved(make_rows(), "nobody").empty
+
+
+def test_front_of_accuracy_and_cost_by_hand() -> None:
+    # Areas: a .55, b .6, c .4875; c is cheap, a as dear as b.
+    seconds = {"a": 3.0, "b": 3.0, "c": 1.0}
+    found = stats.pareto(make_rows().assign(train_seconds=lambda rows: rows["selector"].map(seconds)))
+    assert found.set_index("selector")["on_front"].to_dict() == {"c": True, "b": True, "a": False}
+    assert found.set_index("selector")["seconds"].to_dict() == pytest.approx({"a": 10.8, "b": 10.8, "c": 4.8})
+
+
+def test_recipes_side_by_side() -> None:
+    assert stats.recipes_beside(make_rows()).empty
+    rows = pd.concat([make_rows(), make_rows(plus=0.1).assign(recipe="fixed")], ignore_index=True)
+    found: Any = stats.recipes_beside(rows).set_index("selector")
+    assert found[["r", "fixed"]].loc["b"].tolist() == pytest.approx([0.6, 0.7])
+
+
+def test_gain_by_the_images_that_are_taught() -> None:
+    parts = [
+        make_rows("t+zeroshot", plus=plus).assign(distillation=d) for d, plus in (("both", 0.1), ("labeled", 0.02))
+    ]
+    rows = pd.concat([make_rows(), *parts], ignore_index=True)
+    found = stats.gain_split(rows).set_index(["selector", "distillation"])["gain"]
+    assert found["a", "both"] == pytest.approx(0.1)
+    assert found["a", "labeled"] == pytest.approx(0.02)
+    assert stats.gain_split(rows[rows["distillation"] != "labeled"]).empty
 
 
 def broken(change: str) -> pd.DataFrame:

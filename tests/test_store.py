@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from activekd.errors import InputError
+from bench.runs import read_run
 from bench.store import (
     LOG,
     ROUNDS,
+    SECONDS,
     Sources,
     StorageError,
     Store,
@@ -20,19 +22,32 @@ from bench.store import (
     exclusive,
     forget_failure,
     read_failures,
-    read_run,
     rounds_done,
     stored_rows,
     write_plan,
 )
 
+NAMES = ("dataset", "group", "teacher", "student", "distillation", "recipe", "selector")
+IDENTITY: dict[str, Any] = {**dict.fromkeys(NAMES, "d"), "protocol": 1, "seed": 0, "query_size": 2}
+
 
 def make_row(trial_id: str, index: int, **more: Any) -> dict[str, Any]:
-    return {"trial_id": trial_id, "round": index, "accuracy": 0.5, "picked": [1, 2], **more}
+    return {
+        **IDENTITY,
+        "trial_id": trial_id,
+        "round": index,
+        "n_labeled": 2 * (index + 1),
+        "accuracy": 0.5,
+        "teacher_accuracy": None,
+        **dict.fromkeys(SECONDS, 1.0),
+        "peak_rss_bytes": 1,
+        "picked": [1, 2],
+        **more,
+    }
 
 
 def make_plan(run: Path, trials: dict[str, int]) -> None:
-    planned = [{"trial_id": t, "rounds": n, "dataset": "d"} for t, n in trials.items()]
+    planned = [{**IDENTITY, "trial_id": t, "rounds": n} for t, n in trials.items()]
     write_plan(run, "tiny", planned, Sources({"d": "f"}, {"m:f": "1"}))
 
 

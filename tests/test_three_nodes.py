@@ -44,7 +44,7 @@ def test_demo_on_three_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     try:
         with nodes_of(environment) as nodes:
             process = demo(disturbed, environment, "--address", nodes.address)
-            assert wait_for(lambda: len(stored_rows(disturbed)) >= at, process)
+            assert wait_for(lambda: len(stored_rows(disturbed)) >= at, process, patience=900)
             assert nodes.tell("kill 0") == "killed"
             nodes.tell("add")
             out, _ = process.communicate()
@@ -52,6 +52,7 @@ def test_demo_on_three_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     finally:
         for pid in processes(mark):
             kill(pid)
+        process.communicate()
     pd.testing.assert_frame_equal(numbers(disturbed), numbers(undisturbed))
     with capsys.disabled():
         print(f"\na node killed and one added at row {at} of {n_rows}: {n_rows} rows equal")

@@ -5,7 +5,7 @@ import tempfile
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
 from bench.cluster.tracking import FOLDER, tracker
 from bench.spec import Share, Trial
 from bench.store import Row, StorageError, Store, seconds_of
-from bench.trial import Needs, run_trial
+from bench.trial import Inputs, Needs, Running, RunTrial, run_trial
 
 MAX_DEATHS = 10
 """Times that the worker of a trial may die in one round before the trial is given up."""
@@ -47,8 +47,6 @@ SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
 TRACKED = ("accuracy", "teacher_accuracy", "n_labeled", "round")
 """Columns of a row that trackers see."""
 
-RunTrial = Callable[..., Iterator[Row]]
-
 
 @dataclass(frozen=True)
 class Work:
@@ -59,6 +57,7 @@ class Work:
         needs: the banked arrays of each trial, by id.
         datasets: labels by name, with images only where a trial renders its inputs at every step.
         device: where the networks run.
+        diagnostics: whether the rows have them.
         run_trial: makes the rows of a trial, as ``bench.trial.run_trial`` does.
     """
 
@@ -66,6 +65,7 @@ class Work:
     needs: Mapping[str, Needs]
     datasets: Mapping[str, Dataset]
     device: str
+    diagnostics: bool = True
     run_trial: RunTrial = run_trial
 
 
@@ -178,9 +178,8 @@ class _TrialRunner(tune.Trainable):
         keys = [shard.key for shard in needs.shards]
         banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
         dataset = self._work.datasets[trial.dataset]
-        return self._work.run_trial(
-            trial, dataset, needs, banked, self._heads, done, self._work.device, threads=self._threads
-        )
+        work, running = self._work, Running(self._work.device, self._threads, self._work.diagnostics)
+        return work.run_trial(trial, Inputs(dataset, needs, banked, self._heads), done, running)
 
     def step(self) -> dict[str, Any]:
         try:

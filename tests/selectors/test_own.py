@@ -14,7 +14,7 @@ from activekd.selectors import check, own_code, select, selector
 from activekd.selectors.contract import declared, made_up_view
 from activekd.selectors.own import UNDECLARED
 from activekd.streams import stream
-from bench.store import read_run
+from bench.runs import read_run
 
 OWN = """
 from activekd.selectors import Selector

@@ -2,31 +2,38 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from bench.stats import CONFIDENCE, CONFIGURATION
+from bench.stats.intervals import t_interval
+from bench.stats.rows import CONFIGURATION
 
 REFERENCES = ("random", "pcoreset")
 
 
-def seed_areas(rows: pd.DataFrame) -> pd.DataFrame:
+def run_areas(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy over the label budget of each run: the trapezoid under accuracy over labels, by the budget's range.
 
-    The data sets of a group are averaged within a seed. A run of one round has no area and is left out.
+    A run of one round has no area and is left out.
+
+    Returns:
+        Columns of CONFIGURATION, dataset, selector, seed, area (a fraction).
+    """
+    keys = [*CONFIGURATION, "dataset", "selector", "seed"]
+    ordered = rows.sort_values([*keys, "round"], ignore_index=True)
+    runs = ordered.groupby(keys)
+    width = runs["n_labeled"].diff()
+    height = (ordered["accuracy"] + runs["accuracy"].shift()) / 2
+    found = ordered[keys].assign(area=width * height, width=width).dropna()
+    sums = found.groupby(keys).sum().reset_index()
+    return sums.assign(area=sums["area"] / sums.pop("width"))
+
+
+def seed_areas(rows: pd.DataFrame) -> pd.DataFrame:
+    """The areas of ``run_areas``, the data sets of a group averaged within a seed.
 
     Returns:
         Columns of CONFIGURATION, selector, seed, area (a fraction).
     """
-    keys = [*CONFIGURATION, "dataset", "selector", "seed"]
-    out = []
-    for key, part in rows.sort_values("round").groupby(keys):
-        labels, accuracy = part["n_labeled"].to_numpy(dtype=float), part["accuracy"].to_numpy(dtype=float)
-        if len(labels) < 2:
-            continue
-        area = float(np.trapezoid(accuracy, labels) / (labels[-1] - labels[0]))
-        out.append([*key, area])  # pyright: ignore[reportGeneralTypeIssues]
-    found = pd.DataFrame(out, columns=[*keys, "area"])
-    return found.groupby([*CONFIGURATION, "selector", "seed"]).agg({"area": "mean"}).reset_index()
+    return run_areas(rows).groupby([*CONFIGURATION, "selector", "seed"]).agg({"area": "mean"}).reset_index()
 
 
 def area_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +59,7 @@ def area_table(rows: pd.DataFrame) -> pd.DataFrame:
             for reference in REFERENCES:
                 difference, low, high = np.nan, np.nan, np.nan
                 if reference in wide and reference != selector:
-                    difference, low, high = _paired(wide[selector] - wide[reference])
+                    difference, low, high = t_interval((wide[selector] - wide[reference]).dropna().to_numpy())
                 line |= {
                     f"against_{reference}": difference,
                     f"against_{reference}_low": low,
@@ -85,12 +92,3 @@ def standing(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         line = {name: part[name].iloc[0] for name in CONFIGURATION}
         out.append(line | {place: ", ".join(others.loc[chosen, "selector"]) for place, chosen in names.items()})
     return pd.DataFrame(out, columns=[*CONFIGURATION, "above", "level", "below"])
-
-
-def _paired(differences: pd.Series) -> tuple[float, float, float]:
-    values = differences.dropna()
-    n, middle = len(values), float(values.mean())
-    if n < 2:
-        return middle, np.nan, np.nan
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std() / np.sqrt(n))
-    return middle, middle - half, middle + half

@@ -1,0 +1,190 @@
+"""What a query and two networks are like, measured after the query is made; its numbers are seen by no selector.
+
+It reads the labels of the whole train split, bought or not: it speaks of a finished query and changes nothing.
+"""
+
+from dataclasses import dataclass
+from math import log, nan
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from activekd.datasets import Dataset
+from activekd.pool import Pool
+
+CONFIDENT = 0.8
+"""A teacher is confident where its largest probability is at least this."""
+
+BINS = 15
+"""Of equal width, for the expected calibration error (Guo et al. 2017, equation 3)."""
+
+LEAST_PROBABILITY = 1e-12
+"""Below this a probability counts as this in a likelihood."""
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Of one round; NaN for what a round does not have: picks in the last one, a teacher, a misled image.
+
+    Attributes:
+        picks_coverage: distinct classes among the picks, of as many as there could be.
+        labeled_coverage: share of the classes of which a label is bought, the picks included.
+        labeled_balance: entropy of the bought labels' classes over that of equally many of each; 1 is balanced.
+        picks_feature_diversity: mean distance of a pick from the nearest other pick, in the student's features, over
+            that of equally many unlabeled images drawn at random.
+        picks_probability_diversity: the same in the student's probabilities.
+        picks_entropy: mean entropy of the student's probabilities on the picks, over log(classes).
+        pool_entropy: the same on all unlabeled images, the picks included.
+        picks_teacher_accuracy: the teacher's on the picks.
+        pool_teacher_accuracy: the same on all unlabeled images, the picks included.
+        student_ece: expected calibration error on the test split.
+        student_nll: negative log-likelihood of the test labels, in nats.
+        teacher_ece: of the teacher.
+        teacher_nll: of the teacher.
+        misled: share of the train split on which the teacher is confidently wrong.
+        misled_learned: share of those of them without a label on which the student makes the teacher's very mistake.
+        misled_labeled: share of them that have a label when the student is trained.
+        misled_mended: share of those of them with a label that the student has right.
+    """
+
+    picks_coverage: float
+    labeled_coverage: float
+    labeled_balance: float
+    picks_feature_diversity: float
+    picks_probability_diversity: float
+    picks_entropy: float
+    pool_entropy: float
+    picks_teacher_accuracy: float
+    pool_teacher_accuracy: float
+    student_ece: float
+    student_nll: float
+    teacher_ece: float
+    teacher_nll: float
+    misled: float
+    misled_learned: float
+    misled_labeled: float
+    misled_mended: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The arrays of a round from which its diagnostics are made.
+
+    Attributes:
+        student_train: the student's probabilities on the train split.
+        features: the student's features there.
+        student_test: the student's probabilities on the test split.
+        teacher_train: the teacher's probabilities on the train split; None without a teacher.
+        teacher_test: the same on the test split.
+    """
+
+    student_train: Float[Tensor, "n classes"]
+    features: Float[Tensor, "n dim"]
+    student_test: Float[Tensor, "m classes"]
+    teacher_train: Float[Tensor, "n classes"] | None
+    teacher_test: Float[Tensor, "m classes"] | None
+
+
+def diagnose(
+    dataset: Dataset, pool: Pool, picked: Int64[np.ndarray, " q"], measured: Measured, *, rng: np.random.Generator
+) -> Diagnostics:
+    """The diagnostics of a round.
+
+    Args:
+        pool: as it was when the student was trained and the query made.
+        picked: the rows bought then; none in the last round.
+        rng: draws the images that diversity is compared with.
+    """
+    labels, n_classes = dataset.train.labels, dataset.n_classes
+    bought = np.concatenate([np.array(pool.labeled, dtype=np.int64), picked])
+    counts = np.bincount(labels[bought], minlength=n_classes)
+    drawn = rng.permutation(pool.unlabeled)[: len(picked)]
+    entropy = _entropy(measured.student_train)
+    teacher_right = None
+    if measured.teacher_train is not None:
+        teacher_right = measured.teacher_train.argmax(dim=1).numpy() == labels
+    return Diagnostics(
+        picks_coverage=len(np.unique(labels[picked])) / min(n_classes, len(picked)) if len(picked) else nan,
+        labeled_coverage=float(np.mean(counts > 0)),
+        labeled_balance=_balance(counts),
+        picks_feature_diversity=_diversity(measured.features, picked, drawn),
+        picks_probability_diversity=_diversity(measured.student_train, picked, drawn),
+        picks_entropy=_mean(entropy[picked]),
+        pool_entropy=_mean(entropy[pool.unlabeled]),
+        picks_teacher_accuracy=nan if teacher_right is None else _mean(teacher_right[picked]),
+        pool_teacher_accuracy=nan if teacher_right is None else _mean(teacher_right[pool.unlabeled]),
+        student_ece=calibration_error(measured.student_test, dataset.test.labels),
+        student_nll=negative_log_likelihood(measured.student_test, dataset.test.labels),
+        teacher_ece=nan
+        if measured.teacher_test is None
+        else calibration_error(measured.teacher_test, dataset.test.labels),
+        teacher_nll=nan
+        if measured.teacher_test is None
+        else negative_log_likelihood(measured.teacher_test, dataset.test.labels),
+        **_misled(labels, pool, measured),
+    )
+
+
+def calibration_error(probabilities: Float[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
+    """Expected calibration error: the gap between confidence and accuracy, averaged over BINS of confidence."""
+    confidence, said = (array.numpy() for array in probabilities.double().max(dim=1))
+    right = said == labels
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    gaps = np.bincount(bins, weights=right, minlength=BINS) - np.bincount(bins, weights=confidence, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def negative_log_likelihood(probabilities: Float[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
+    """Mean over images, in nats."""
+    of_label = probabilities.double().numpy()[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean())
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else nan
+
+
+def _entropy(probabilities: Float[Tensor, "n classes"]) -> Float[np.ndarray, " n"]:
+    n_classes = probabilities.shape[1]
+    if n_classes == 1:
+        return np.zeros(len(probabilities))
+    return torch.special.entr(probabilities).sum(dim=1).double().numpy() / log(n_classes)
+
+
+def _balance(counts: Int64[np.ndarray, " classes"]) -> float:
+    if len(counts) == 1:
+        return 1.0
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum() / log(len(counts)))
+
+
+def _diversity(points: Float[Tensor, "n dim"], picked: np.ndarray, drawn: np.ndarray) -> float:
+    if len(picked) < 2:
+        return nan
+    of_drawn = _spacing(points[torch.from_numpy(drawn)])
+    return _spacing(points[torch.from_numpy(picked)]) / of_drawn if of_drawn > 0 else nan
+
+
+def _spacing(points: Float[Tensor, "q dim"]) -> float:
+    """Mean distance from the nearest other point."""
+    away = torch.cdist(points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    away.fill_diagonal_(torch.inf)
+    return float(away.min(dim=1).values.mean())
+
+
+def _misled(labels: np.ndarray, pool: Pool, measured: Measured) -> dict[str, float]:
+    if measured.teacher_train is None:
+        return dict.fromkeys(("misled", "misled_learned", "misled_labeled", "misled_mended"), nan)
+    confidence, said = (array.numpy() for array in measured.teacher_train.max(dim=1))
+    misled = (confidence >= CONFIDENT) & (said != labels)
+    student = measured.student_train.argmax(dim=1).numpy()
+    labeled = np.zeros(pool.n, dtype=bool)
+    labeled[list(pool.labeled)] = True
+    return {
+        "misled": _mean(misled),
+        "misled_learned": _mean((student == said)[misled & ~labeled]),
+        "misled_labeled": _mean(labeled[misled]),
+        "misled_mended": _mean((student == labels)[misled & labeled]),
+    }

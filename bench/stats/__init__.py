@@ -1,0 +1,88 @@
+"""Data frame in, data frame out: from one row a (trial, round) to curves, ranks, tests, gains, areas and costs."""
+
+from bench.stats.areas import REFERENCES, area_table, run_areas, seed_areas, standing
+from bench.stats.costs import costs, pareto, pareto_overall, recipes_beside
+from bench.stats.gains import GAIN_SUMMARY, gain, gain_split, gain_summary
+from bench.stats.hypotheses import (
+    critical_difference,
+    friedman,
+    improvement,
+    mean_ranks,
+    nemenyi,
+    paired_areas,
+    seeds_needed,
+    wilcoxon_holm,
+)
+from bench.stats.intervals import CONFIDENCE, bootstrap_interval, mean_interval, t_interval
+from bench.stats.picks import diagnostics, overlap
+from bench.stats.ranking import (
+    EARLY_ROUNDS,
+    TIE,
+    curves,
+    extra_firsts,
+    first_place_intervals,
+    headline,
+    headline_confidence,
+    margins,
+    n_settings,
+    rank_table,
+    rank_table_by,
+    ranks,
+    win_matrix,
+    with_stage,
+)
+from bench.stats.rows import CONFIGURATION, COSTS, NO_TEACHER, READ, SETTING, check_rows, seed_means
+from bench.stats.savings import first_reached, labels_saved
+
+__all__ = [
+    "CONFIDENCE",
+    "CONFIGURATION",
+    "COSTS",
+    "EARLY_ROUNDS",
+    "GAIN_SUMMARY",
+    "NO_TEACHER",
+    "READ",
+    "REFERENCES",
+    "SETTING",
+    "TIE",
+    "area_table",
+    "bootstrap_interval",
+    "check_rows",
+    "costs",
+    "critical_difference",
+    "curves",
+    "diagnostics",
+    "extra_firsts",
+    "first_place_intervals",
+    "first_reached",
+    "friedman",
+    "gain",
+    "gain_split",
+    "gain_summary",
+    "headline",
+    "headline_confidence",
+    "improvement",
+    "labels_saved",
+    "margins",
+    "mean_interval",
+    "mean_ranks",
+    "n_settings",
+    "nemenyi",
+    "overlap",
+    "paired_areas",
+    "pareto",
+    "pareto_overall",
+    "rank_table",
+    "rank_table_by",
+    "ranks",
+    "recipes_beside",
+    "run_areas",
+    "seed_areas",
+    "seed_means",
+    "seeds_needed",
+    "standing",
+    "t_interval",
+    "wilcoxon_holm",
+    "win_matrix",
+    "with_stage",
+]
