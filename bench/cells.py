@@ -36,9 +36,9 @@ MEASURES = {
     "teacher_ece": "calibration error of the teacher",
     "teacher_nll": "log-likelihood loss of the teacher",
     "misled": "confident mistakes of the teacher",
-    "misled_learned": "of them unlabeled: learned by the student",
-    "misled_labeled": "of them: labeled",
-    "misled_mended": "of them labeled: mended",
+    "misled_learned": "of these, unlabeled: learned",
+    "misled_labeled": "of these: labeled",
+    "misled_mended": "of these, labeled: mended",
 }
 """Diagnostics by column, and what a report calls them."""
 

@@ -17,6 +17,7 @@ from bench.store import RUNS
 from bench.terminal import console, user_errors
 
 README_BLOCK = "report"
+TERMINAL_COLUMNS = {"selector", "first", "95% over seeds", "clear", "mean rank", "mean accuracy"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
@@ -24,11 +25,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def print_rank_table(report: Report, out: Console) -> None:
     """The rank table, the headline and where the report is, on a terminal."""
     shown = Table(title=report.headline)
-    for column in RANK_HEADER:
-        is_name = column == "selector"
-        shown.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
+    kept = [index for index, column in enumerate(RANK_HEADER) if column in TERMINAL_COLUMNS]
+    for index in kept:
+        shown.add_column(RANK_HEADER[index], justify="right" if index else "left", no_wrap=not index)
     for cells in rank_cells(report.rank_table, report.first_places):
-        shown.add_row(*cells)
+        shown.add_row(*(cells[index] for index in kept))
     out.print(shown)
     out.print(f"report: {report.html}", highlight=False, soft_wrap=True)
 

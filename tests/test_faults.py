@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from faults import (
     CLOCK,
+    PATIENCE_SECONDS,
+    RAYLET,
     STORE,
     WORKER,
     Grid,
@@ -142,6 +144,20 @@ def test_whole_cluster_killed(grid: Grid, undisturbed: Grid) -> None:
         process.communicate(timeout=60)
         assert not processes(grid.mark)
         inject(grid, "kill -9 of all processes")
+    grid.finish()
+    survived(grid, undisturbed)
+
+
+def test_raylet_of_this_machine_killed(grid: Grid, undisturbed: Grid) -> None:
+    """Without its raylet a local Ray is gone: the driver ends, and the same command goes on."""
+    process = grid.start()
+    wait_for_rows(grid, 6, process)
+    for pid in wait_for_processes(grid, RAYLET, process):
+        kill(pid)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode != 0
+    assert grid.rows < grid.n_rows
+    inject(grid, "kill -9 of the local raylet")
     grid.finish()
     survived(grid, undisturbed)
 
