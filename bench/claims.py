@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from activekd.errors import unknown
 from bench.stats import EARLY_ROUNDS, NO_TEACHER, gain_summary, headline, rank_table, ranks, t_interval
 
 LEADER = "pcoreset"
@@ -17,6 +18,18 @@ LIFT_CLAIM = "Distillation from a teacher lifts the student (paper: +29.07 point
 LEAD_WORDS = (("ahead of", HOLDS), ("not told apart from", OPEN), ("behind", FAILS))
 LEAD_BY = ["group", "student", "recipe"]
 LIFT_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
+
+
+def control_of(rows: pd.DataFrame, wanted: str | None = None) -> str:
+    """The selector against which others are tested: the wanted one, else PCoreSet, random, or the first by name.
+
+    Raises:
+        InputError: the wanted one took no part.
+    """
+    names = sorted(rows["selector"].unique())
+    if wanted is not None and wanted not in names:
+        raise unknown("control", wanted, names)
+    return wanted or next((name for name in (LEADER, "random") if name in names), names[0])
 
 
 def verdict(low: float, high: float) -> str:

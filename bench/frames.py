@@ -11,12 +11,13 @@ GAIN_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
 GAIN_BY_SELECTOR = ["teacher", "distillation", "selector"]
 
 
-def frames_of(rows: pd.DataFrame, picks: pd.Series) -> dict[str, pd.DataFrame]:
+def frames_of(rows: pd.DataFrame, picks: pd.Series, control: str) -> dict[str, pd.DataFrame]:
     """The frames of a report.
 
     Args:
         rows: of settings that every selector has finished; checked by ``stats.check_rows``.
         picks: train rows that each row bought, under the index of ``rows``.
+        control: the selector against which others are tested.
     """
     ranked, curves = stats.ranks(rows), stats.curves(rows)
     return {
@@ -31,10 +32,10 @@ def frames_of(rows: pd.DataFrame, picks: pd.Series) -> dict[str, pd.DataFrame]:
         "mean_ranks": stats.mean_ranks(rows),
         "friedman": stats.friedman(rows),
         "nemenyi": stats.nemenyi(rows),
-        "wilcoxon": stats.wilcoxon_holm(rows, claims.LEADER),
+        "wilcoxon": stats.wilcoxon_holm(rows, control),
         "curves": curves,
         "areas": stats.area_table(rows),
-        "paired_areas": stats.paired_areas(rows, claims.LEADER),
+        "paired_areas": stats.paired_areas(rows, control),
         "labels_saved": stats.labels_saved(rows),
         "gain": stats.gain(rows),
         "gain_by_student": stats.gain_summary(rows, GAIN_BY),

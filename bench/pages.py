@@ -49,16 +49,17 @@ class Report:
     conclusions: dict[str, str]
 
 
-def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
+def write_report(run: Run, out: Path, *, partial: bool = False, control: str | None = None) -> Report:
     """Write report.html, report.md, figures/, tables/ and rounds.parquet from the rows alone; same rows, same bytes.
 
     Args:
         run: rows and plan.
         out: folder to write to.
         partial: report an unfinished run on the settings that every selector has finished.
+        control: the selector against which others are tested; without it as ``claims.control_of`` says.
 
     Raises:
-        InputError: rows that cannot be compared, or an unfinished run without ``partial``.
+        InputError: rows that cannot be compared, a control that took no part, or an unfinished run without ``partial``.
     """
     holes = _hole_lines(run)
     if holes and not partial:
@@ -70,7 +71,8 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
     stats.check_rows(rows)
     if rows["round"].max() < 1:
         raise InputError("no query round yet: nothing to rank; allowed: at least 2 rounds")
-    frames = frames_of(rows, run.picks)
+    control = claims.control_of(rows, control)
+    frames = frames_of(rows, run.picks, control)
     conclusions = claims.conclusions(rows)
     parts = plots.curve_parts(frames["curves"])
     styles = plots.selector_styles(frames["curves"]["selector"].unique().tolist())
@@ -86,7 +88,7 @@ def write_report(run: Run, out: Path, *, partial: bool = False) -> Report:
             plots.save(figure, out / "figures" / stem, digest)
         said = {
             **_first_screen(run, rows, frames, holes, styles),
-            "sections": sections(rows, frames, conclusions, list(figures)),
+            "sections": sections(frames, conclusions, list(figures), control),
             "charts": {stem: charts.curve_chart(part, styles, title) for stem, title, part in parts},
             "provenance": {c: sorted(rows[c].unique()) for c in ("commit", "versions", "device")},
             "panel": (charts.WIDTH, charts.HEIGHT),
@@ -196,7 +198,7 @@ def _first_screen(
             "selectors": ", ".join(sorted(rows["selector"].unique())),
             "seeds": ", ".join(str(s) for s in sorted(rows["seed"].unique())),
             "trials": f"{rows['trial_id'].nunique():,}",
-            "rounds": f"{len(rows):,}",
+            "rounds": f"{len(rows):,} of {len(run.plan):,} planned",
             "protocol": str(rows["protocol"].iloc[0]),
             "compute": f"{rows[seconds].to_numpy().sum() / 60:.1f} minutes of one core in trials",
         },

@@ -95,6 +95,9 @@ def main(
     out: Annotated[
         Path | None, typer.Option(help="Where to write [default: into RUN; several: results/runs/side-by-side]")
     ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="Selector against which others are tested [default: pcoreset, else random]")
+    ] = None,
     readme: Annotated[Path | None, typer.Option(help="Also put the rank table into this file.")] = None,
     block: Annotated[str, typer.Option(help="Name of the block in it, between its markers.")] = README_BLOCK,
     show: Annotated[Literal["ranks", "standing"], typer.Option(help="What the block shows.")] = "ranks",
@@ -102,12 +105,12 @@ def main(
     """Write a run's tables and figures again, from its rows alone; or set several runs side by side."""
     with user_errors():
         if len(runs) > 1:
-            if partial or readme is not None:
-                raise InputError("several RUNs with --partial or --readme; allowed: one RUN with them")
+            if partial or control or readme is not None:
+                raise InputError("several RUNs with --partial, --control or --readme; allowed: one RUN with them")
             page = write_beside(_named(runs), out or RUNS / "side-by-side")
             console.print(f"report: {page}", highlight=False, soft_wrap=True)
             return
-        report = write_report(read_run(runs[0]), out or runs[0], partial=partial)
+        report = write_report(read_run(runs[0]), out or runs[0], partial=partial, control=control)
         if readme is not None:
             replace_block(readme, block, README_BLOCKS[show](report))
         print_rank_table(report, console)

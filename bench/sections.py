@@ -36,7 +36,7 @@ SAID_OF_CURVES = (
 Frames = Mapping[str, pd.DataFrame]
 
 
-def sections(rows: pd.DataFrame, frames: Frames, conclusions: Mapping[str, str], figures: list[str]) -> list[Section]:
+def sections(frames: Frames, conclusions: Mapping[str, str], figures: list[str], control: str) -> list[Section]:
     """All sections below the first screen, without those of which a run has nothing to tell."""
     found = [
         _claims(frames, conclusions),
@@ -45,9 +45,9 @@ def sections(rows: pd.DataFrame, frames: Frames, conclusions: Mapping[str, str],
             [SAID_OF_CURVES],
             figures=[stem for stem in figures if stem.startswith("curves_")],
         ),
-        _differences(frames, figures),
+        _differences(frames, figures, control),
         _wins(frames, figures),
-        _areas(frames),
+        _areas(frames, control),
         Section(
             "Ranks by teacher and stage",
             tables=[
@@ -95,7 +95,7 @@ def _claims(frames: Frames, conclusions: Mapping[str, str]) -> Section | None:
     return Section("The paper's two claims on this run", points=said, tables=[t for t in tables if t.rows])
 
 
-def _differences(frames: Frames, figures: list[str]) -> Section | None:
+def _differences(frames: Frames, figures: list[str], control: str) -> Section | None:
     if frames["mean_ranks"].empty:
         return None
     friedman = [
@@ -127,7 +127,7 @@ def _differences(frames: Frames, figures: list[str]) -> Section | None:
         _table(
             ["measure", "selector", "blocks", "median difference", "W", "p", "p after Holm", "apart at 5%"],
             wilcoxon,
-            f"Wilcoxon's signed-rank test against {LEADER}, Holm's correction",
+            f"Wilcoxon's signed-rank test against {control}, Holm's correction",
         ),
     ]
     said = (
@@ -158,7 +158,7 @@ def _wins(frames: Frames, figures: list[str]) -> Section | None:
     return Section("Wins", tables=[_table(header, rows, title)], figures=_there(figures, "wins"))
 
 
-def _areas(frames: Frames) -> Section:
+def _areas(frames: Frames, control: str) -> Section:
     standing = [
         [*configuration(s), *(s[place] or "none" for place in ("above", "level", "below"))]
         for s in stats.standing(frames["areas"], LEADER).to_dict("records")
@@ -191,7 +191,7 @@ def _areas(frames: Frames) -> Section:
         _table(
             [*CONFIGURATION_HEADER, "selector", "over", "n", "difference", "95% Student t", "95% bootstrap"],
             pairs,
-            f"Differences from {LEADER} in points: over seeds, and over data sets",
+            f"Differences from {control} in points: over seeds, and over data sets",
         ),
     ]
     said = (

@@ -83,7 +83,7 @@ def test_same_rows_same_bytes(folder: Path, tmp_path: Path) -> None:
 
 def test_figures_know_what_they_were_made_from(folder: Path) -> None:
     run = run_of(taught_rows())
-    digest = digest_of(frames_of(run.rows, run.picks))
+    digest = digest_of(frames_of(run.rows, run.picks, "pcoreset"))
     for path in (folder / "figures").glob("*.svg"):
         assert f"<dc:source>{digest}</dc:source>" in path.read_text(encoding="utf-8")
 
@@ -107,6 +107,16 @@ def test_another_protocol_and_mixed_provenance_are_stated(tmp_path: Path) -> Non
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "The rows are of protocol 99; this version makes protocol 1" in page
     assert "The rows were made by 2 commits" in page
+
+
+def test_others_are_tested_against_a_chosen_control(tmp_path: Path) -> None:
+    run = run_of(taught_rows())
+    write_report(run, tmp_path, control="badge")
+    assert "test against badge, Holm" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    wilcoxon = pd.read_csv(tmp_path / "tables" / "wilcoxon.csv")
+    assert set(wilcoxon["selector"]) == {"pcoreset", "random"}
+    with pytest.raises(InputError, match="unknown control 'bagde'; did you mean 'badge'"):
+        write_report(run, tmp_path, control="bagde")
 
 
 def test_partial_names_the_holes_and_ranks_finished_settings_alone(tmp_path: Path) -> None:
