@@ -244,7 +244,7 @@ def paired_areas(rows: pd.DataFrame, control: str) -> pd.DataFrame:
 
     Over ``seeds``: the data sets of a group are averaged, what is left is a difference a seed. Over ``data sets``: the
     seeds are averaged, what is left is a difference a data set of the group; it tells how the mean would move with
-    other data sets.
+    other data sets, and is left out where the group has one.
 
     Returns:
         Columns of CONFIGURATION, selector, over, n, difference, low, high (Student t), bootstrap_low, bootstrap_high
@@ -256,7 +256,9 @@ def paired_areas(rows: pd.DataFrame, control: str) -> pd.DataFrame:
         line = dict(zip(CONFIGURATION, key, strict=True))  # pyright: ignore[reportArgumentType]
         for over, column in (("seeds", "seed"), ("data sets", "dataset")):
             wide = part.pivot_table(index=column, columns="selector", values="area")
-            for selector in wide.columns if control in wide else []:
+            if control not in wide or (column == "dataset" and len(wide) == 1):
+                continue
+            for selector in wide.columns:
                 if selector == control:
                     continue
                 values = (wide[selector] - wide[control]).dropna().to_numpy()
