@@ -23,7 +23,9 @@ from conftest import SPEC
 from bench.store import COST, LOG, PICKED, PROVENANCE, stored_rows
 
 MARK = "ACTIVEKD_TEST_MARK"
-WORKER = "ray::_TrialRunner"
+WORKER = "ray::ResourceTrainable"
+"""The title of a worker that trains; Tune wraps the runner to tell its resources."""
+
 STORE = "ray::_StoreActor"
 RAYLET = "raylet/raylet"
 
@@ -232,6 +234,13 @@ def assert_whole(grid: Grid, undisturbed: Grid, *, store_deaths: int = 0) -> Non
         times = computed[hashlib.sha256(repr(row[PICKED]).encode()).hexdigest()]
         key = row["trial_id"], row["round"]
         assert 1 <= times <= max(1, begun[key] + (row["round"] > 0)), key
+
+
+def begun_again(run: Path) -> int:
+    """How often a trial began that had begun before: once for each worker that was lost while it had one."""
+    log = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
+    begun = Counter(event["trial_id"] for event in log if event["event"] == "begins")
+    return sum(times - 1 for times in begun.values())
 
 
 def listening(pids: list[int]) -> set[str]:

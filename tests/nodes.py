@@ -1,15 +1,31 @@
 """A Ray cluster of several raylets on this machine, driven by lines on standard input.
 
-``add`` starts a node and prints its number, ``kill K`` kills node K's raylet, anything else stops all. A process of its
+``add`` starts a node and prints its number, ``kill K`` kills node K's raylet alone, whose workers go on for a while,
+``lose K`` all of its processes, as when a machine is gone; anything else stops all. A process of its
 own, so that nothing of Ray stays in that of the tests.
 """
 
+import os
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from ray.cluster_utils import Cluster
 
 NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return [pid for child in found for pid in [child, *children(child)]]
 
 
 def main() -> None:
@@ -29,6 +45,11 @@ def main() -> None:
             node = nodes[int(words[1])]
             node.all_processes["raylet"][0].process.kill()
             print("killed", flush=True)
+        elif words[:1] == ["lose"]:
+            raylet = nodes[int(words[1])].all_processes["raylet"][0].process
+            for process in [raylet.pid, *children(raylet.pid)]:
+                os.kill(process, signal.SIGKILL)
+            print("lost", flush=True)
         else:
             break
     cluster.shutdown()

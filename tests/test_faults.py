@@ -23,6 +23,7 @@ from faults import (
     Grid,
     Nodes,
     assert_whole,
+    begun_again,
     kill,
     listening,
     moments,
@@ -115,6 +116,7 @@ def test_killed_processes_of_ray(title: str, n: int, seed: int, grid: Grid, undi
         inject(grid, f"kill -9 of {title}")
     end(process)
     survived(grid, undisturbed, store_deaths=n if title == STORE else 0)
+    assert title == STORE or begun_again(grid.run) >= n // 2
 
 
 def test_stopped_drivers(grid: Grid, undisturbed: Grid) -> None:
@@ -261,16 +263,23 @@ def nodes(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node
 
 
 def test_lost_nodes(nodes: Nodes, grid: Grid, undisturbed: Grid) -> None:
-    """Of three nodes one is killed in the middle and one is added, twice."""
+    """Of three nodes one is lost in the middle with its worker and one is added; then one loses its raylet alone."""
     process = grid.start()
-    for k, at in enumerate(moments(10, 2, 3, 35)):
+    for k, (at, how, said, what) in enumerate(
+        [
+            (moments(10, 1, 3, 20)[0], "lose", "lost", "kill -9 of all of a node"),
+            (moments(11, 1, 25, 40)[0], "kill", "killed", "kill -9 of a raylet"),
+        ]
+    ):
         wait_for_rows(grid, at, process)
+        wait_for_processes(grid, WORKER, process)
         pause(1000 + k)
-        assert nodes.tell(f"kill {k}") == "killed"
-        inject(grid, "kill -9 of a raylet")
+        assert nodes.tell(f"{how} {k}") == said
+        inject(grid, what)
         nodes.tell("add")
     end(process)
     survived(grid, undisturbed)
+    assert begun_again(grid.run) >= 1
 
 
 def test_driver_of_a_cluster_that_stays(nodes: Nodes, grid: Grid, undisturbed: Grid) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from faults import MARK, kill, nodes_of, numbers, processes, wait_for
+from faults import MARK, begun_again, kill, nodes_of, numbers, processes, wait_for
 
 from bench.store import stored_rows
 
@@ -45,14 +45,15 @@ def test_demo_on_three_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         with nodes_of(environment) as nodes:
             process = demo(disturbed, environment, "--address", nodes.address)
             assert wait_for(lambda: len(stored_rows(disturbed)) >= at, process, patience=900)
-            assert nodes.tell("kill 0") == "killed"
+            assert nodes.tell("lose 0") == "lost"
             nodes.tell("add")
             out, _ = process.communicate()
             assert process.returncode == 0, out
     finally:
         for pid in processes(mark):
             kill(pid)
-        process.communicate()
+        process.wait()
     pd.testing.assert_frame_equal(numbers(disturbed), numbers(undisturbed))
+    assert begun_again(disturbed) >= 1
     with capsys.disabled():
-        print(f"\na node killed and one added at row {at} of {n_rows}: {n_rows} rows equal")
+        print(f"\na node lost and one added at row {at} of {n_rows}: {n_rows} rows equal")
