@@ -3,16 +3,18 @@
 It reads the labels of the whole train split, bought or not: it speaks of a finished query and changes nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, nan
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from activekd.datasets import Dataset
-from activekd.pool import Pool
+from activekd.pool import Pool, PoolView
+from activekd.selectors.uncertainty import entropy, predicted, scores
 
 CONFIDENT = 0.8
 """A teacher is confident where its largest probability is at least this."""
@@ -69,22 +71,30 @@ class Diagnostics:
 
 
 @dataclass(frozen=True)
+class Opinion:
+    """What a network says of each image: its class, and the probability of it."""
+
+    classes: Int64[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
 class Measured:
-    """The arrays of a round from which its diagnostics are made.
+    """What of a round its diagnostics are made of. Nothing of the pool's size is copied.
 
     Attributes:
         student_train: the student's probabilities on the train split.
-        features: the student's features there.
+        features: the student's features of some train rows.
         student_test: the student's probabilities on the test split.
-        teacher_train: the teacher's probabilities on the train split; None without a teacher.
-        teacher_test: the same on the test split.
+        teacher_train: the teacher's opinion of the train split; None without a teacher.
+        teacher_test: the teacher's probabilities on the test split.
     """
 
-    student_train: Float[Tensor, "n classes"]
-    features: Float[Tensor, "n dim"]
-    student_test: Float[Tensor, "m classes"]
-    teacher_train: Float[Tensor, "n classes"] | None
-    teacher_test: Float[Tensor, "m classes"] | None
+    student_train: Float32[Tensor, "n classes"]
+    features: Callable[[np.ndarray], Tensor]
+    student_test: Float32[Tensor, "m classes"]
+    teacher_train: Opinion | None
+    teacher_test: Float32[Tensor, "m classes"] | None
 
 
 def diagnose(
@@ -101,56 +111,53 @@ def diagnose(
     bought = np.concatenate([np.array(pool.labeled, dtype=np.int64), picked])
     counts = np.bincount(labels[bought], minlength=n_classes)
     drawn = rng.permutation(pool.unlabeled)[: len(picked)]
-    entropy = _entropy(measured.student_train)
-    teacher_right = None
-    if measured.teacher_train is not None:
-        teacher_right = measured.teacher_train.argmax(dim=1).numpy() == labels
+    view = PoolView(pool, labels, n_classes, {"student_probabilities": measured.student_train})
+    uncertainty = scores(view, entropy).double().numpy() / (log(n_classes) or 1.0)
+    teacher, unlabeled = measured.teacher_train, pool.unlabeled
+    right = None if teacher is None else teacher.classes == labels
+    probabilities = measured.student_train
     return Diagnostics(
         picks_coverage=len(np.unique(labels[picked])) / min(n_classes, len(picked)) if len(picked) else nan,
         labeled_coverage=float(np.mean(counts > 0)),
         labeled_balance=_balance(counts),
         picks_feature_diversity=_diversity(measured.features, picked, drawn),
-        picks_probability_diversity=_diversity(measured.student_train, picked, drawn),
-        picks_entropy=_mean(entropy[picked]),
-        pool_entropy=_mean(entropy[pool.unlabeled]),
-        picks_teacher_accuracy=nan if teacher_right is None else _mean(teacher_right[picked]),
-        pool_teacher_accuracy=nan if teacher_right is None else _mean(teacher_right[pool.unlabeled]),
-        student_ece=calibration_error(measured.student_test, dataset.test.labels),
-        student_nll=negative_log_likelihood(measured.student_test, dataset.test.labels),
-        teacher_ece=nan
-        if measured.teacher_test is None
-        else calibration_error(measured.teacher_test, dataset.test.labels),
-        teacher_nll=nan
-        if measured.teacher_test is None
-        else negative_log_likelihood(measured.teacher_test, dataset.test.labels),
-        **_misled(labels, pool, measured),
+        picks_probability_diversity=_diversity(lambda rows: probabilities[torch.from_numpy(rows)], picked, drawn),
+        picks_entropy=_mean(uncertainty[picked]),
+        pool_entropy=_mean(uncertainty[unlabeled]),
+        picks_teacher_accuracy=nan if right is None else _mean(right[picked]),
+        pool_teacher_accuracy=nan if right is None else _mean(right[unlabeled]),
+        **_calibration("student", measured.student_test, dataset.test.labels),
+        **_calibration("teacher", measured.teacher_test, dataset.test.labels),
+        **_misled(labels, pool, teacher, predicted(probabilities).numpy()),
     )
 
 
-def calibration_error(probabilities: Float[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
+def _calibration(network: str, probabilities: Tensor | None, labels: np.ndarray) -> dict[str, float]:
+    if probabilities is None:
+        return {f"{network}_ece": nan, f"{network}_nll": nan}
+    return {
+        f"{network}_ece": calibration_error(probabilities, labels),
+        f"{network}_nll": negative_log_likelihood(probabilities, labels),
+    }
+
+
+def calibration_error(probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
     """Expected calibration error: the gap between confidence and accuracy, averaged over BINS of confidence."""
-    confidence, said = (array.numpy() for array in probabilities.double().max(dim=1))
-    right = said == labels
+    confidence = probabilities.amax(dim=1).double().numpy()
+    right = predicted(probabilities).numpy() == labels
     bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     gaps = np.bincount(bins, weights=right, minlength=BINS) - np.bincount(bins, weights=confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def negative_log_likelihood(probabilities: Float[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
+def negative_log_likelihood(probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
     """Mean over images, in nats."""
-    of_label = probabilities.double().numpy()[np.arange(len(labels)), labels]
+    of_label = probabilities.numpy()[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean())
 
 
 def _mean(values: np.ndarray) -> float:
     return float(np.mean(values)) if len(values) else nan
-
-
-def _entropy(probabilities: Float[Tensor, "n classes"]) -> Float[np.ndarray, " n"]:
-    n_classes = probabilities.shape[1]
-    if n_classes == 1:
-        return np.zeros(len(probabilities))
-    return torch.special.entr(probabilities).sum(dim=1).double().numpy() / log(n_classes)
 
 
 def _balance(counts: Int64[np.ndarray, " classes"]) -> float:
@@ -160,11 +167,11 @@ def _balance(counts: Int64[np.ndarray, " classes"]) -> float:
     return float(-(shares * np.log(shares)).sum() / log(len(counts)))
 
 
-def _diversity(points: Float[Tensor, "n dim"], picked: np.ndarray, drawn: np.ndarray) -> float:
+def _diversity(points: Callable[[np.ndarray], Tensor], picked: np.ndarray, drawn: np.ndarray) -> float:
     if len(picked) < 2:
         return nan
-    of_drawn = _spacing(points[torch.from_numpy(drawn)])
-    return _spacing(points[torch.from_numpy(picked)]) / of_drawn if of_drawn > 0 else nan
+    of_drawn = _spacing(points(drawn))
+    return _spacing(points(picked)) / of_drawn if of_drawn > 0 else nan
 
 
 def _spacing(points: Float[Tensor, "q dim"]) -> float:
@@ -174,17 +181,15 @@ def _spacing(points: Float[Tensor, "q dim"]) -> float:
     return float(away.min(dim=1).values.mean())
 
 
-def _misled(labels: np.ndarray, pool: Pool, measured: Measured) -> dict[str, float]:
-    if measured.teacher_train is None:
+def _misled(labels: np.ndarray, pool: Pool, teacher: Opinion | None, student: np.ndarray) -> dict[str, float]:
+    if teacher is None:
         return dict.fromkeys(("misled", "misled_learned", "misled_labeled", "misled_mended"), nan)
-    confidence, said = (array.numpy() for array in measured.teacher_train.max(dim=1))
-    misled = (confidence >= CONFIDENT) & (said != labels)
-    student = measured.student_train.argmax(dim=1).numpy()
+    misled = (teacher.confidence >= CONFIDENT) & (teacher.classes != labels)
     labeled = np.zeros(pool.n, dtype=bool)
     labeled[list(pool.labeled)] = True
     return {
         "misled": _mean(misled),
-        "misled_learned": _mean((student == said)[misled & ~labeled]),
+        "misled_learned": _mean((student == teacher.classes)[misled & ~labeled]),
         "misled_labeled": _mean(labeled[misled]),
         "misled_mended": _mean((student == labels)[misled & labeled]),
     }

@@ -155,6 +155,7 @@ def predict(
     recipe: Recipe,
     distillation: Distillation,
     *,
+    rows: Int64[np.ndarray, " n"] | None = None,
     features: bool = False,
     device: str = "cpu",
 ) -> Prediction:
@@ -162,6 +163,7 @@ def predict(
 
     Args:
         inputs: the student's inputs of a split, of which view 0 is read.
+        rows: of the split, in this order; without it all of them.
         features: whether to keep the pooled features.
         device: where the student is.
     """
@@ -170,10 +172,11 @@ def predict(
     probabilities, kept = [], []
     pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
     batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
-    for start in range(0, inputs.n_rows, batch):
-        rows = np.arange(start, min(start + batch, inputs.n_rows))
+    rows = np.arange(inputs.n_rows) if rows is None else rows
+    for start in range(0, len(rows), batch):
+        some = rows[start : start + batch]
         with mixed_precision(device):
-            out = student(inputs.gather(rows, np.zeros_like(rows)).to(device))
+            out = student(inputs.gather(some, np.zeros_like(some)).to(device))
         probabilities.append(
             mixture(
                 out.label_logits.float(),

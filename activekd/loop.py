@@ -2,24 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.bank import Views, ViewSource
 from activekd.datasets import Dataset, Labeled, initial_rows, reveal
-from activekd.diagnostics import Diagnostics, Measured, diagnose
+from activekd.diagnostics import Diagnostics, Measured, Opinion, diagnose
 from activekd.distill import Guide, Prediction, fit_student, predict
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool, PoolView
 from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.selectors import Selector, select
 from activekd.streams import stream
-from activekd.students import StudentNetwork, build_student
+from activekd.students import Student, StudentNetwork, build_student
 from activekd.teachers import Adaptation, TextHead, teacher_logits
+
+SLICE = 8192
+"""Rows of the pool for which the teacher's probabilities are held at a time, where only their largest is wanted."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def run_rounds(
         accuracy = _accuracy(test.probabilities, dataset.test.labels)
         on_pool = None
         if not last and selector.needs & {"student_probabilities", "features"}:
-            wants_features = diagnostics or "features" in selector.needs
+            wants_features = "features" in selector.needs
             on_pool = predict(
                 network, student.train, recipe, protocol.distillation, features=wants_features, device=device
             )
@@ -188,18 +192,16 @@ def run_rounds(
         found = None
         if diagnostics:
             if on_pool is None:
-                on_pool = predict(network, student.train, recipe, protocol.distillation, features=True, device=device)
-            found = _diagnose(
-                dataset,
-                pool,
-                rows,
-                on_pool,
-                test,
-                teacher,
-                prototypes,
+                on_pool = predict(network, student.train, recipe, protocol.distillation, device=device)
+            measured = Measured(
+                on_pool.probabilities,
+                partial(_features, network, student.train, recipe, protocol.distillation, device),
+                test.probabilities,
+                _teacher_opinion(teacher, prototypes),
                 taught_test,
-                rng=stream(protocol.seed, "diagnostics", index),
             )
+            rng = stream(protocol.seed, "diagnostics", index)
+            found = diagnose(dataset, pool, np.array(rows, dtype=np.int64), measured, rng=rng)
         yield Round(
             index=index,
             n_labeled=len(pool.labeled),
@@ -262,21 +264,27 @@ def _pool_view(
     return PoolView(pool, labeled.spread(pool.n), n_classes, arrays)
 
 
-def _diagnose(
-    dataset: Dataset,
-    pool: Pool,
-    picked: Sequence[int],
-    on_pool: Prediction,
-    on_test: Prediction,
-    teacher: TeacherInputs | None,
-    prototypes: Tensor | None,
-    taught_test: Tensor | None,
-    *,
-    rng: np.random.Generator,
-) -> Diagnostics:
-    taught_train = None
-    if teacher is not None and prototypes is not None:
-        taught_train = _teacher_probabilities(teacher.train.arrays[0], prototypes)
-    assert on_pool.features is not None
-    measured = Measured(on_pool.probabilities, on_pool.features, on_test.probabilities, taught_train, taught_test)
-    return diagnose(dataset, pool, np.array(picked, dtype=np.int64), measured, rng=rng)
+def _features(
+    network: Student,
+    inputs: ViewSource,
+    recipe: Recipe,
+    distillation: Distillation,
+    device: str,
+    rows: Int64[np.ndarray, " n"],
+) -> Float32[Tensor, "n dim"]:
+    found = predict(network, inputs, recipe, distillation, rows=rows, features=True, device=device).features
+    assert found is not None
+    return found
+
+
+def _teacher_opinion(teacher: TeacherInputs | None, prototypes: Tensor | None) -> Opinion | None:
+    """The teacher's class and its probability of each train row, in slices."""
+    if teacher is None or prototypes is None:
+        return None
+    features = teacher.train.arrays[0]
+    tops = [
+        _teacher_probabilities(features[start : start + SLICE], prototypes).max(dim=1)
+        for start in range(0, len(features), SLICE)
+    ]
+    classes = torch.cat([top.indices for top in tops]).numpy()
+    return Opinion(classes, torch.cat([top.values for top in tops]).numpy())

@@ -11,7 +11,14 @@ import torch
 from typer.testing import CliRunner
 
 from activekd.datasets import Dataset, Split
-from activekd.diagnostics import Diagnostics, Measured, calibration_error, diagnose, negative_log_likelihood
+from activekd.diagnostics import (
+    Diagnostics,
+    Measured,
+    Opinion,
+    calibration_error,
+    diagnose,
+    negative_log_likelihood,
+)
 from activekd.pool import Pool
 from bench.grid import app
 from bench.runs import read_run
@@ -34,9 +41,9 @@ TEACHER = one_hot([0, 1, 2, 0, 0, 0, 0, 0], 0.9)
 TEACHER[5] = torch.tensor([0.4, 0.2, 0.2, 0.2])
 MEASURED = Measured(
     student_train=STUDENT,
-    features=torch.arange(8.0)[:, None],
+    features=lambda rows: torch.arange(8.0)[torch.from_numpy(rows), None],
     student_test=one_hot([0, 1, 2, 0], 0.7),
-    teacher_train=TEACHER,
+    teacher_train=Opinion(TEACHER.argmax(dim=1).numpy(), TEACHER.amax(dim=1).numpy()),
     teacher_test=one_hot([0, 1, 2, 3], 0.7),
 )
 
@@ -83,8 +90,9 @@ def test_calibration_by_hand() -> None:
 
 def test_calibrated_predictions_have_a_small_error_and_impossible_ones_a_finite_loss() -> None:
     rng = np.random.default_rng(0)
-    probabilities = torch.from_numpy(rng.dirichlet(np.ones(5), size=50_000))
-    labels = np.array([rng.choice(5, p=p) for p in probabilities.numpy()])
+    probabilities = torch.from_numpy(rng.dirichlet(np.ones(5), size=50_000)).float()
+    draws = rng.uniform(size=(50_000, 1))
+    labels = (draws > probabilities.double().cumsum(dim=1)[:, :-1].numpy()).sum(axis=1)
     assert calibration_error(probabilities, labels) < 0.01
     assert negative_log_likelihood(torch.tensor([[0.0, 1.0]]), np.array([0])) == pytest.approx(-log(1e-12))
 
