@@ -15,28 +15,48 @@ PREAMBLE = r"""\documentclass{article}
 \scriptsize
 """
 
+ESCAPED = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    }
+)
+
 
 def table(frame: pd.DataFrame, caption: str) -> str:
-    """A frame as a table; its column names with spaces for underscores.
+    """A frame as a table, its column names with spaces for underscores, numbers with four digits.
 
-    It needs the packages booktabs and, for more than LONG rows, longtable.
+    It needs the packages booktabs and, for more than LONG rows, longtable. Written by hand, since a pandas Styler takes
+    longer for the tables of a large grid than all their statistics.
     """
-    shown = frame.rename(columns=lambda name: str(name).replace("_", " "))
-    rest = len(shown.columns) - 1
-    first_is_name = bool(len(shown.columns)) and not pd.api.types.is_numeric_dtype(shown.dtypes.iloc[0])
-    return shown.to_latex(
-        index=False,
-        escape=True,
-        float_format="%.4g",
-        na_rep="",
-        longtable=len(shown) > LONG,
-        caption=caption.replace("_", " "),
-        column_format=("l" if first_is_name else "r") + "".join(_align(shown.iloc[:, i + 1]) for i in range(rest)),
-    )
+    numeric = [_is_number(frame.iloc[:, i]) for i in range(frame.shape[1])]
+    columns = [_cells(frame.iloc[:, i], is_number) for i, is_number in enumerate(numeric)]
+    head = " & ".join(str(name).replace("_", " ").translate(ESCAPED) for name in frame.columns) + r" \\"
+    body = "\n".join(" & ".join(cells) + r" \\" for cells in zip(*columns, strict=True))
+    align = "".join("r" if is_number else "l" for is_number in numeric)
+    said = f"\\caption{{{caption.translate(ESCAPED)}}}"
+    if len(frame) > LONG:
+        top = ["\\toprule", head, "\\midrule"]
+        lines = [f"\\begin{{longtable}}{{{align}}}", said + r" \\", *top, "\\endfirsthead", *top, "\\endhead"]
+        return "\n".join([*lines, "\\bottomrule", "\\endfoot", body, "\\end{longtable}", ""])
+    lines = ["\\begin{table}", said, f"\\begin{{tabular}}{{{align}}}", "\\toprule", head, "\\midrule", body]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
 
 
-def _align(column: pd.Series) -> str:
-    return "r" if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column) else "l"
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _cells(column: pd.Series, is_number: bool) -> list[str]:
+    if is_number:
+        values = column.tolist()
+        return [str(v) if isinstance(v, int) else "" if pd.isna(v) else f"{v:.4g}" for v in values]
+    return ["" if pd.isna(value) else str(value).translate(ESCAPED) for value in column.tolist()]
 
 
 def document(tables: list[Path]) -> str:

@@ -226,12 +226,13 @@ def test_charts_have_a_point_a_round_and_its_value() -> None:
 
 
 def test_latex_escapes_and_breaks_long_tables() -> None:
-    short = latex.table(pd.DataFrame({"my_name": ["a_b & 50%"], "x": [0.123456]}), "A caption.")
-    assert r"a\_b \& 50\%" in short
+    short = latex.table(pd.DataFrame({"my_name": ["a_b & 50% <"], "x": [0.123456]}), "A caption.")
+    assert r"a\_b \& 50\% \textless{}" in short
     assert "my name & x" in short
     assert "0.1235" in short
     assert r"\begin{tabular}{lr}" in short
     assert r"\begin{longtable}{r}" in latex.table(pd.DataFrame({"x": range(latex.LONG + 1)}), "c")
+    assert "1234567" in latex.table(pd.DataFrame({"bytes": [1234567]}), "c")
 
 
 @pytest.mark.slow
