@@ -1,6 +1,7 @@
 """Several runs on one page: their headlines, their ranks side by side, and the cells that they have in common."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -24,36 +25,50 @@ def common_cells(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(curves, axis=1, join="inner").reset_index()
 
 
-def overview(rows: Mapping[str, pd.DataFrame]) -> list[list[str]]:
+@dataclass(frozen=True)
+class Standing:
+    """The ranks of a run.
+
+    Attributes:
+        rows: of the run.
+        table: ``stats.rank_table``.
+        spread: ``stats.first_place_intervals``.
+    """
+
+    rows: pd.DataFrame
+    table: pd.DataFrame
+    spread: pd.DataFrame
+
+
+def standing_of(rows: pd.DataFrame) -> Standing:
+    """The ranks of a run from its rows."""
+    return Standing(rows, stats.rank_table(stats.ranks(rows)), stats.first_place_intervals(rows))
+
+
+def overview(runs: Mapping[str, Standing]) -> list[list[str]]:
     """A line a run, under OVERVIEW_HEADER."""
-    out = []
-    for name, table in rows.items():
-        ranks = stats.rank_table(stats.ranks(table))
-        out.append(
-            [
-                name,
-                stats.headline(ranks),
-                stats.headline_confidence(ranks, stats.first_place_intervals(table)),
-                f"{table['trial_id'].nunique():,}",
-                f"{table['seed'].nunique()}",
-                str(table["protocol"].iloc[0]),
-            ]
-        )
-    return out
+    return [
+        [
+            name,
+            stats.headline(run.table),
+            stats.headline_confidence(run.table, run.spread),
+            f"{run.rows['trial_id'].nunique():,}",
+            f"{run.rows['seed'].nunique()}",
+            str(run.rows["protocol"].iloc[0]),
+        ]
+        for name, run in runs.items()
+    ]
 
 
-def beside_sections(rows: Mapping[str, pd.DataFrame], common: pd.DataFrame) -> list[Section]:
-    """Ranks of each run, areas by selector and run, and the cells in common.
+def beside_sections(runs: Mapping[str, Standing], common: pd.DataFrame) -> list[Section]:
+    """Ranks of each run, first places by selector and run, and the cells in common.
 
     Args:
         common: ``common_cells`` of the same rows; empty where they may not be compared.
     """
-    names = list(rows)
-    tables = {name: stats.rank_table(stats.ranks(table)) for name, table in rows.items()}
-    ranks = [
-        Table(RANK_HEADER, rank_cells(tables[name], stats.first_place_intervals(rows[name])), name) for name in names
-    ]
-    by_run = {name: table.set_index("selector") for name, table in tables.items()}
+    names = list(runs)
+    ranks = [Table(RANK_HEADER, rank_cells(run.table, run.spread), name) for name, run in runs.items()]
+    by_run = {name: run.table.set_index("selector") for name, run in runs.items()}
     selectors = sorted({selector for table in by_run.values() for selector in table.index})
     beside = [[selector, *(_rank(by_run[name], selector) for name in names)] for selector in selectors]
     out = [

@@ -127,6 +127,7 @@ def write_beside(runs: Mapping[str, Run], out: Path) -> Path:
     limitation = f"The runs are of protocols {', '.join(map(str, protocols))}: no cell of one is set beside another's."
     common = beside.common_cells(rows) if one else pd.DataFrame()
     everything = pd.concat(rows.values(), ignore_index=True)
+    standings = {name: beside.standing_of(table) for name, table in rows.items()}
     styles = plots.selector_styles(everything["selector"].unique().tolist())
     try:
         (out / "tables").mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ def write_beside(runs: Mapping[str, Run], out: Path) -> Path:
             "confidence": "",
             "facts": {},
             "rank_header": beside.OVERVIEW_HEADER,
-            "rank_cells": beside.overview(rows),
+            "rank_cells": beside.overview(standings),
             "colors": {name: charts.color(style) for name, style in styles.items()},
             "counts": "Each run is ranked by itself; a setting is a configuration at a query round.",
             "limitations": [] if one else [limitation],
@@ -145,7 +146,7 @@ def write_beside(runs: Mapping[str, Run], out: Path) -> Path:
             "holes": [],
             "n_holes": 0,
             "n_planned": 0,
-            "sections": beside.beside_sections(rows, common),
+            "sections": beside.beside_sections(standings, common),
             "charts": {},
             "provenance": {c: sorted(everything[c].unique()) for c in ("commit", "versions", "device")},
             "panel": (charts.WIDTH, charts.HEIGHT),

@@ -45,6 +45,13 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns of SETTING, selector, accuracy, rank, rank_average, tied, clear; one row a (setting, selector).
     """
+    by, found = list(SETTING), _places(rows)
+    leads = _leads(rows, found).rename(columns={"first": "selector"})
+    found = found.merge(leads[[*by, "selector", "low"]], on=[*by, "selector"], how="left")
+    return found.assign(clear=(found.pop("low") > 0) & ~found["tied"])
+
+
+def _places(rows: pd.DataFrame) -> pd.DataFrame:
     by = list(SETTING)
     found = curves(rows[rows["round"] >= 1])[[*by, "selector", "accuracy"]]
     found = found.sort_values(
@@ -53,12 +60,9 @@ def ranks(rows: pd.DataFrame) -> pd.DataFrame:
     place = found.groupby(by).cumcount() + 1
     apart = ~(found.groupby(by)["accuracy"].diff().abs() <= TIE)
     places = place.groupby(apart.cumsum())
-    found = found.assign(
+    return found.assign(
         rank=places.transform("min"), rank_average=places.transform("mean"), tied=places.transform("size") > 1
     )
-    leads = _leads(rows, found).rename(columns={"first": "selector"})
-    found = found.merge(leads[[*by, "selector", "low"]], on=[*by, "selector"], how="left")
-    return found.assign(clear=(found.pop("low") > 0) & ~found["tied"])
 
 
 def _leads(rows: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
@@ -179,7 +183,7 @@ def margins(rows: pd.DataFrame) -> pd.DataFrame:
         Columns of SETTING, first, second, margin, low, high (95% Student t interval of the difference within a seed;
         NaN for one seed), n_seeds, clear (the interval lies above 0).
     """
-    found = _leads(rows, ranks(rows))
+    found = _leads(rows, _places(rows))
     return found.assign(clear=found["low"] > 0)[
         [*SETTING, "first", "second", "margin", "low", "high", "n_seeds", "clear"]
     ]
