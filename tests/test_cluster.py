@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import speed_grid
 from bench.runs import read_run
 from bench.store import LOG, read_failures, stored_rows
 
@@ -136,6 +137,12 @@ def test_the_largest_trial_comes_first_and_torch_has_the_threads_of_its_cpus(spe
     assert all(str(row["device"]).endswith("2 threads") for row in rows)
     largest = max(rows, key=lambda row: row["n_labeled"])["trial_id"]
     assert events(spec.parent / "run", "begins")[0]["trial_id"] == largest
+
+
+@pytest.mark.slow
+def test_every_worker_takes_part_in_short_trials_and_maps_the_one_bank() -> None:
+    claim = speed_grid.sharing(64)
+    assert claim.passes, claim.detail
 
 
 def test_a_trial_that_no_node_can_hold_is_refused(spec: Path, cache: Path) -> None:

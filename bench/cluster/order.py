@@ -37,7 +37,12 @@ class InOrder(Searcher):
 
 
 class FirstWaiting(FIFOScheduler):
-    """First come, first served, restarted trials behind those that wait; without a look at those that are done."""
+    """First come, first served, restarted trials behind those that wait; without a look at those that are done.
+
+    A free worker is handed to the first trial for which no other worker is starting. Tune would hand it to the first
+    of all and stop the worker that was starting for it: trials shorter than the start of a worker would then all run
+    on one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,9 +52,14 @@ class FirstWaiting(FIFOScheduler):
         self._waiting[trial] = None
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        while self._waiting:
-            first = next(iter(self._waiting))
-            if first.status == Trial.PENDING:
-                return first
-            del self._waiting[first]
-        return None
+        controller = tune_controller._tune_controller
+        first = None
+        for trial in list(self._waiting):
+            if trial.status != Trial.PENDING:
+                del self._waiting[trial]
+                continue
+            actor = controller._trial_to_actor.get(trial)
+            if actor is None or not controller._actor_manager.is_actor_started(actor):
+                return trial
+            first = first or trial
+        return first
