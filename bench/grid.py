@@ -286,6 +286,7 @@ def _run_on_ray(
             console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
         work = cluster.Work({t.id: t for t in missing}, needs, light, device, how.diagnostics)
         with progress:
+            store = cluster.start_store(folder.resolve(), how.attempts)
             heads_of = trials.text_heads_of(missing)
             refs, heads = cluster.bank(shards, heads_of, cache, device, how.extraction, progress)
             return cluster.run(
@@ -293,10 +294,10 @@ def _run_on_ray(
                 [t.id for t in missing],
                 refs,
                 heads,
+                store,
                 folder.resolve(),
                 progress,
                 share=how.trial,
-                attempts=how.attempts,
                 max_concurrent=how.max_concurrent,
                 track=how.track,
             )

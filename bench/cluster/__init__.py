@@ -16,7 +16,7 @@ os.environ.setdefault("RAY_num_workers_soft_limit", "0")
 
 from bench.cluster.banking import bank
 from bench.cluster.nodes import LOCAL, Connection, connect, disconnect, lacking_room
-from bench.cluster.running import Work, run
+from bench.cluster.running import Work, run, start_store
 from bench.cluster.tracking import TRACKERS, check_tracker
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "disconnect",
     "lacking_room",
     "run",
+    "start_store",
 ]

@@ -1,7 +1,7 @@
 """The bank in Ray's object store: one array a shard, made by tasks that read the disk cache first."""
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,6 +68,7 @@ def bank(
     Each array is put into the disk cache by a task that looks there first, and read from there into the object store
     of the driver's node, from which every other node has its one copy: the loss of a node costs a copy, and of the
     driver's node a read, not a run of the network. Nodes of trials hold nothing that would keep them from going.
+    Reading begins when all is on disk, by the processes that put it there, since starting others takes seconds.
 
     Args:
         shards: with the name of what encodes each.
@@ -91,24 +92,25 @@ def bank(
     for shard, encoder in shards.items():
         task = _extract.options(**(with_network if trials_module.runs_network(encoder) else without))
         extracting[task.remote(shard, encoder, cache, device, share.cpus)] = shard, encoder
-    extracted: deque[tuple[Any, Shard, str]] = deque()
-    waiting, reading, refs = {*extracting, *head_refs.values()}, set(), {}
-    total = len(shards) + len(heads)
+    refs, reading, total = {}, [], len(shards) + len(heads)
+    steps = count(1)
+
+    def tell() -> None:
+        progress.banked(total * next(steps) // (total + len(shards)), total)
+
     try:
-        while waiting or extracted:
-            while extracted and len(reading) < READERS:
-                made, shard, encoder = extracted.popleft()
-                both: Any = _shard.options(scheduling_strategy=here).remote(made, shard, encoder, cache)
-                refs[shard.key], done = both
-                reading.add(done)
-                waiting.add(done)
-            (ready,), _ = ray.wait(list(waiting), num_returns=1, timeout=None)
-            ray.get(ready)
-            waiting.remove(ready)
-            reading.discard(ready)
-            if ready in extracting:
-                extracted.append((ready, *extracting[ready]))
-            progress.banked(total - len(waiting) - len(extracted), total)
+        for _ in _completed([*extracting, *head_refs.values()]):
+            tell()
+        for made, (shard, encoder) in extracting.items():
+            if len(reading) == READERS:
+                (ready,), reading = ray.wait(reading)
+                ray.get(ready)
+                tell()
+            both: Any = _shard.options(scheduling_strategy=here).remote(made, shard, encoder, cache)
+            refs[shard.key], done = both
+            reading.append(done)
+        for _ in _completed(reading):
+            tell()
     except RayTaskError as fault:
         if isinstance(fault.cause, InputError):
             raise fault.cause from None
@@ -119,6 +121,15 @@ def bank(
             f"allowed: enough memory for it (see Ray's logs under /tmp/ray)"
         ) from fault
     return refs, {key: ray.get(ref) for key, ref in head_refs.items()}
+
+
+def _completed(refs: Sequence[Any]) -> Iterator[Any]:
+    """References as their tasks end; what a task raised is raised."""
+    left = list(refs)
+    while left:
+        (ready,), left = ray.wait(left)
+        ray.get(ready)
+        yield ready
 
 
 def options(share: Share, device: str) -> dict[str, Any]:

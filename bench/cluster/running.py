@@ -269,16 +269,26 @@ def _waiting(share: Share, device: str) -> int:
     return max(1, slots) if nodes == 1 and slots else max(LEAST_WAITING, slots)
 
 
+def start_store(results: Path, attempts: int) -> Any:
+    """The one process that writes into a results folder, on this node; it starts while other work goes on.
+
+    Args:
+        attempts: times that a trial which raises is tried; workers that die do not count.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return _StoreActor.options(scheduling_strategy=here).remote(results, attempts, uuid.uuid4().hex)
+
+
 def run(
     work: Work,
     unfinished: Sequence[str],
     refs: Mapping[str, Any],
     heads: Mapping[tuple[str, str], TextHead],
+    store: Any,
     results: Path,
     progress: Progress,
     *,
     share: Share,
-    attempts: int,
     max_concurrent: int | None,
     track: str | None = None,
     callbacks: Sequence[Callback] = (),
@@ -289,8 +299,9 @@ def run(
         unfinished: ids of the trials with a missing round, in the order in which they are to start.
         refs: what ``bank`` returned.
         heads: what ``bank`` returned.
+        store: what ``start_store`` returned; it is stopped in the end.
+        results: its folder.
         share: what a trial takes.
-        attempts: times that a trial which raises is tried; workers that die do not count.
         max_concurrent: trials at a time; as many as the share allows without it.
         track: a tracker that sees every round too.
         callbacks: Tune's, told beside the progress.
@@ -302,8 +313,6 @@ def run(
         InputError: the grid cannot go on, since the results folder cannot be written or no worker stays alive; the
             rows so far are stored.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    store = _StoreActor.options(scheduling_strategy=here).remote(results, attempts, uuid.uuid4().hex)
     try:
         ray.get(store.failures.remote())
     except (RayTaskError, ActorDiedError) as fault:
