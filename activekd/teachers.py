@@ -1,6 +1,7 @@
 """Teachers: vision-language networks through open_clip, the zero-shot head, and the CLAP adaptation."""
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from activekd.errors import InputError, unknown
 from activekd.features import PREFIX, feature_files, read_head
 from activekd.losses import clap_loss, clap_multipliers
 from activekd.recipes import ClapRecipe, ViewGeometry
+from activekd.shards import read_array, write_array
 
 LOGIT_SCALE = 100.0
 """Teacher logits are this times the cosine of image and text: CLIP's trained temperature (Radford et al. 2021)."""
@@ -31,6 +33,7 @@ LOGIT_SCALE = 100.0
 WEIGHTS = Path(__file__).parent / "weights"
 NO_TEACHER = "none"
 OPEN_CLIP = "open_clip:"
+HEAD_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,16 @@ class TextHead:
 
     zero_shot: Float32[np.ndarray, "classes dim"]
     text: Float32[np.ndarray, "classes dim"]
+
+    @classmethod
+    def read(cls, path: Path) -> "TextHead | None":
+        """A head from disk; None where it is absent, or is not the bytes that were written."""
+        both = read_array(path)
+        return None if both is None else cls(*np.array(both))
+
+    def write(self, path: Path) -> None:
+        """Put the head on disk, as one array of both embeddings."""
+        write_array(path, np.stack([self.zero_shot, self.text]))
 
 
 class VisionLanguageEncoder:
@@ -175,6 +188,13 @@ def network_fingerprint(name: str) -> str:
         digest.update(found.config.read_bytes())
     digest.update(checkpoint_file(name).read_bytes())
     return digest.hexdigest()
+
+
+def text_head_path(name: str, class_names: Sequence[str], prompts: Sequence[str], cache: Path) -> Path:
+    """Where the text head of a network is kept: a content address of all that changes its numbers."""
+    content = [HEAD_FORMAT, network_fingerprint(name), list(class_names), list(prompts)]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+    return cache / "heads" / f"{key}.npy"
 
 
 def load_encoder(name: str, device: str = "cpu") -> VisionLanguageEncoder:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from activekd import bank
 from activekd.checkpoints import UnreachableError
 from activekd.datasets import Dataset, load_dataset
 from activekd.errors import InputError
 from activekd.features import feature_files, read_features
 from activekd.selectors import selector
+from activekd.shards import check_cache
 from activekd.students import student_network
 from activekd.teachers import (
     NO_TEACHER,
@@ -35,7 +35,7 @@ def check(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> d
         InputError: a cache that cannot be written; or every fault at once: unknown names, missing files, faults of
             data sets, query sizes that do not fit the pool.
     """
-    bank.check_cache(cache)
+    check_cache(cache)
     faults: list[str] = []
 
     def attempt(action: Callable[[], object]) -> None:

@@ -197,7 +197,7 @@ def _check_options(how: How) -> None:
     if how.track and how.serial:
         raise InputError("--track with --serial; allowed: one of them, since trackers are told by Ray Tune")
     if how.track:
-        from bench.cluster import check_tracker
+        from bench.cluster.tracking import check_tracker
 
         check_tracker(how.track)
 
@@ -237,7 +237,10 @@ def _run_serial(
         for done, (shard, encoder) in enumerate(shards.items(), start=1):
             banked[shard.key] = trials.make_shard(shard, encoder, cache, device, how.extraction.cpus)
             progress.banked(done, len(shards))
-        heads = {key: trials.make_text_head(*key, cache, device, how.extraction.cpus) for key in wanted_heads}
+        heads = {
+            (network, name): trials.make_text_head(network, datasets[name], cache, device, how.extraction.cpus)
+            for network, name in wanted_heads
+        }
         for trial in missing:
             progress.started(trial.id)
             dataset = datasets[trial.dataset]
@@ -257,15 +260,18 @@ def _run_on_ray(
     progress: GridProgress,
     how: How,
 ) -> dict[str, str]:
-    from bench import cluster
     from bench import trial as trials
+    from bench.cluster.banking import bank
+    from bench.cluster.nodes import LOCAL, connect, disconnect, lacking_room
+    from bench.cluster.running import Work, run_trials
+    from bench.cluster.storing import start_store
 
     shards = trials.shards_of(missing, datasets)
     needs = {t.id: trials.needs(t, datasets[t.dataset]) for t in missing}
     live = {t.dataset for t in missing if needs[t.id].student_test is None}
     light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
     bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
-    connection = cluster.connect(
+    connection = connect(
         how.address,
         n_cpus=how.max_concurrent and _cpus(how),
         bank_bytes=bank_bytes,
@@ -278,18 +284,18 @@ def _run_on_ray(
         if how.device == "auto" and not connection.cpus:
             raise InputError("--device auto on a cluster without a worker yet; allowed: --device cuda or --device cpu")
         device = how.device if how.device != "auto" else "cuda" if connection.gpus else "cpu"
-        if how.address == cluster.LOCAL:
+        if how.address == LOCAL:
             local_device(device)
-        if lacking := cluster.lacking_room(device, how.trial, how.extraction):
-            if how.address == cluster.LOCAL:
+        if lacking := lacking_room(device, how.trial, how.extraction):
+            if how.address == LOCAL:
                 raise InputError("; ".join(lacking))
             console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
-        work = cluster.Work({t.id: t for t in missing}, needs, light, device, how.diagnostics)
+        work = Work({t.id: t for t in missing}, needs, light, device, how.diagnostics)
         with progress:
-            store = cluster.start_store(folder.resolve(), how.attempts)
+            store = start_store(folder.resolve(), how.attempts)
             heads_of = trials.text_heads_of(missing)
-            refs, heads = cluster.bank(shards, heads_of, cache, device, how.extraction, progress)
-            return cluster.run(
+            refs, heads = bank(shards, heads_of, datasets, cache, device, how.extraction, progress)
+            return run_trials(
                 work,
                 [t.id for t in missing],
                 refs,
@@ -302,7 +308,7 @@ def _run_on_ray(
                 track=how.track,
             )
     finally:
-        cluster.disconnect()
+        disconnect()
 
 
 def _cpus(how: How) -> int:

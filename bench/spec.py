@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -125,6 +125,12 @@ class SpecFile(BaseModel):
         return self
 
 
+@lru_cache(maxsize=64)
+def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
+    """What many trials share as a dictionary, made once."""
+    return asdict(shared)
+
+
 @dataclass(frozen=True)
 class Trial:
     """One active-learning run, with everything that defines its numbers.
@@ -149,7 +155,8 @@ class Trial:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits of the hash of the canonical JSON of all that defines the trial and of PROTOCOL."""
-        content = {k: v for k, v in asdict(self).items() if k not in {"recipe_name", "group"}}
+        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"recipe_name", "group"}}
+        content |= {"recipe": _plain(self.recipe), "views": _plain(self.views)}
         text = json.dumps({"protocol": PROTOCOL, **content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

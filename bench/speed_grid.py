@@ -139,18 +139,19 @@ def _as_plan(spec: Spec) -> list[dict[str, Any]]:
 
 
 def _connect(bank_bytes: int, folder: Path) -> None:
-    from bench import cluster
+    from bench.cluster.nodes import LOCAL, connect
 
     spill, host = folder / "spill", "127.0.0.1"
-    cluster.connect(cluster.LOCAL, n_cpus=CPUS, bank_bytes=bank_bytes, spill=spill, dashboard_host=host)
+    connect(LOCAL, n_cpus=CPUS, bank_bytes=bank_bytes, spill=spill, dashboard_host=host)
 
 
 def _run(spec: Spec, run: Path, run_trial: RunTrial, refs: Mapping[str, Any], needs: Needs, probe: Any) -> float:
-    from bench import cluster
+    from bench.cluster.running import Work, run_trials
+    from bench.cluster.storing import start_store
 
     run.mkdir(parents=True, exist_ok=True)
     write_plan(run, spec.name, _as_plan(spec), Sources({}, {}))
-    work = cluster.Work(
+    work = Work(
         {t.id: t for t in spec.trials},
         dict.fromkeys((t.id for t in spec.trials), needs),
         dict.fromkeys({t.dataset for t in spec.trials}, None),  # pyright: ignore[reportArgumentType]
@@ -162,42 +163,42 @@ def _run(spec: Spec, run: Path, run_trial: RunTrial, refs: Mapping[str, Any], ne
     ids = list(rounds)
     start = perf_counter()
     with progress:
-        share, store = Share(), cluster.start_store(run, attempts=1)
-        cluster.run(work, ids, refs, {}, store, run, progress, share=share, max_concurrent=None, callbacks=[probe])
+        share, store = Share(), start_store(run, attempts=1)
+        run_trials(work, ids, refs, {}, store, run, progress, share=share, max_concurrent=None, callbacks=[probe])
     return perf_counter() - start
 
 
 def measure_ours(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> None:
     """In a process of its own: seconds and points of the grid with idle students."""
-    from bench import cluster
     from bench.cluster.bare import Probe
+    from bench.cluster.nodes import disconnect
 
     spec = read_spec(str(idle_spec(n_trials, n_rounds, folder)))
     _connect(0, folder)
     probe = Probe(max(1, len(spec.trials) // POINTS))
     seconds = _run(spec, folder / "run", idle_rounds, {}, Needs((), None, (), None, None), probe)
-    cluster.disconnect()
+    disconnect()
     answer.put((seconds, probe.points))
 
 
 def measure_bare(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> None:
     """In a process of its own: seconds and points of bare Tune with as many reports."""
-    from bench import cluster
     from bench.cluster.bare import Probe, bare_tune
+    from bench.cluster.nodes import disconnect
 
     _connect(0, folder)
     probe = Probe(max(1, n_trials // POINTS))
     seconds = bare_tune(n_trials, n_rounds, probe)
-    cluster.disconnect()
+    disconnect()
     answer.put((seconds, probe.points))
 
 
 def measure_sharing(answer: Any, megabytes: int, folder: Path) -> None:
     """In a process of its own: what concurrent trials that read one banked array add to their own memory."""
-    from activekd.bank import Shard
     from activekd.recipes import ViewGeometry
-    from bench import cluster
+    from activekd.shards import Shard
     from bench.cluster.bare import Probe, made_up_array
+    from bench.cluster.nodes import disconnect
 
     spec = read_spec(str(idle_spec(len(SELECTORS), 2, folder)))
     _connect(megabytes * 2**20, folder)
@@ -205,7 +206,7 @@ def measure_sharing(answer: Any, megabytes: int, folder: Path) -> None:
     shard = Shard("digits", "train", 0, "made up", "made up", "made up", one)
     needs = Needs((shard,), None, (), None, None)
     _run(spec, folder / "run", reading_rounds, {shard.key: made_up_array.remote(megabytes)}, needs, Probe(1))
-    cluster.disconnect()
+    disconnect()
     rows = stored_rows(folder / "run")
     answer.put([(row["private_growth"], row["shared_growth"]) for row in rows if row["round"] == 0])
 

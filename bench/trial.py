@@ -16,12 +16,13 @@ import torch
 
 from activekd import bank
 from activekd.backbones import backbone
-from activekd.bank import Encoder, LiveViews, Shard, Views, ViewSource
+from activekd.bank import Encoder, LiveViews, Views, ViewSource
 from activekd.datasets import Dataset, Split, load_dataset
 from activekd.errors import InputError
 from activekd.features import feature_files, read_features
 from activekd.loop import Protocol, Round, StudentInputs, TeacherInputs, run_rounds
 from activekd.selectors import selector
+from activekd.shards import Shard, read_array, write_array
 from activekd.students import StudentNetwork, student_network
 from activekd.teachers import (
     ADAPTATIONS,
@@ -33,6 +34,7 @@ from activekd.teachers import (
     load_encoder,
     network_fingerprint,
     split_teacher,
+    text_head_path,
 )
 from bench.spec import Trial
 from bench.store import PICKED, Row
@@ -200,7 +202,7 @@ def make_shard(shard: Shard, encoder: str, cache: Path, device: str = "cpu", thr
         return found
     images = _split(shard, cache).pixels
     array = bank.compute(images, _encoder(encoder, device), shard.geometry, shard.view)
-    bank.write(shard, array, cache)
+    write_array(shard.path(cache), array)
     return array
 
 
@@ -224,7 +226,7 @@ def _kept_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray | None:
     teacher = encoder.removeprefix(TEACHER)
     if encoder.startswith(TEACHER) and has_given_features(teacher):
         return read_features(feature_files(teacher), _split(shard, cache), shard.split)
-    return bank.read(shard, cache)
+    return read_array(shard.path(cache))
 
 
 def _split(shard: Shard, cache: Path) -> Split:
@@ -232,14 +234,27 @@ def _split(shard: Shard, cache: Path) -> Split:
     return dataset.train if shard.split == "train" else dataset.test
 
 
-def make_text_head(network: str, dataset: str, cache: Path, device: str = "cpu", threads: int = 1) -> TextHead:
-    """The text head of a teacher network for a data set; seconds, so it is not kept on disk."""
-    torch.set_num_threads(threads)
-    loaded = load_dataset(dataset, cache)
+def kept_text_head(network: str, dataset: Dataset, cache: Path) -> TextHead | None:
+    """A text head that no network need be run for; None where one must.
+
+    Args:
+        dataset: with the names of its test images where features are given.
+    """
     if has_given_features(network):
-        dim = read_features(feature_files(network), loaded.test, "test").shape[1]
-        return given_text_head(network, loaded.class_names, dim)
-    return _teacher_encoder(network, device).text_head(loaded.class_names, loaded.prompts)
+        dim = read_features(feature_files(network), dataset.test, "test").shape[1]
+        return given_text_head(network, dataset.class_names, dim)
+    return TextHead.read(text_head_path(network, dataset.class_names, dataset.prompts, cache))
+
+
+def make_text_head(network: str, dataset: Dataset, cache: Path, device: str = "cpu", threads: int = 1) -> TextHead:
+    """The text head of a teacher network for a data set: from the disk cache, or computed and put there."""
+    torch.set_num_threads(threads)
+    found = kept_text_head(network, dataset, cache)
+    if found is not None:
+        return found
+    head = _teacher_encoder(network, device).text_head(dataset.class_names, dataset.prompts)
+    head.write(text_head_path(network, dataset.class_names, dataset.prompts, cache))
+    return head
 
 
 @dataclass(frozen=True)

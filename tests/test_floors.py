@@ -1,6 +1,8 @@
 """The floors of the house: who imports whom, read from the sources."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"activekd", "activekd.errors", "activekd.memory"},
     {"activekd.recipes", "activekd.streams", "activekd.pool", "activekd.losses"},
+    {"activekd.shards"},
     {"bench", "bench.spec", "bench.store", "bench.stats", "bench.terminal"},
     {"activekd.images", "bench.runs", "bench.plots", "bench.claims", "bench.published", "bench.latex"},
     {
@@ -121,6 +124,14 @@ def test_tables_and_reports_need_neither_torch_nor_ray(name: str) -> None:
         for imported in imports(known[module]):
             assert imported.partition(".")[0] not in HEAVY, f"{name} reaches {imported} through {module}"
             todo.extend(m for m in (imported, imported.rpartition(".")[0]) if m in known)
+
+
+def test_the_store_and_the_readers_of_the_bank_need_neither_torch_nor_tune() -> None:
+    code = "import sys, bench.cluster.storing, bench.cluster.banking; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "ray" in loaded
+    assert loaded & {"torch", "ray.tune", "pandas", "open_clip", "timm"} == set()
 
 
 def test_train_labels_are_read_by_the_oracle_alone() -> None:

@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from activekd import bank
-from activekd.bank import Pixels, Shard, Views
+from activekd.bank import Pixels, Views
 from activekd.datasets import initial_rows, load_dataset, reveal
 from activekd.distill import learning_rate
 from activekd.errors import InputError
 from activekd.images import from_grey, render, view_boxes
 from activekd.pool import Pool
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
+from activekd.shards import CHECKSUM, Shard, read_array, write_array
 from activekd.streams import stream
 
 CROPS = ViewGeometry(count=4, scale=(0.5, 1.0), ratio=(0.75, 1.3333), flip=0.5)
@@ -187,9 +188,9 @@ def test_bank_files_are_whole_or_absent(tmp_path: Path, cache: Path) -> None:
     array = bank.compute(images, Pixels(16, "bilinear"), CROPS, 1)
     assert array.shape == (len(images), 3, 16, 16)
     shard = make_shard(1)
-    assert bank.read(shard, tmp_path) is None
-    bank.write(shard, array, tmp_path)
-    found = bank.read(shard, tmp_path)
+    assert read_array(shard.path(tmp_path)) is None
+    write_array(shard.path(tmp_path), array)
+    found = read_array(shard.path(tmp_path))
     assert found is not None
     assert np.array_equal(found, array)
     path = shard.path(tmp_path)
@@ -198,11 +199,11 @@ def test_bank_files_are_whole_or_absent(tmp_path: Path, cache: Path) -> None:
     flipped[-50] ^= 1
     for damaged in (whole[:-100], bytes(flipped), b""):
         path.write_bytes(damaged)
-        assert bank.read(shard, tmp_path) is None
+        assert read_array(shard.path(tmp_path)) is None
     path.write_bytes(whole)
-    assert bank.read(shard, tmp_path) is not None
-    path.with_suffix(bank.CHECKSUM).unlink()
-    assert bank.read(shard, tmp_path) is None
+    assert read_array(shard.path(tmp_path)) is not None
+    path.with_suffix(CHECKSUM).unlink()
+    assert read_array(shard.path(tmp_path)) is None
 
 
 def test_gather_takes_each_row_from_its_own_view() -> None:

@@ -1,5 +1,6 @@
 """Teacher networks by name: weights from a file, their own preprocessing, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from activekd import teachers
 from activekd.bank import Views
 from activekd.checkpoints import UnreachableError
-from activekd.datasets import Labeled
+from activekd.datasets import Labeled, load_dataset
 from activekd.errors import InputError
 from activekd.recipes import ClapRecipe, ViewGeometry
 from activekd.streams import stream
+from bench import trial as trials
 
 CLAP = ClapRecipe(lr=0.01, momentum=0.9, epochs=30, batch=8, warmup=0.1)
 GLYPHCLIP = teachers.WEIGHTS / "glyphclip.safetensors"
@@ -95,6 +97,22 @@ def test_glyphclip_checkpoint_is_small_and_half_precision() -> None:
     path = Path(teachers.NETWORKS["glyphclip"].pretrained)
     assert path.stat().st_size < 8 * 2**20
     assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}
+
+
+def test_a_text_head_is_kept_on_disk_to_the_bit(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset("digits", cache)
+    assert trials.kept_text_head("glyphclip", dataset, tmp_path) is None
+    made = trials.make_text_head("glyphclip", dataset, tmp_path)
+    monkeypatch.setattr(trials, "_teacher_encoder", None)
+    kept = trials.make_text_head("glyphclip", dataset, tmp_path)
+    assert np.array_equal(made.zero_shot, kept.zero_shot)
+    assert np.array_equal(made.text, kept.text)
+    assert not np.array_equal(kept.text, kept.zero_shot)
+    other = replace(dataset, prompts=("a drawing of {}.",))
+    assert trials.kept_text_head("glyphclip", other, tmp_path) is None
+    (file,) = (tmp_path / "heads").glob("*.npy")
+    file.write_bytes(file.read_bytes()[:-4])
+    assert trials.kept_text_head("glyphclip", dataset, tmp_path) is None
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""Ray, and only it: the nodes, the bank in the object store, the store as an actor, and the trials under Ray Tune."""
+"""Ray, and only it: the nodes, the bank in the object store, the store as an actor, and the trials under Ray Tune.
+
+Its modules are imported one by one: a process that only stores rows or reads the bank needs no torch.
+"""
 
 import os
 
@@ -13,22 +16,3 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 os.environ.setdefault("RAY_num_workers_soft_limit", "0")
-
-from bench.cluster.banking import bank
-from bench.cluster.nodes import LOCAL, Connection, connect, disconnect, lacking_room
-from bench.cluster.running import Work, run, start_store
-from bench.cluster.tracking import TRACKERS, check_tracker
-
-__all__ = [
-    "LOCAL",
-    "TRACKERS",
-    "Connection",
-    "Work",
-    "bank",
-    "check_tracker",
-    "connect",
-    "disconnect",
-    "lacking_room",
-    "run",
-    "start_store",
-]

@@ -3,18 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from activekd.bank import Shard
 from activekd.errors import InputError
-from activekd.teachers import TextHead
-from bench import trial as trials_module
+from activekd.shards import Shard, read_array
 from bench.spec import Share
+
+if TYPE_CHECKING:
+    from activekd.datasets import Dataset
+    from activekd.teachers import TextHead
 
 MAX_RETRIES = 20
 """Times that a task which fills the bank may lose its worker or node."""
@@ -37,8 +39,11 @@ READERS = 2
 
 @ray.remote(max_retries=MAX_RETRIES)
 def _extract(shard: Shard, encoder: str, cache: Path, device: str, threads: int) -> None:
-    """Put a shard into the disk cache if it is not there."""
-    trials_module.make_shard(shard, encoder, cache, device, threads)
+    """Put a shard into the disk cache if it is not there; torch is imported only then."""
+    if read_array(shard.path(cache)) is None:
+        from bench.trial import make_shard
+
+        make_shard(shard, encoder, cache, device, threads)
 
 
 @ray.remote(num_cpus=0, max_retries=-1, num_returns=2)
@@ -47,22 +52,30 @@ def _shard(extracted: None, shard: Shard, encoder: str, cache: Path) -> tuple[np
 
     It takes no CPU, so that a lost array can be had again while trials hold every CPU and wait for it.
     """
-    return np.asarray(trials_module.made_shard(shard, encoder, cache)), None
+    found = read_array(shard.path(cache))
+    if found is None:
+        from bench.trial import made_shard
+
+        found = made_shard(shard, encoder, cache)
+    return np.asarray(found), None
 
 
 @ray.remote(max_retries=MAX_RETRIES)
-def _text_head(network: str, dataset: str, cache: Path, device: str, threads: int) -> TextHead:
-    return trials_module.make_text_head(network, dataset, cache, device, threads)
+def _text_head(network: str, dataset: "Dataset", cache: Path, device: str, threads: int) -> "TextHead":
+    from bench.trial import make_text_head
+
+    return make_text_head(network, dataset, cache, device, threads)
 
 
 def bank(
     shards: Mapping[Shard, str],
     heads: Sequence[tuple[str, str]],
+    datasets: "Mapping[str, Dataset]",
     cache: Path,
     device: str,
     share: Share,
     progress: BankProgress,
-) -> tuple[dict[str, Any], dict[tuple[str, str], TextHead]]:
+) -> tuple[dict[str, Any], dict[tuple[str, str], "TextHead"]]:
     """Fill the object store: one array a shard, by its key, and the text heads.
 
     Each array is put into the disk cache by a task that looks there first, and read from there into the object store
@@ -73,26 +86,36 @@ def bank(
     Args:
         shards: with the name of what encodes each.
         heads: (network, data set) of each text head.
+        datasets: of the heads.
         cache: folder of the caches, on shared storage where there are several nodes.
         device: where the networks run.
         share: what a task takes; a GPU only where it runs a network.
 
     Returns:
-        Object references by shard key, and text heads by (network, data set).
+        Object references by shard key, and text heads by (network, data set): from the disk cache where they are there.
 
     Raises:
         InputError: what a task raised, such as a checkpoint that does not fit, a full disk or a cache that the nodes do
             not share.
     """
+    from bench.trial import kept_text_head, runs_network
+
     with_network = options(share, device)
     without = {**with_network, "num_gpus": 0}
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    head_refs = {key: _text_head.options(**with_network).remote(*key, cache, device, share.cpus) for key in heads}
+    made_heads, head_refs = {}, {}
+    for network, name in heads:
+        found = kept_text_head(network, datasets[name], cache)
+        if found is None:
+            task, classes = _text_head.options(**with_network), datasets[name].without_images()
+            head_refs[network, name] = task.remote(network, classes, cache, device, share.cpus)
+        else:
+            made_heads[network, name] = found
     extracting = {}
     for shard, encoder in shards.items():
-        task = _extract.options(**(with_network if trials_module.runs_network(encoder) else without))
+        task = _extract.options(**(with_network if runs_network(encoder) else without))
         extracting[task.remote(shard, encoder, cache, device, share.cpus)] = shard, encoder
-    refs, reading, total = {}, [], len(shards) + len(heads)
+    refs, reading, total = {}, [], len(shards) + len(head_refs)
     steps = count(1)
 
     def tell() -> None:
@@ -120,7 +143,7 @@ def bank(
             f"a task that fills the bank lost its worker more than {MAX_RETRIES} times ({type(fault).__name__}); "
             f"allowed: enough memory for it (see Ray's logs under /tmp/ray)"
         ) from fault
-    return refs, {key: ray.get(ref) for key, ref in head_refs.items()}
+    return refs, {**made_heads, **{key: ray.get(ref) for key, ref in head_refs.items()}}
 
 
 def _completed(refs: Sequence[Any]) -> Iterator[Any]:

@@ -1,10 +1,8 @@
-"""The trials of a grid under Ray Tune, and the one process that writes their rows."""
+"""The trials of a grid under Ray Tune."""
 
 import os
 import tempfile
 import traceback
-import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,8 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from activekd.datasets import Dataset
 from activekd.errors import InputError
@@ -22,13 +19,11 @@ from activekd.teachers import TextHead
 from bench.cluster.banking import options
 from bench.cluster.nodes import process_folder
 from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
+from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
 from bench.spec import Share, Trial
-from bench.store import Row, StorageError, Store, seconds_of
+from bench.store import Row, StorageError, seconds_of
 from bench.trial import Inputs, Needs, Running, RunTrial, run_trial
-
-MAX_DEATHS = 10
-"""Times that the worker of a trial may die in one round before the trial is given up."""
 
 MAX_DEATHS_IN_A_ROW = 100
 """Workers that may die one after the other, of whatever trials, without one word from another before the grid stops."""
@@ -83,60 +78,6 @@ class Progress(Protocol):
     def ended(self, trial_id: str, *, failed: bool) -> None:
         """A trial is complete or was given up."""
         ...
-
-
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class _StoreActor:
-    """The one process that writes rows; a restarted one reads what is on disk."""
-
-    def __init__(self, run: Path, attempts: int, grid: str) -> None:
-        self._store = Store(run, grid=grid)
-        self._attempts = attempts
-        seen = self._store.log_of_grid()
-        self._faults = Counter(event["trial_id"] for event in seen if event["event"] == "raised")
-        self._begun = Counter((event["trial_id"], event["round"]) for event in seen if event["event"] == "begins")
-
-    @ray.method
-    def begin(self, trial_id: str) -> tuple[list[Row], bool]:
-        """The rows of a trial that is about to start, and whether it may."""
-        if self._store.has_failed(trial_id):
-            return [], False
-        rows = self._store.begin(trial_id)
-        self._begun[trial_id, len(rows)] += 1
-        deaths = self._begun[trial_id, len(rows)] - 1 - self._faults[trial_id]
-        if deaths > MAX_DEATHS:
-            reason = f"the worker died {deaths} times in round {len(rows)}, each time without a traceback"
-            self._store.give_up(trial_id, f"{reason} (killed from outside, or out of memory)\n")
-            return rows, False
-        return rows, True
-
-    @ray.method
-    def append(self, row: Row) -> None:
-        self._store.append(row)
-
-    @ray.method
-    def fault(self, trial_id: str, text: str) -> bool:
-        """Note that a trial raised; whether it is to be tried again."""
-        if self._store.has_failed(trial_id):
-            return False
-        self._faults[trial_id] += 1
-        self._store.note("raised", trial_id, attempt=self._faults[trial_id], of=self._attempts)
-        if self._faults[trial_id] < self._attempts:
-            return True
-        self._store.give_up(trial_id, text)
-        return False
-
-    @ray.method
-    def failures(self) -> dict[str, str]:
-        return self._store.failures()
-
-    @ray.method
-    def rounds_done(self) -> dict[str, int]:
-        return self._store.rounds_done()
-
-    @ray.method
-    def close(self) -> None:
-        self._store.close()
 
 
 class _TrialRunner(tune.Trainable):
@@ -269,17 +210,7 @@ def _waiting(share: Share, device: str) -> int:
     return max(1, slots) if nodes == 1 and slots else max(LEAST_WAITING, slots)
 
 
-def start_store(results: Path, attempts: int) -> Any:
-    """The one process that writes into a results folder, on this node; it starts while other work goes on.
-
-    Args:
-        attempts: times that a trial which raises is tried; workers that die do not count.
-    """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return _StoreActor.options(scheduling_strategy=here).remote(results, attempts, uuid.uuid4().hex)
-
-
-def run(
+def run_trials(
     work: Work,
     unfinished: Sequence[str],
     refs: Mapping[str, Any],
@@ -313,10 +244,7 @@ def run(
         InputError: the grid cannot go on, since the results folder cannot be written or no worker stays alive; the
             rows so far are stored.
     """
-    try:
-        ray.get(store.failures.remote())
-    except (RayTaskError, ActorDiedError) as fault:
-        raise _reason(fault) from fault
+    check_store(store)
     runner = tune.with_parameters(
         _TrialRunner, work=work, refs=refs, heads=heads, store=store, threads=share.cpus, tracked=track is not None
     )
@@ -356,12 +284,3 @@ def run(
     if watch.reason or left:
         raise InputError(watch.reason or f"{len(left)} trials were left open by {MAX_PASSES} runs of Ray Tune")
     return {trial_id: failures[trial_id] for trial_id in unfinished if trial_id in failures}
-
-
-def _reason(fault: Exception) -> Exception:
-    """What a user should read of a store that could not be opened."""
-    cause = fault.cause if isinstance(fault, RayTaskError) else fault
-    if isinstance(cause, InputError):
-        return cause
-    lines = [line for line in str(fault).splitlines() if "InputError: " in line or "StorageError: " in line]
-    return InputError(lines[-1].partition("Error: ")[2]) if lines else fault

@@ -1,0 +1,101 @@
+"""The one process that writes the rows of a grid; without torch and Ray Tune, so that it is up in a second."""
+
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from activekd.errors import InputError
+from bench.store import Row, Store
+
+MAX_DEATHS = 10
+"""Times that the worker of a trial may die in one round before the trial is given up."""
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class _StoreActor:
+    """The one process that writes rows; a restarted one reads what is on disk."""
+
+    def __init__(self, run: Path, attempts: int, grid: str) -> None:
+        self._store = Store(run, grid=grid)
+        self._attempts = attempts
+        seen = self._store.log_of_grid()
+        self._faults = Counter(event["trial_id"] for event in seen if event["event"] == "raised")
+        self._begun = Counter((event["trial_id"], event["round"]) for event in seen if event["event"] == "begins")
+
+    @ray.method
+    def begin(self, trial_id: str) -> tuple[list[Row], bool]:
+        """The rows of a trial that is about to start, and whether it may."""
+        if self._store.has_failed(trial_id):
+            return [], False
+        rows = self._store.begin(trial_id)
+        self._begun[trial_id, len(rows)] += 1
+        deaths = self._begun[trial_id, len(rows)] - 1 - self._faults[trial_id]
+        if deaths > MAX_DEATHS:
+            reason = f"the worker died {deaths} times in round {len(rows)}, each time without a traceback"
+            self._store.give_up(trial_id, f"{reason} (killed from outside, or out of memory)\n")
+            return rows, False
+        return rows, True
+
+    @ray.method
+    def append(self, row: Row) -> None:
+        self._store.append(row)
+
+    @ray.method
+    def fault(self, trial_id: str, text: str) -> bool:
+        """Note that a trial raised; whether it is to be tried again."""
+        if self._store.has_failed(trial_id):
+            return False
+        self._faults[trial_id] += 1
+        self._store.note("raised", trial_id, attempt=self._faults[trial_id], of=self._attempts)
+        if self._faults[trial_id] < self._attempts:
+            return True
+        self._store.give_up(trial_id, text)
+        return False
+
+    @ray.method
+    def failures(self) -> dict[str, str]:
+        return self._store.failures()
+
+    @ray.method
+    def rounds_done(self) -> dict[str, int]:
+        return self._store.rounds_done()
+
+    @ray.method
+    def close(self) -> None:
+        self._store.close()
+
+
+def start_store(results: Path, attempts: int) -> Any:
+    """The one process that writes into a results folder, on this node; it starts while other work goes on.
+
+    Args:
+        attempts: times that a trial which raises is tried; workers that die do not count.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return _StoreActor.options(scheduling_strategy=here).remote(results, attempts, uuid.uuid4().hex)
+
+
+def check_store(store: Any) -> None:
+    """Wait until the store has opened its folder.
+
+    Raises:
+        InputError: it could not: the folder cannot be written, another grid writes to it, or its rows are damaged.
+    """
+    try:
+        ray.get(store.failures.remote())
+    except (RayTaskError, ActorDiedError) as fault:
+        raise _reason(fault) from fault
+
+
+def _reason(fault: Exception) -> Exception:
+    """What a user should read of a store that could not be opened."""
+    cause = fault.cause if isinstance(fault, RayTaskError) else fault
+    if isinstance(cause, InputError):
+        return cause
+    lines = [line for line in str(fault).splitlines() if "InputError: " in line or "StorageError: " in line]
+    return InputError(lines[-1].partition("Error: ")[2]) if lines else fault
