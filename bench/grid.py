@@ -15,12 +15,12 @@ from rich.table import Table
 
 from activekd.errors import InputError
 from bench import store as results
-from bench.runs import Run, read_run
 from bench.spec import Share, Spec, Trial, read_spec
 from bench.terminal import EXIT_FAILED, LINE_SECONDS, DecodingLines, GridProgress, console, user_errors
 
 if TYPE_CHECKING:
     from activekd.datasets import Dataset
+    from bench.runs import Run
 
 COMMANDS = ("run", "plan", "status")
 CACHE_VARIABLE = "ACTIVEKD_CACHE"
@@ -151,6 +151,7 @@ def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
     from activekd.selectors import own_code
     from bench.checks import check, check_networks
     from bench.report import print_rank_table, write_report
+    from bench.runs import read_run
     from bench.trial import distinct, size_of
 
     spec = whole.only(only) if only else whole
@@ -395,6 +396,8 @@ def plan(
 @app.command(epilog="Example: `python -m bench.grid status results/runs/demo`")
 def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")]) -> None:
     """Say how far a grid is: trials and rounds done, what is missing, what has failed."""
+    from bench.runs import read_run
+
     with user_errors():
         found = read_run(run)
         missing = found.holes.groupby("trial_id").size()
@@ -415,7 +418,7 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results fo
             console.print(f"failed: {path}")
 
 
-def _activity(found: Run, run: Path) -> str:
+def _activity(found: "Run", run: Path) -> str:
     """Whether a grid is at work on a results folder, on how many trials, and how long it has left."""
     if not results.in_use(run, LOCK):
         return "no grid is running"

@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from activekd.datasets import DATASETS, load_dataset
 from activekd.datasets.catalog import CATALOG
-from activekd.datasets.sizes import dataset_sizes
+from activekd.datasets.sizes import EMBEDDED, Sizes, dataset_sizes
 from activekd.errors import InputError
 from bench import plan as planning
 from bench.grid import app
@@ -95,3 +96,10 @@ def test_command_line(tiny_spec: Path) -> None:
     both = runner.invoke(app, ["plan", str(tiny_spec), "--measure", "--images-per-second", "3"])
     assert both.exit_code == 2
     assert "allowed: one of them" in both.stderr
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_stated_sizes_of_embedded_data_sets_are_theirs(name: str, cache: Path) -> None:
+    data = load_dataset(name, cache)
+    assert dataset_sizes(name, cache) == Sizes(data.n_classes, len(data.train), len(data.val), len(data.test), False)
+    assert set(EMBEDDED) == set(DATASETS)
