@@ -1,6 +1,7 @@
 """Everything that a grid needs, found and checked before its first trial starts; every fault is told at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -70,27 +71,63 @@ def check(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> d
     return datasets
 
 
-def check_networks(trials: Sequence[Trial]) -> None:
-    """Find the weights of every network of the trials, on this machine or on a hub, and load each once.
+def find_networks(trials: Sequence[Trial]) -> None:
+    """Find the weights of every network of the trials, on this machine or on a hub.
 
     Raises:
-        InputError: every fault at once: weights that cannot be had, or of another architecture, a missing tokenizer.
+        InputError: every fault at once: weights that cannot be had, and what is wrong with those that are there.
     """
     faults: list[str] = []
+    found: list[_Network] = []
     online = True
+    for network in _networks(trials):
+        try:
+            network.find(online=online)
+            found.append(network)
+        except InputError as fault:
+            faults.append(f"{network.name}: {fault}")
+            online = online and not isinstance(fault, UnreachableError)
+    if faults:
+        _refuse([*faults, *_unfit(found)])
+
+
+def load_networks(trials: Sequence[Trial]) -> None:
+    """Load every network of the trials once; their weights were found before.
+
+    Raises:
+        InputError: every fault at once: weights of another architecture, a missing tokenizer.
+    """
+    _refuse(list(_unfit(_networks(trials))))
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network of a trial, and how its weights are found and loaded."""
+
+    name: str
+    find: Callable[..., object]
+    load: Callable[[], object]
+
+
+def _networks(trials: Sequence[Trial]) -> list[_Network]:
     students = [student_network(name) for name in distinct(t.student for t in trials)]
     teachers = distinct(split_teacher(t.teacher)[0] for t in trials if t.teacher != NO_TEACHER)
-    for name, find, load in (
-        *((s.name, s.weights, s.check) for s in students),
-        *((n, partial(checkpoint_file, n), partial(load_encoder, n)) for n in teachers if not has_given_features(n)),
-    ):
+    return [
+        *(_Network(s.name, s.weights, s.check) for s in students),
+        *(
+            _Network(n, partial(checkpoint_file, n), partial(load_encoder, n))
+            for n in teachers
+            if not has_given_features(n)
+        ),
+    ]
+
+
+def _unfit(networks: Sequence[_Network]) -> Iterator[str]:
+    for network in networks:
         try:
-            find(online=online)
-            load()
+            network.load()
         except InputError as fault:
-            faults.append(f"{name}: {fault}")
-            online = online and not isinstance(fault, UnreachableError)
-    _refuse(faults)
+            yield f"{network.name}: {fault}"
 
 
 def _check_without_teacher(name: str) -> None:

@@ -149,7 +149,7 @@ def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
 
 def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
     from activekd.selectors import own_code
-    from bench.checks import check, check_networks
+    from bench.checks import check, find_networks, load_networks
     from bench.report import print_rank_table, write_report
     from bench.runs import read_run
     from bench.trial import distinct, size_of
@@ -180,10 +180,11 @@ def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
         console.print(f"{whole.name}: {counts}; {folder}", highlight=False, soft_wrap=True)
         failures = dict.fromkeys(failed, "")
         if todo:
-            check_networks(todo)
+            find_networks(todo)
             for trial_id in again:
                 results.forget_failure(folder, trial_id)
             if how.serial:
+                load_networks(todo)
                 _run_serial(todo, datasets, cache, folder, progress, how)
             else:
                 failures |= _run_on_ray(todo, datasets, cache, folder, progress, how)
@@ -262,8 +263,9 @@ def _run_on_ray(
     how: How,
 ) -> dict[str, str]:
     from bench import trial as trials
+    from bench.checks import load_networks
     from bench.cluster.banking import bank
-    from bench.cluster.nodes import LOCAL, connect, disconnect, lacking_room
+    from bench.cluster.nodes import LOCAL, lacking_room, starting
     from bench.cluster.running import Work, run_trials
     from bench.cluster.storing import start_store
 
@@ -272,14 +274,15 @@ def _run_on_ray(
     live = {t.dataset for t in missing if needs[t.id].student_test is None}
     light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
     bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
-    connection = connect(
+    with starting(
         how.address,
         n_cpus=how.max_concurrent and _cpus(how),
         bank_bytes=bank_bytes,
         spill=how.spill,
         dashboard_host=how.dashboard_host,
-    )
-    try:
+    ) as connecting:
+        load_networks(missing)
+        connection = connecting.result()
         for line in connection.lines(bank_bytes):
             console.print(line, highlight=False, soft_wrap=True)
         if how.device == "auto" and not connection.cpus:
@@ -308,8 +311,6 @@ def _run_on_ray(
                 max_concurrent=how.max_concurrent,
                 track=how.track,
             )
-    finally:
-        disconnect()
 
 
 def _cpus(how: How) -> int:

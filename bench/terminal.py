@@ -143,8 +143,10 @@ class GridProgress:
         self._running.discard(trial_id)
         self._trials_done += not failed
         self._failed += failed
-        if failed:
-            self._left_of[trial_id] = 0
+        if not failed:
+            # Rounds that a worker stored, and died before it told of them.
+            self._rounds_done = min(self._rounds_done + self._left_of[trial_id], self._rounds)
+        self._left_of[trial_id] = 0
         self._show()
 
     def seconds_left(self) -> float | None:
