@@ -121,7 +121,8 @@ class _TrialRunner(tune.Trainable):
             return None
         self._left = trial.rounds - len(done)
         keys = [shard.key for shard in needs.shards]
-        banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
+        # Held until the next trial has its own: a process that lets go of all of the shared memory maps it anew.
+        self._banked = banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
         dataset = self._work.datasets[trial.dataset]
         work, running = self._work, Running(self._work.device, self._threads, self._work.diagnostics)
         return work.run_trial(trial, Inputs(dataset, needs, banked, self._heads), done, running)
