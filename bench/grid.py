@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -265,7 +266,7 @@ def _run_on_ray(
     from bench import trial as trials
     from bench.checks import load_networks
     from bench.cluster.banking import bank
-    from bench.cluster.nodes import LOCAL, lacking_room, starting
+    from bench.cluster.nodes import LOCAL, connect, disconnect, lacking_room
     from bench.cluster.running import Work, run_trials
     from bench.cluster.storing import start_store
 
@@ -274,15 +275,18 @@ def _run_on_ray(
     live = {t.dataset for t in missing if needs[t.id].student_test is None}
     light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
     bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
-    with starting(
-        how.address,
-        n_cpus=how.max_concurrent and _cpus(how),
-        bank_bytes=bank_bytes,
-        spill=how.spill,
-        dashboard_host=how.dashboard_host,
-    ) as connecting:
-        load_networks(missing)
-        connection = connecting.result()
+    try:
+        # Ray takes as long to start as the networks to load.
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            loading = beside.submit(load_networks, missing)
+            connection = connect(
+                how.address,
+                n_cpus=how.max_concurrent and _cpus(how),
+                bank_bytes=bank_bytes,
+                spill=how.spill,
+                dashboard_host=how.dashboard_host,
+            )
+            loading.result()
         for line in connection.lines(bank_bytes):
             console.print(line, highlight=False, soft_wrap=True)
         if how.device == "auto" and not connection.cpus:
@@ -311,6 +315,8 @@ def _run_on_ray(
                 max_concurrent=how.max_concurrent,
                 track=how.track,
             )
+    finally:
+        disconnect()
 
 
 def _cpus(how: How) -> int:

@@ -4,9 +4,7 @@ import importlib.util
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +81,15 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
     Raises:
         InputError: no cluster at that address, or no room for an object store.
     """
+    terminate = signal.getsignal(signal.SIGTERM)
     own = process_folder(spill) if address == LOCAL else None
-    context = _start(own, n_cpus, bank_bytes, dashboard_host) if own else _join(address)
+    try:
+        context = _start(own, n_cpus, bank_bytes, dashboard_host) if own else _join(address)
+    except SystemExit as end:
+        # Ray puts a handler of its own in the place of the one that ends a grid with its rows stored.
+        raise KeyboardInterrupt from end
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
     alive = [node for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
     return Connection(
@@ -95,26 +100,6 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
         spill=own,
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
     )
-
-
-@contextmanager
-def starting(
-    address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, dashboard_host: str
-) -> Iterator[Future[Connection]]:
-    """``connect`` in a thread of its own, while the caller does other work; ``disconnect`` in the end.
-
-    In that thread Ray leaves the handler of SIGTERM alone. Its processes end with the thread that started them, which
-    therefore lives as long as they are needed.
-    """
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        connecting = beside.submit(
-            connect, address, n_cpus=n_cpus, bank_bytes=bank_bytes, spill=spill, dashboard_host=dashboard_host
-        )
-        try:
-            yield connecting
-        finally:
-            wait([connecting])
-            disconnect()
 
 
 def _start(spill: Path, n_cpus: int | None, bank_bytes: int, dashboard_host: str) -> BaseContext:
