@@ -56,6 +56,17 @@ def test_nothing_is_foretold_before_a_round_is_measured_and_stored_rounds_are_no
     assert made.state() == "2 of 3 trials done, 0 running, 1 failed, 12 rounds/min, ETA 0:00:00"
 
 
+def test_rounds_that_a_dead_worker_did_not_tell_of_count_when_their_trial_ends(clock: Clock) -> None:
+    out = io.StringIO()
+    made = progress(out)
+    with made:
+        made.started("a")
+        clock.now += 5
+        made.round_done("a", 5.0)
+        made.ended("a")
+    assert "4 of 12 rounds: 1 of 3 trials done" in out.getvalue()
+
+
 def test_a_line_every_so_many_seconds_where_there_is_no_terminal(clock: Clock) -> None:
     out = io.StringIO()
     made = progress(out)
