@@ -44,8 +44,12 @@ class StudentNetwork:
     @property
     def fingerprint(self) -> str:
         """Input size and, for a frozen backbone, hash of the weights: what the banked arrays depend on."""
-        file = self.weights() if self.frozen else None
-        return str(self.size) if file is None else f"{self.size}/{_file_hash(file)}"
+        return f"{self.size}/{self.weights_hash()}" if self.frozen else str(self.size)
+
+    def weights_hash(self) -> str:
+        """Hash of the file of its pretrained weights; empty for a student that starts at random."""
+        file = self.weights()
+        return "" if file is None else _file_hash(file)
 
     def weights(self, *, online: bool = True) -> Path | None:
         """The file of its pretrained weights; None for a student that starts at random.

@@ -1,6 +1,9 @@
 """Everything that a grid needs, found and checked before its first trial starts; every fault is told at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,6 @@ from activekd.datasets import Dataset, load_dataset
 from activekd.errors import InputError
 from activekd.features import feature_files, read_features
 from activekd.selectors import selector
-from activekd.shards import check_cache
 from activekd.students import student_network
 from activekd.teachers import (
     NO_TEACHER,
@@ -20,10 +22,14 @@ from activekd.teachers import (
     given_text_head,
     has_given_features,
     load_encoder,
+    network_fingerprint,
     split_teacher,
 )
 from bench.spec import Trial
 from bench.trial import distinct
+
+LOADERS = ("torch", "timm", "open_clip_torch")
+"""Libraries whose versions say whether a network that could be loaded still can."""
 
 DecodingProgress = Callable[[str, int, int], object]
 """Told a data set's name, how many of its images are decoded, and how many there are."""
@@ -33,10 +39,9 @@ def check(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> d
     """Resolve every name of the trials and load their data sets, images included.
 
     Raises:
-        InputError: a cache that cannot be written; or every fault at once: unknown names, missing files, faults of
-            data sets, query sizes that do not fit the pool.
+        InputError: every fault at once: unknown names, missing files, faults of data sets, query sizes that do not fit
+            the pool.
     """
-    check_cache(cache)
     faults: list[str] = []
 
     def attempt(action: Callable[[], object]) -> None:
@@ -91,38 +96,51 @@ def find_networks(trials: Sequence[Trial]) -> None:
         _refuse([*faults, *_unfit(found)])
 
 
-def load_networks(trials: Sequence[Trial]) -> None:
+def load_networks(trials: Sequence[Trial], cache: Path) -> None:
     """Load every network of the trials once; their weights were found before.
+
+    The cache remembers those that could be loaded, by name, weights and versions of the libraries: a grid that goes
+    on does not load them again.
 
     Raises:
         InputError: every fault at once: weights of another architecture, a missing tokenizer.
     """
-    _refuse(list(_unfit(_networks(trials))))
+    unseen = {mark: network for network in _networks(trials) if not (mark := network.mark(cache)).is_file()}
+    _refuse(list(_unfit(unseen.values())))
+    for mark in unseen:
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
 
 
 @dataclass(frozen=True)
 class _Network:
-    """A network of a trial, and how its weights are found and loaded."""
+    """A network of a trial, how its weights are found and loaded, and the hash of what they are."""
 
     name: str
     find: Callable[..., object]
     load: Callable[[], object]
+    fingerprint: Callable[[], str]
+
+    def mark(self, cache: Path) -> Path:
+        """An empty file that is there when this network was loaded before, by the same libraries."""
+        content = [self.name, self.fingerprint(), *map(importlib.metadata.version, LOADERS)]
+        return cache / "loaded" / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def _networks(trials: Sequence[Trial]) -> list[_Network]:
     students = [student_network(name) for name in distinct(t.student for t in trials)]
     teachers = distinct(split_teacher(t.teacher)[0] for t in trials if t.teacher != NO_TEACHER)
     return [
-        *(_Network(s.name, s.weights, s.check) for s in students),
+        *(_Network(s.name, s.weights, s.check, s.weights_hash) for s in students),
         *(
-            _Network(n, partial(checkpoint_file, n), partial(load_encoder, n))
+            _Network(n, partial(checkpoint_file, n), partial(load_encoder, n), partial(network_fingerprint, n))
             for n in teachers
             if not has_given_features(n)
         ),
     ]
 
 
-def _unfit(networks: Sequence[_Network]) -> Iterator[str]:
+def _unfit(networks: Iterable[_Network]) -> Iterator[str]:
     for network in networks:
         try:
             network.load()

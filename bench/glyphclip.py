@@ -292,7 +292,7 @@ def measured_block(measured: Sequence[Measured]) -> str:
 @app.command(epilog="Example: `python -m bench.glyphclip measure --write`")
 def measure(write: Annotated[bool, typer.Option("--write", help="Put the table into the model card.")] = False) -> None:
     """Measure the committed teacher, zero-shot, on the embedded data sets."""
-    from bench.grid import cache_folder
+    from bench.launch import cache_folder
     from bench.report import replace_block
 
     with user_errors():

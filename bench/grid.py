@@ -1,11 +1,7 @@
 """The command line of the grid: run it or go on with it, plan it, look at its state."""
 
-import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,18 +12,16 @@ from rich.table import Table
 
 from activekd.errors import InputError
 from bench import store as results
-from bench.spec import Share, Spec, Trial, read_spec
-from bench.terminal import EXIT_FAILED, LINE_SECONDS, DecodingLines, GridProgress, console, user_errors
+from bench.launch import LOCK, Device, How, cache_folder, launch, local_device
+from bench.spec import Share, read_spec
+from bench.terminal import LINE_SECONDS, console, user_errors
 
 if TYPE_CHECKING:
-    from activekd.datasets import Dataset
     from bench.runs import Run
 
 COMMANDS = ("run", "plan", "status")
-CACHE_VARIABLE = "ACTIVEKD_CACHE"
 ADDRESS_VARIABLE = "ACTIVEKD_RAY"
 DEVICE_VARIABLE = "ACTIVEKD_DEVICE"
-LOCK = "grid.lock"
 
 app = typer.Typer(
     help="Run a grid of active-learning trials on Ray Tune. `python -m bench.grid [SPEC]` is short for `run [SPEC]`.",
@@ -43,7 +37,6 @@ SpecName = Annotated[
         metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
     ),
 ]
-Device = Literal["auto", "cpu", "cuda", "mps"]
 CpusOption = Annotated[int | None, typer.Option(min=1, help="CPUs, and torch threads [default: the spec's, or 1]")]
 GpusOption = Annotated[
     float | None, typer.Option(min=0, help="GPUs or a share of one, with --device cuda [default: the spec's, or 1]")
@@ -115,26 +108,7 @@ def run(
             (spill or cache_folder() / "spill").resolve(),
             diagnostics,
         )
-        raise typer.Exit(_run(whole, out, only, how))
-
-
-@dataclass(frozen=True)
-class How:
-    """The options of a run that do not change what is run."""
-
-    serial: bool
-    address: str
-    max_concurrent: int | None
-    device: Device
-    trial: Share
-    extraction: Share
-    attempts: int
-    retry_failed: bool
-    log_every: float
-    track: str | None
-    dashboard_host: str
-    spill: Path
-    diagnostics: bool
+        raise typer.Exit(launch(whole, out, only, how))
 
 
 def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
@@ -146,222 +120,6 @@ def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
         raise InputError(
             f"GPUs of a trial or an extraction: found {gpus}; allowed: at most 1, or a whole number"
         ) from fault
-
-
-def _run(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
-    from activekd.selectors import own_code
-    from bench.checks import check, find_networks, load_networks
-    from bench.report import print_rank_table, write_report
-    from bench.runs import read_run
-    from bench.trial import distinct, size_of
-
-    spec = whole.only(only) if only else whole
-    folder = out or results.RUNS / whole.name
-    cache = cache_folder()
-    _check_options(how)
-    datasets = check(spec.trials, cache, DecodingLines())
-    codes = {name: code for name in distinct(t.selector for t in spec.trials) if (code := own_code(name))}
-    sources = results.Sources({name: dataset.fingerprint for name, dataset in datasets.items()}, codes)
-    with results.exclusive(folder, LOCK):
-        results.check_belongs(folder, whole.name, [t.id for t in whole.trials], sources)
-        planned = [_planned(t, datasets.get(t.dataset)) for t in whole.trials]
-        results.write_plan(folder, whole.name, planned, sources)
-        done = results.rounds_done(folder)
-        missing = [t for t in spec.trials if done.get(t.id, 0) < t.rounds]
-        failed = {t.id for t in missing} & set(results.read_failures(folder))
-        again = failed if how.retry_failed or how.serial else set()
-        failed = failed - again
-        todo = [t for t in missing if t.id not in failed]
-        todo.sort(key=lambda t: size_of(t, datasets[t.dataset], done.get(t.id, 0)), reverse=True)
-        rounds = {t.id: t.rounds for t in spec.trials}
-        kinds = {t.id: f"{t.dataset} {t.teacher} {t.student} {t.recipe_name}" for t in spec.trials}
-        stored = {t.id: min(done.get(t.id, 0), t.rounds) for t in spec.trials}
-        progress = GridProgress(kinds, rounds, stored, every=how.log_every)
-        counts = f"{len(spec.trials)} trials, {sum(rounds.values())} rounds; {len(todo)} trials to do"
-        console.print(f"{whole.name}: {counts}; {folder}", highlight=False, soft_wrap=True)
-        failures = dict.fromkeys(failed, "")
-        if todo:
-            find_networks(todo)
-            for trial_id in again:
-                results.forget_failure(folder, trial_id)
-            if how.serial:
-                load_networks(todo)
-                _run_serial(todo, datasets, cache, folder, progress, how)
-            else:
-                failures |= _run_on_ray(todo, datasets, cache, folder, progress, how)
-        if failures:
-            return _tell_failures(failures, spec, folder)
-        report = write_report(read_run(folder).restricted_to([t.id for t in spec.trials]), folder)
-    print_rank_table(report, console)
-    return 0
-
-
-def _check_options(how: How) -> None:
-    if how.track and how.serial:
-        raise InputError("--track with --serial; allowed: one of them, since trackers are told by Ray Tune")
-    if how.track:
-        from bench.cluster.tracking import check_tracker
-
-        check_tracker(how.track)
-
-
-def cache_folder() -> Path:
-    """Where decoded images and banks are kept: ``$ACTIVEKD_CACHE``, else ``~/.cache/activekd``."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "activekd").resolve()
-
-
-def _planned(trial: Trial, dataset: "Dataset | None") -> dict[str, object]:
-    """A trial in the plan; the counts that only its data set knows are left open where --only left it out."""
-    from bench.trial import query_size
-
-    if dataset is None:
-        return {**trial.identity, "n_classes": None, "query_size": None, "rounds": trial.rounds}
-    counts = {"n_classes": dataset.n_classes, "query_size": query_size(trial, dataset)}
-    return {**trial.identity, **counts, "rounds": trial.rounds}
-
-
-def _run_serial(
-    missing: Sequence[Trial],
-    datasets: Mapping[str, "Dataset"],
-    cache: Path,
-    folder: Path,
-    progress: GridProgress,
-    how: How,
-) -> None:
-    from bench import trial as trials
-
-    device = local_device(how.device)
-    running = trials.Running(device, how.trial.cpus, how.diagnostics)
-    shards = trials.shards_of(missing, datasets)
-    wanted_heads = trials.text_heads_of(missing)
-    store = results.Store(folder)
-    with progress:
-        banked = {}
-        for done, (shard, encoder) in enumerate(shards.items(), start=1):
-            banked[shard.key] = trials.make_shard(shard, encoder, cache, device, how.extraction.cpus)
-            progress.banked(done, len(shards))
-        heads = {
-            (network, name): trials.make_text_head(network, datasets[name], cache, device, how.extraction.cpus)
-            for network, name in wanted_heads
-        }
-        for trial in missing:
-            progress.started(trial.id)
-            dataset = datasets[trial.dataset]
-            inputs = trials.Inputs(dataset, trials.needs(trial, dataset), banked, heads)
-            for row in trials.run_trial(trial, inputs, store.begin(trial.id), running):
-                store.append(row)
-                progress.round_done(trial.id, results.seconds_of(row))
-            progress.ended(trial.id)
-    store.close()
-
-
-def _run_on_ray(
-    missing: Sequence[Trial],
-    datasets: Mapping[str, "Dataset"],
-    cache: Path,
-    folder: Path,
-    progress: GridProgress,
-    how: How,
-) -> dict[str, str]:
-    from bench import trial as trials
-    from bench.checks import load_networks
-    from bench.cluster.banking import bank
-    from bench.cluster.nodes import LOCAL, connect, disconnect, lacking_room
-    from bench.cluster.running import Work, run_trials
-    from bench.cluster.storing import start_store
-
-    shards = trials.shards_of(missing, datasets)
-    needs = {t.id: trials.needs(t, datasets[t.dataset]) for t in missing}
-    live = {t.dataset for t in missing if needs[t.id].student_test is None}
-    light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
-    bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
-    try:
-        # Ray takes as long to start as the networks to load.
-        with ThreadPoolExecutor(max_workers=1) as beside:
-            loading = beside.submit(load_networks, missing)
-            connection = connect(
-                how.address,
-                n_cpus=how.max_concurrent and _cpus(how),
-                bank_bytes=bank_bytes,
-                spill=how.spill,
-                dashboard_host=how.dashboard_host,
-            )
-            loading.result()
-        for line in connection.lines(bank_bytes):
-            console.print(line, highlight=False, soft_wrap=True)
-        if how.device == "auto" and not connection.cpus:
-            raise InputError("--device auto on a cluster without a worker yet; allowed: --device cuda or --device cpu")
-        device = how.device if how.device != "auto" else "cuda" if connection.gpus else "cpu"
-        if how.address == LOCAL:
-            local_device(device)
-        if lacking := lacking_room(device, how.trial, how.extraction):
-            if how.address == LOCAL:
-                raise InputError("; ".join(lacking))
-            console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
-        work = Work({t.id: t for t in missing}, needs, light, device, how.diagnostics)
-        with progress:
-            store = start_store(folder.resolve(), how.attempts)
-            heads_of = trials.text_heads_of(missing)
-            refs, heads = bank(shards, heads_of, datasets, cache, device, how.extraction, progress)
-            return run_trials(
-                work,
-                [t.id for t in missing],
-                refs,
-                heads,
-                store,
-                folder.resolve(),
-                progress,
-                share=how.trial,
-                max_concurrent=how.max_concurrent,
-                track=how.track,
-            )
-    finally:
-        disconnect()
-
-
-def _cpus(how: How) -> int:
-    """CPUs that a local Ray may use where the trials at a time are bounded; never more than there are."""
-    wanted = max((how.max_concurrent or 1) * how.trial.cpus, how.extraction.cpus)
-    return min(wanted, os.cpu_count() or 1)
-
-
-def local_device(device: Device) -> str:
-    """The device of this machine that ``--device`` means.
-
-    Raises:
-        InputError: this machine has none such.
-    """
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        return "cuda" if there["cuda"] else "cpu"
-    if not there[device]:
-        raise InputError(
-            f"--device {device}: this machine has none; allowed: {', '.join(d for d in there if there[d])}"
-        )
-    return device
-
-
-def _gist(reason: str) -> str:
-    """The line of a traceback that names the exception, without the notes behind it; else the last line."""
-    lines = reason.rstrip().splitlines() or ["failed before"]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return (named or lines)[-1]
-
-
-def _tell_failures(failures: Mapping[str, str], spec: Spec, folder: Path) -> int:
-    by_id = {t.id: t for t in spec.trials}
-    head = f"{len(failures)} of {len(spec.trials)} trials failed"
-    print(f"{head}; the same command with --retry-failed tries them again:", file=sys.stderr)
-    for trial_id, reason in failures.items():
-        trial = by_id[trial_id]
-        print(
-            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {_gist(reason)} "
-            f"({folder / results.FAILURES / trial_id}.txt)",
-            file=sys.stderr,
-        )
-    return EXIT_FAILED
 
 
 @app.command(

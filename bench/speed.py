@@ -29,7 +29,7 @@ from activekd.students import Normalise, Student, build_student, student_network
 from activekd.teachers import VisionLanguageEncoder, load_encoder, teacher_logits
 from bench import speed_grid, speed_report, speed_selectors
 from bench import trial as trials
-from bench.grid import cache_folder, local_device
+from bench.launch import cache_folder, local_device
 from bench.plan import untrained
 from bench.spec import read_spec
 from bench.terminal import EXIT_FAILED, console, user_errors

@@ -138,11 +138,10 @@ def _as_plan(spec: Spec) -> list[dict[str, Any]]:
     return [{**t.identity, "n_classes": 10, "query_size": 10, "rounds": t.rounds} for t in spec.trials]
 
 
-def _connect(bank_bytes: int, folder: Path) -> None:
+def _connect(folder: Path) -> None:
     from bench.cluster.nodes import LOCAL, connect
 
-    spill, host = folder / "spill", "127.0.0.1"
-    connect(LOCAL, n_cpus=CPUS, bank_bytes=bank_bytes, spill=spill, dashboard_host=host)
+    connect(LOCAL, n_cpus=CPUS, spill=folder / "spill", dashboard_host="127.0.0.1")
 
 
 def _run(spec: Spec, run: Path, run_trial: RunTrial, refs: Mapping[str, Any], needs: Needs, probe: Any) -> float:
@@ -174,7 +173,7 @@ def measure_ours(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> Non
     from bench.cluster.nodes import disconnect
 
     spec = read_spec(str(idle_spec(n_trials, n_rounds, folder)))
-    _connect(0, folder)
+    _connect(folder)
     probe = Probe(max(1, len(spec.trials) // POINTS))
     seconds = _run(spec, folder / "run", idle_rounds, {}, Needs((), None, (), None, None), probe)
     disconnect()
@@ -186,7 +185,7 @@ def measure_bare(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> Non
     from bench.cluster.bare import Probe, bare_tune
     from bench.cluster.nodes import disconnect
 
-    _connect(0, folder)
+    _connect(folder)
     probe = Probe(max(1, n_trials // POINTS))
     seconds = bare_tune(n_trials, n_rounds, probe)
     disconnect()
@@ -201,7 +200,7 @@ def measure_sharing(answer: Any, megabytes: int, folder: Path) -> None:
     from bench.cluster.nodes import disconnect
 
     spec = read_spec(str(idle_spec(len(SELECTORS), 2, folder)))
-    _connect(megabytes * 2**20, folder)
+    _connect(folder)
     one = ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
     shard = Shard("digits", "train", 0, "made up", "made up", "made up", one)
     needs = Needs((shard,), None, (), None, None)

@@ -21,6 +21,7 @@ from activekd.datasets import Dataset, Split, load_dataset
 from activekd.errors import InputError
 from activekd.features import feature_files, read_features
 from activekd.loop import Protocol, Round, StudentInputs, TeacherInputs, run_rounds
+from activekd.memory import keep_freed_memory
 from activekd.selectors import selector
 from activekd.shards import Shard, read_array, write_array
 from activekd.students import StudentNetwork, student_network
@@ -301,6 +302,7 @@ def run_trial(trial: Trial, inputs: Inputs, done: Sequence[Row], running: Runnin
         done: the trial's rows so far, from round 0 on.
     """
     torch.set_num_threads(running.threads)
+    keep_freed_memory()
     dataset, wanted, banked = inputs.dataset, inputs.needs, inputs.banked
     student = _student_inputs(trial, dataset, wanted, banked)
     teacher = None

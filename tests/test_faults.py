@@ -33,7 +33,7 @@ from faults import (
     wait_for,
 )
 
-from bench.grid import LOCK
+from bench.launch import LOCK
 from bench.store import ROUNDS as ROUNDS_FILE
 from bench.store import in_use, stored_rows
 

@@ -233,7 +233,11 @@ def test_folders_that_cannot_be_written_are_refused_before_any_work(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    for result in (grid(grid_cache, tiny_spec, "--out", file / "run"), grid(file / "cache", tiny_spec)):
+    for result in (
+        grid(grid_cache, tiny_spec, "--out", file / "run"),
+        grid(grid_cache, tiny_spec, "--spill", file / "spill"),
+        grid(file / "cache", tiny_spec),
+    ):
         assert result.returncode == 2
         assert f"{file}/" in result.stderr
         assert "allowed: a writable folder" in result.stderr

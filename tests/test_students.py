@@ -16,7 +16,9 @@ from activekd.datasets import load_dataset
 from activekd.errors import InputError
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
-from activekd.students import STUDENTS, build_student, student_network
+from activekd.students import STUDENTS, StudentNetwork, _file_hash, _pretrained, build_student, student_network
+from bench.checks import load_networks
+from bench.spec import read_spec
 
 SMALL = "timm:test_resnet"
 
@@ -111,6 +113,37 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
     (weights / "test_vit.r160_in1k.pth").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="allowed: a state dict"):
         student_network("timm:test_vit").check()
+
+
+def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(
+    weights: Path, tmp_path: Path, tiny_spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace(
+        '"resnet6_mini@16"', '"resnet6_mini@16", "timm:test_resnet@64"'
+    )
+    tiny_spec.write_text(text, encoding="utf-8")
+    trials = [t for t in read_spec(str(tiny_spec)).trials if t.teacher == "none"]
+    loaded = []
+    check = StudentNetwork.check
+
+    def counted(network: StudentNetwork) -> None:
+        loaded.append(network.name)
+        check(network)
+
+    monkeypatch.setattr(StudentNetwork, "check", counted)
+    file = weights / "test_resnet.r160_in1k.safetensors"
+    saved("test_resnet", file)
+    for _ in range(2):
+        load_networks(trials, tmp_path)
+    assert sorted(loaded) == ["resnet6_mini@16", "timm:test_resnet@64"]
+
+    saved("resnet10t", file)
+    for cached in (_file_hash, _pretrained):
+        cached.cache_clear()
+    for _ in range(2):
+        with pytest.raises(InputError, match="are of another architecture"):
+            load_networks(trials, tmp_path)
+    assert loaded[2:] == ["timm:test_resnet@64"] * 2
 
 
 @pytest.mark.parametrize(

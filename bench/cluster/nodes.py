@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ray
 from ray._private import ray_constants
+from ray._private.utils import estimate_available_memory
 from ray._private.worker import BaseContext
 
 from activekd.errors import InputError
@@ -19,14 +20,11 @@ from bench.spec import Share
 LOCAL = "local"
 
 SHARED_MEMORY = Path("/dev/shm")
-STORE_FLOOR = 128 * 2**20
-"""Smallest object store that is asked for, on top of twice the bank."""
-
 STORE_LEAST = 80 * 2**20
 """Below this Ray has no object store in shared memory."""
 
 MEMORY_SHARE = 0.5
-"""Largest part of the machine's memory that a local object store may take."""
+"""Largest part of the machine's available memory that a local object store may take; it takes what is put into it."""
 
 DASHBOARD_MODULE = "aiohttp_cors"
 """Comes with ``ray[default]``, which the dashboard needs."""
@@ -58,7 +56,7 @@ class Connection:
         spill = f", the rest in {self.spill}" if self.spill else ", the rest in the spill folder of the cluster"
         out = [
             f"Ray: {where}, {self.cpus:.0f} CPUs, {self.gpus:.0f} GPUs; object store of "
-            f"{self.store_bytes / 1e9:.2f} GB a node for a bank of at most {bank_bytes / 1e9:.2f} GB{spill}"
+            f"at most {self.store_bytes / 1e9:.2f} GB a node for a bank of at most {bank_bytes / 1e9:.2f} GB{spill}"
         ]
         if self.store_bytes < bank_bytes:
             out.append(
@@ -68,23 +66,25 @@ class Connection:
         return [*out, f"dashboard: {self.dashboard}"] if self.dashboard else out
 
 
-def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, dashboard_host: str) -> Connection:
+def connect(address: str, *, n_cpus: int | None, spill: Path, dashboard_host: str) -> Connection:
     """Start Ray on this machine, its ports on loopback alone, or join a running cluster.
 
     Args:
         address: ``local``, or the address of a cluster (``auto`` finds the one that runs here).
         n_cpus: CPUs that a local Ray may use; all without it.
-        bank_bytes: size of the bank, for which a local object store has room twice where shared memory allows.
         spill: folder for what does not fit.
         dashboard_host: where a local dashboard listens; it is started where ``ray[default]`` is installed.
 
     Raises:
-        InputError: no cluster at that address, or no room for an object store.
+        InputError: no cluster at that address, no room for an object store, or a spill folder that cannot be written.
     """
     terminate = signal.getsignal(signal.SIGTERM)
-    own = process_folder(spill) if address == LOCAL else None
     try:
-        context = _start(own, n_cpus, bank_bytes, dashboard_host) if own else _join(address)
+        own = process_folder(spill) if address == LOCAL else None
+    except OSError as fault:
+        raise InputError(f"spill folder {spill}: {fault}; allowed: a writable folder (--spill)") from fault
+    try:
+        context = _start(own, n_cpus, dashboard_host) if own else _join(address)
     except SystemExit as end:
         # Ray puts a handler of its own in the place of the one that ends a grid with its rows stored.
         raise KeyboardInterrupt from end
@@ -102,13 +102,13 @@ def connect(address: str, *, n_cpus: int | None, bank_bytes: int, spill: Path, d
     )
 
 
-def _start(spill: Path, n_cpus: int | None, bank_bytes: int, dashboard_host: str) -> BaseContext:
+def _start(spill: Path, n_cpus: int | None, dashboard_host: str) -> BaseContext:
     # Else Ray takes the machine's address in the network for its own, and listens on every interface.
     ray_constants.ENABLE_RAY_CLUSTER = False
     return ray.init(
         address=LOCAL,
         num_cpus=n_cpus,
-        object_store_memory=store_bytes(bank_bytes),
+        object_store_memory=store_bytes(),
         include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
         dashboard_host=dashboard_host,
         log_to_driver=False,
@@ -135,24 +135,25 @@ def process_folder(parent: Path) -> Path:
     return own
 
 
-def store_bytes(bank_bytes: int) -> int:
-    """Size of a local object store: twice the bank, as far as shared memory and MEMORY_SHARE of all memory allow.
+def store_bytes() -> int | None:
+    """Largest size of a local object store, as shared memory and MEMORY_SHARE allow.
+
+    Returns:
+        Bytes; None, which is Ray's own choice, on a system without such a folder of shared memory.
 
     Raises:
         InputError: shared memory is too small for any object store.
     """
-    wanted = STORE_FLOOR + 2 * bank_bytes
-    room = int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    if SHARED_MEMORY.is_dir():
-        free = shutil.disk_usage(SHARED_MEMORY).free
-        if free < STORE_LEAST:
-            raise InputError(
-                f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and Ray's object store takes at least "
-                f"{STORE_LEAST / 2**20:.0f} MB of it; allowed: more shared memory (docker run --shm-size=2g, or "
-                f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
-            )
-        room = min(room, int(0.9 * free))
-    return max(STORE_LEAST, min(wanted, room))
+    if not SHARED_MEMORY.is_dir():
+        return None
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if free < STORE_LEAST:
+        raise InputError(
+            f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and Ray's object store takes at least "
+            f"{STORE_LEAST / 2**20:.0f} MB of it; allowed: more shared memory (docker run --shm-size=2g, or "
+            f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
+        )
+    return max(STORE_LEAST, int(min(MEMORY_SHARE * estimate_available_memory(), 0.9 * free)))
 
 
 def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
