@@ -162,7 +162,8 @@ def _connected(how: How) -> Iterator["Connection"]:
 
     Ray's processes die with the thread that starts them, and signals reach the main thread alone.
     """
-    from bench.cluster.nodes import connect, disconnect
+    from bench.cluster.banking import start_readers
+    from bench.cluster.nodes import LOCAL, connect, disconnect
 
     try:
         with ThreadPoolExecutor(max_workers=1) as beside:
@@ -173,6 +174,8 @@ def _connected(how: How) -> Iterator["Connection"]:
                 spill=how.spill,
                 dashboard_host=how.dashboard_host,
             )
+            if how.address == LOCAL:
+                start_readers()
             for imported in importing:
                 imported.result()
         yield connection

@@ -37,6 +37,17 @@ READERS = 2
 """Arrays that are read into the object store at a time: each by a process that takes most of a gigabyte itself."""
 
 
+@ray.remote(num_cpus=0)
+def _start() -> None:
+    """Nothing: its process stays for the next task."""
+
+
+def start_readers() -> None:
+    """Start the processes that will read the bank, while other work goes on."""
+    for _ in range(READERS):
+        _start.remote()
+
+
 @ray.remote(max_retries=MAX_RETRIES)
 def _extract(shard: Shard, encoder: str, cache: Path, device: str, threads: int) -> None:
     """Put a shard into the disk cache if it is not there; torch is imported only then."""
