@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from activekd.teachers import (
 from bench.spec import Trial
 from bench.trial import distinct
 
+LOADED = "loaded"
 LOADERS = ("torch", "timm", "open_clip_torch")
 """Libraries whose versions say whether a network that could be loaded still can."""
 
@@ -107,9 +109,10 @@ def load_networks(trials: Sequence[Trial], cache: Path) -> None:
     """
     unseen = {mark: network for network in _networks(trials) if not (mark := network.mark(cache)).is_file()}
     _refuse(list(_unfit(unseen.values())))
-    for mark in unseen:
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
+    with suppress(OSError):
+        (cache / LOADED).mkdir(parents=True, exist_ok=True)
+        for mark in unseen:
+            mark.touch()
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class _Network:
     def mark(self, cache: Path) -> Path:
         """An empty file that is there when this network was loaded before, by the same libraries."""
         content = [self.name, self.fingerprint(), *map(importlib.metadata.version, LOADERS)]
-        return cache / "loaded" / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+        return cache / LOADED / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def _networks(trials: Sequence[Trial]) -> list[_Network]:

@@ -130,9 +130,9 @@ def _standing(spec: Spec, folder: Path, how: How) -> _Standing:
     missing = [t for t in spec.trials if done.get(t.id, 0) < t.rounds]
     failures = results.read_failures(folder)
     failed = [t.id for t in missing if t.id in failures]
-    again = failed if how.retry_failed or how.serial else []
-    given_up = [] if again else failed
-    return _Standing(done, given_up, again, [t for t in missing if t.id not in given_up])
+    if how.retry_failed or how.serial:
+        return _Standing(done, [], failed, missing)
+    return _Standing(done, failed, [], [t for t in missing if t.id not in failures])
 
 
 def _sources(spec: Spec, datasets: Mapping[str, "Dataset"]) -> results.Sources:
