@@ -1,5 +1,6 @@
 """The command line of the grid: run it or go on with it, plan it, look at its state."""
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,7 +15,7 @@ from activekd.errors import InputError
 from bench import store as results
 from bench.launch import LOCK, Device, How, cache_folder, launch, local_device
 from bench.spec import Share, read_spec
-from bench.terminal import LINE_SECONDS, console, user_errors
+from bench.terminal import EXIT_INTERRUPTED, LINE_SECONDS, console, user_errors
 
 if TYPE_CHECKING:
     from bench.runs import Run
@@ -201,7 +202,16 @@ def _activity(found: "Run", run: Path) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Run the command line; what is no command is taken for the SPEC of ``run``."""
     is_command = bool(arguments) and (arguments[0] in COMMANDS or arguments[0] in {"--help", "-h"})
-    app(list(arguments) if is_command else ["run", *arguments])
+    try:
+        app(list(arguments) if is_command else ["run", *arguments])
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:
+            # Ray is shut down and the rows are on disk, but threads of libraries that were stopped in the middle of
+            # something can crash an interpreter that takes itself apart.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_INTERRUPTED)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""The progress of a grid: what is left by what rounds were measured to take."""
+"""The progress of a grid, what is left by what rounds were measured to take; signals while Ray starts."""
 
 import io
+import os
+import signal
 
 import pytest
+import typer
 from rich.console import Console
 
 from bench import terminal
-from bench.terminal import GridProgress
+from bench.cluster.nodes import _interrupts_at_the_end, ray_utils
+from bench.terminal import EXIT_INTERRUPTED, GridProgress, user_errors
 
 KINDS = {"a": "small", "b": "small", "c": "large"}
 
@@ -75,3 +79,32 @@ def test_a_line_every_so_many_seconds_where_there_is_no_terminal(clock: Clock) -
         clock.now += 4
         made.round_done("a", 4.0)
     assert out.getvalue().count("rounds:") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_ray_starts_ends_the_command_once_it_has_started(number: signal.Signals) -> None:
+    def of_ray(number: int, frame: object) -> None:
+        raise SystemExit(number)
+
+    steps = []
+
+    def command() -> None:
+        with user_errors():
+            handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+            try:
+                with _interrupts_at_the_end():
+                    ray_utils.set_sigterm_handler(of_ray)
+                    os.kill(os.getpid(), number)
+                    steps.append("started")
+                steps.append("went on")
+            finally:
+                assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(typer.Exit) as end:
+            command()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert end.value.exit_code == EXIT_INTERRUPTED
+    assert steps == ["started"]

@@ -5,12 +5,14 @@ import logging
 import os
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 from ray._private import ray_constants
-from ray._private.utils import estimate_available_memory
+from ray._private import utils as ray_utils
 from ray._private.worker import BaseContext
 
 from activekd.errors import InputError
@@ -78,18 +80,12 @@ def connect(address: str, *, n_cpus: int | None, spill: Path, dashboard_host: st
     Raises:
         InputError: no cluster at that address, no room for an object store, or a spill folder that cannot be written.
     """
-    terminate = signal.getsignal(signal.SIGTERM)
     try:
         own = process_folder(spill) if address == LOCAL else None
     except OSError as fault:
         raise InputError(f"spill folder {spill}: {fault}; allowed: a writable folder (--spill)") from fault
-    try:
+    with _interrupts_at_the_end():
         context = _start(own, n_cpus, dashboard_host) if own else _join(address)
-    except SystemExit as end:
-        # Ray puts a handler of its own in the place of the one that ends a grid with its rows stored.
-        raise KeyboardInterrupt from end
-    finally:
-        signal.signal(signal.SIGTERM, terminate)
     alive = [node for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
     return Connection(
@@ -100,6 +96,30 @@ def connect(address: str, *, n_cpus: int | None, spill: Path, dashboard_host: st
         spill=own,
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
     )
+
+
+@contextmanager
+def _interrupts_at_the_end() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the end of a block in which Ray starts.
+
+    In the middle, an exception that a handler raises can be lost in a fork; and Ray would put a handler of its own in
+    the place of the one that ends a grid with its rows stored.
+
+    Raises:
+        KeyboardInterrupt: at the end, if there was a signal.
+    """
+    seen: list[int] = []
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
+    handlers = {number: signal.signal(number, lambda n, frame: seen.append(n)) for number in numbers}
+    set_handler, ray_utils.set_sigterm_handler = ray_utils.set_sigterm_handler, lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = set_handler
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if seen:
+        raise KeyboardInterrupt
 
 
 def _start(spill: Path, n_cpus: int | None, dashboard_host: str) -> BaseContext:
@@ -153,7 +173,7 @@ def store_bytes() -> int | None:
             f"{STORE_LEAST / 2**20:.0f} MB of it; allowed: more shared memory (docker run --shm-size=2g, or "
             f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
         )
-    return max(STORE_LEAST, int(min(MEMORY_SHARE * estimate_available_memory(), 0.9 * free)))
+    return max(STORE_LEAST, int(min(MEMORY_SHARE * ray_utils.estimate_available_memory(), 0.9 * free)))
 
 
 def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
