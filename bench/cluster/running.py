@@ -85,7 +85,7 @@ class Progress(Protocol):
 
 
 class _TrialRunner(tune.Trainable):
-    """One trial under Tune: a step is a round, and its row is on disk before the next one's is sent.
+    """One trial under Tune: a step is a round, and its row is on disk before the step ends.
 
     What the trial itself raises is counted by the store, and the trial begins again at its next missing round. What
     Ray raises, since a worker, a node or an object was lost, is left to Tune, which restarts the trial elsewhere.
@@ -112,7 +112,6 @@ class _TrialRunner(tune.Trainable):
     def _begin(self, trial_id: str) -> None:
         self._id = trial_id
         self._rows: Iterator[Row] | None = None
-        self._storing: Any = None
 
     def _prepare(self) -> Iterator[Row] | None:
         """The rows of the trial that are missing; None where it may not start."""
@@ -129,7 +128,7 @@ class _TrialRunner(tune.Trainable):
         return work.run_trial(trial, Inputs(dataset, needs, banked, self._heads), done, running)
 
     def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1) -> list[dict[str, Any]]:
-        """The results of the rounds of the next TELL_SECONDS, at least one.
+        """The results of the rounds of the next TELL_SECONDS, at least one; each row is on disk before the next begins.
 
         Args:
             buffer_time_s: Tune's own bound, not used: Ray 2.58 to 2.60 hand both over in the wrong order.
@@ -149,21 +148,12 @@ class _TrialRunner(tune.Trainable):
             if self._left <= 0:
                 return {"done": True}
             row = next(self._rows)
-            self._wait_for_store()
-            self._storing = self._store.append.remote(row)
-            if self._left == 1:
-                self._wait_for_store()
+            ray.get(self._store.append.remote(row))
         except Exception as fault:
             return self._after(fault)
         self._left -= 1
         seen = {key: row[key] for key in TRACKED if row.get(key) is not None} if self._tracked else {}
         return {"done": self._left <= 0, SECONDS: seconds_of(row), **seen}
-
-    def _wait_for_store(self) -> None:
-        """Wait until the row before is on disk; it was stored while this round went on."""
-        if self._storing is not None:
-            ray.get(self._storing)
-            self._storing = None
 
     def _after(self, fault: Exception) -> dict[str, Any]:
         """What a step tells after something was raised.
@@ -178,7 +168,7 @@ class _TrialRunner(tune.Trainable):
             raise fault
         text = "".join(traceback.format_exception(fault))
         try_again = ray.get(self._store.fault.remote(self._id, text))
-        self._rows = self._storing = None
+        self._rows = None
         return {"done": not try_again, FAILED: not try_again}
 
 
