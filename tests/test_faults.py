@@ -151,13 +151,22 @@ def test_whole_cluster_killed(grid: Grid, undisturbed: Grid) -> None:
 
 
 def test_raylet_of_this_machine_killed(grid: Grid, undisturbed: Grid) -> None:
-    """Without its raylet a local Ray is gone in some seconds: the driver ends, if the grid does not end before."""
+    """Without its raylet a local Ray is gone: the driver ends, and the same command goes on.
+
+    Ray takes some seconds to notice; a store that stands still keeps the grid from ending before.
+    """
     process = grid.start()
-    wait_for_rows(grid, 1, process)
+    wait_for_rows(grid, 6, process)
+    stores = wait_for_processes(grid, STORE, process)
+    for pid in stores:
+        kill(pid, signal.SIGSTOP)
     for pid in wait_for_processes(grid, RAYLET, process):
         kill(pid)
     process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode != 0 or grid.rows == grid.n_rows
+    for pid in stores:
+        kill(pid)
+    assert process.returncode != 0
+    assert grid.rows < grid.n_rows
     inject(grid, "kill -9 of the local raylet")
     grid.finish()
     survived(grid, undisturbed)
