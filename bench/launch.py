@@ -31,7 +31,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True)
 class How:
-    """The options of a run that do not change what is run."""
+    """The options of a run that do not change what is run, as ``python -m bench.grid run --help`` explains them."""
 
     serial: bool
     address: str
@@ -83,7 +83,6 @@ def launch(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
                 folder, whole.name, [_planned(t, datasets.get(t.dataset)) for t in whole.trials], sources
             )
             found = _standing(spec, folder, how)
-            progress = _progress(spec, found.done, how)
             counts = f"{len(spec.trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
             console.print(
                 f"{whole.name}: {counts}; {len(found.todo)} trials to do; {folder}", highlight=False, soft_wrap=True
@@ -95,11 +94,11 @@ def launch(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
                 load_networks(todo, cache)
                 for trial_id in found.again:
                     results.forget_failure(folder, trial_id)
+                job = _Job(todo, datasets, cache, folder, _progress(spec, found.done, how), how)
                 if how.serial:
-                    _run_serial(todo, datasets, cache, folder, progress, how)
+                    _run_serial(job)
                 else:
-                    connection = connection or ray_up.enter_context(_connected(how))
-                    failures |= _run_on_ray(todo, datasets, cache, folder, progress, how, connection)
+                    failures |= _run_on_ray(job, connection or ray_up.enter_context(_connected(how)))
             ray_up.close()
             if failures:
                 return _tell_failures(failures, spec, folder)
@@ -207,21 +206,36 @@ def _planned(trial: Trial, dataset: "Dataset | None") -> dict[str, object]:
     return {**trial.identity, **counts, "rounds": trial.rounds}
 
 
-def _run_serial(
-    missing: Sequence[Trial],
-    datasets: Mapping[str, "Dataset"],
-    cache: Path,
-    folder: Path,
-    progress: GridProgress,
-    how: How,
-) -> None:
+@dataclass(frozen=True)
+class _Job:
+    """What is to be run, after all checks.
+
+    Attributes:
+        trials: with a missing round, in the order in which they start.
+        datasets: of the trials, by name.
+        cache: folder of the caches.
+        folder: the results folder.
+        progress: told as the grid goes on.
+        how: the options.
+    """
+
+    trials: Sequence[Trial]
+    datasets: Mapping[str, "Dataset"]
+    cache: Path
+    folder: Path
+    progress: GridProgress
+    how: How
+
+
+def _run_serial(job: _Job) -> None:
     from bench import trial as trials
 
+    datasets, cache, how, progress = job.datasets, job.cache, job.how, job.progress
     device = local_device(how.device)
     running = trials.Running(device, how.trial.cpus, how.diagnostics)
-    shards = trials.shards_of(missing, datasets)
-    wanted_heads = trials.text_heads_of(missing)
-    store = results.Store(folder)
+    shards = trials.shards_of(job.trials, datasets)
+    wanted_heads = trials.text_heads_of(job.trials)
+    store = results.Store(job.folder)
     with progress:
         banked = {}
         for done, (shard, encoder) in enumerate(shards.items(), start=1):
@@ -231,7 +245,7 @@ def _run_serial(
             (network, name): trials.make_text_head(network, datasets[name], cache, device, how.extraction.cpus)
             for network, name in wanted_heads
         }
-        for trial in missing:
+        for trial in job.trials:
             progress.started(trial.id)
             dataset = datasets[trial.dataset]
             inputs = trials.Inputs(dataset, trials.needs(trial, dataset), banked, heads)
@@ -242,24 +256,17 @@ def _run_serial(
     store.close()
 
 
-def _run_on_ray(
-    missing: Sequence[Trial],
-    datasets: Mapping[str, "Dataset"],
-    cache: Path,
-    folder: Path,
-    progress: GridProgress,
-    how: How,
-    connection: "Connection",
-) -> dict[str, str]:
+def _run_on_ray(job: _Job, connection: "Connection") -> dict[str, str]:
     from bench import trial as trials
     from bench.cluster.banking import bank
     from bench.cluster.nodes import LOCAL, lacking_room
     from bench.cluster.running import Work, run_trials
     from bench.cluster.storing import start_store
 
-    shards = trials.shards_of(missing, datasets)
-    needs = {t.id: trials.needs(t, datasets[t.dataset]) for t in missing}
-    live = {t.dataset for t in missing if needs[t.id].student_test is None}
+    datasets, how, progress, folder = job.datasets, job.how, job.progress, job.folder.resolve()
+    shards = trials.shards_of(job.trials, datasets)
+    needs = {t.id: trials.needs(t, datasets[t.dataset]) for t in job.trials}
+    live = {t.dataset for t in job.trials if needs[t.id].student_test is None}
     light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
     bank_bytes = sum(trials.shard_bytes(shard, encoder, datasets) for shard, encoder in shards.items())
     for line in connection.lines(bank_bytes):
@@ -273,18 +280,18 @@ def _run_on_ray(
         if how.address == LOCAL:
             raise InputError("; ".join(lacking))
         console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
-    work = Work({t.id: t for t in missing}, needs, light, device, how.diagnostics)
+    work = Work({t.id: t for t in job.trials}, needs, light, device, how.diagnostics)
     with progress:
-        store = start_store(folder.resolve(), how.attempts)
-        heads_of = trials.text_heads_of(missing)
-        refs, heads = bank(shards, heads_of, datasets, cache, device, how.extraction, progress)
+        store = start_store(folder, how.attempts)
+        heads_of = trials.text_heads_of(job.trials)
+        refs, heads = bank(shards, heads_of, datasets, job.cache, device, how.extraction, progress)
         return run_trials(
             work,
-            [t.id for t in missing],
+            [t.id for t in job.trials],
             refs,
             heads,
             store,
-            folder.resolve(),
+            folder,
             progress,
             share=how.trial,
             max_concurrent=how.max_concurrent,
