@@ -159,12 +159,24 @@ def plan(
         planning.print_plan(whole.name, made, throughput, slots or planning.default_slots(), console)
 
 
-@app.command(epilog="Example: `python -m bench.grid status results/runs/demo`")
-def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results folder.")]) -> None:
+@app.command(
+    epilog="Examples: `python -m bench.grid status` · `python -m bench.grid status paper` · "
+    "`python -m bench.grid status results/runs/demo`"
+)
+def status(
+    folder: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A results folder, or the name of one in results/runs [default: that of $ACTIVEKD_SPEC, else demo]",
+        ),
+    ] = None,
+) -> None:
     """Say how far a grid is: trials and rounds done, what is missing, what has failed."""
     from bench.runs import read_run
 
     with user_errors():
+        run = _results_folder(folder)
         found = read_run(run)
         missing = found.holes.groupby("trial_id").size()
         trials = found.plan["trial_id"].nunique()
@@ -182,6 +194,14 @@ def status(run: Annotated[Path, typer.Argument(metavar="RUN", help="A results fo
         console.print(table)
         for path in sorted((run / results.FAILURES).glob("*.txt")):
             console.print(f"failed: {path}")
+
+
+def _results_folder(named: str | None) -> Path:
+    """The folder at that path or of that name in RUNS; without a name, where ``run`` without a SPEC puts its rows."""
+    if named is None:
+        return results.RUNS / read_spec(None).name
+    path, beside = Path(named), results.RUNS / named
+    return beside if beside.is_dir() and not path.is_dir() else path
 
 
 def _activity(found: "Run", run: Path) -> str:

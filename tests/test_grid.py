@@ -1,6 +1,7 @@
 """The grid on real digits: with Ray and without, stopped and continued, and everything that is refused."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,14 @@ def test_status_and_partial_report_of_an_unfinished_run(
     assert result.returncode == 0, result.stderr
     status = grid(grid_cache, "status", tmp_path)
     assert "2 of 4 trials, 6 of 12 rounds" in status.stdout
+    home = tmp_path / "home"
+    shutil.copytree(tmp_path, home / "results" / "runs" / "tiny", ignore=shutil.ignore_patterns("home"))
+    env = {**environment(grid_cache), "ACTIVEKD_SPEC": str(spec)}
+    for named in ([], ["tiny"]):
+        again = subprocess.run(
+            command("status", *named), cwd=home, env=env, capture_output=True, text=True, check=False
+        )
+        assert again.stdout == status.stdout, again.stderr
     report = [sys.executable, "-m", "bench.report", str(tmp_path)]
     refused = subprocess.run(report, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
