@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from activekd.errors import InputError
+from activekd.memory import without_collection
 from activekd.shards import check_cache
 from bench import store as results
 from bench.spec import Share, Spec, Trial
@@ -69,11 +70,12 @@ def launch(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
     check_cache(cache)
     with ExitStack() as ray_up:
         on_ray = not how.serial and bool(_standing(spec, folder, how).todo)
-        connection = ray_up.enter_context(_connected(how)) if on_ray else None
+        with without_collection():
+            connection = ray_up.enter_context(_connected(how)) if on_ray else None
 
-        from bench.checks import check, find_networks, load_networks
-        from bench.report import print_rank_table, write_report
-        from bench.runs import read_run
+            from bench.checks import check, find_networks, load_networks
+            from bench.report import print_rank_table, write_report
+            from bench.runs import read_run
 
         datasets = check(spec.trials, cache, DecodingLines())
         sources = _sources(spec, datasets)

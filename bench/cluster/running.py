@@ -9,22 +9,25 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-import ray
-from ray import tune
-from ray.exceptions import RayError, RayTaskError
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from activekd.memory import without_collection
 
-from activekd.datasets import Dataset
-from activekd.errors import InputError
-from activekd.teachers import TextHead
-from bench.cluster.banking import options
-from bench.cluster.nodes import process_folder
-from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
-from bench.cluster.storing import check_store
-from bench.cluster.tracking import FOLDER, tracker
-from bench.spec import Share, Trial
-from bench.store import Row, StorageError, seconds_of
-from bench.trial import Inputs, Needs, Running, RunTrial, run_trial
+with without_collection():
+    import ray
+    from ray import tune
+    from ray.exceptions import RayError, RayTaskError
+    from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+
+    from activekd.datasets import Dataset
+    from activekd.errors import InputError
+    from activekd.teachers import TextHead
+    from bench.cluster.banking import options
+    from bench.cluster.nodes import process_folder
+    from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
+    from bench.cluster.storing import check_store
+    from bench.cluster.tracking import FOLDER, tracker
+    from bench.spec import Share, Trial
+    from bench.store import Row, StorageError, seconds_of
+    from bench.trial import Inputs, Needs, Running, RunTrial, run_trial
 
 MAX_DEATHS_IN_A_ROW = 100
 """Workers that may die one after the other, of whatever trials, without one word from another before the grid stops."""
