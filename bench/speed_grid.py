@@ -63,7 +63,7 @@ BAR_FOLDER_BYTES, BAR_COMMAND_SECONDS = 100e6, 5.0
 READING_SECONDS = 1.0
 """Length of a round that reads: long enough for the second worker to start while the first is at it."""
 
-ORDER = ("serial", "ray", "ray", "serial")
+ORDER = 2 * ("serial", "ray", "ray", "serial")
 """In which the demo is timed."""
 
 BAR_PRIVATE = 0.1
@@ -283,7 +283,7 @@ def real_work(out: Console) -> Claim:
     """The demo on Ray against two serial processes that share its selectors; caches are warm.
 
     Seconds from the command to the last row on disk: without the report that follows, which is not Ray's, and without
-    Ray's shutdown, a second or two. Each is run twice, in the order of ORDER, by which a machine that grows slower or
+    Ray's shutdown, a second or two. Each is run four times, in the order of ORDER, by which a machine that grows slower or
     faster in between counts for both alike.
     """
     names = list(dict.fromkeys(t.selector for t in read_spec("demo").trials))
