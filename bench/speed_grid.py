@@ -283,8 +283,8 @@ def real_work(out: Console) -> Claim:
     """The demo on Ray against two serial processes that share its selectors; caches are warm.
 
     Seconds from the command to the last row on disk: without the report that follows, which is not Ray's, and without
-    Ray's shutdown, a second or two. Each is run four times, in the order of ORDER, by which a machine that grows slower or
-    faster in between counts for both alike.
+    Ray's shutdown, a second or two. Each is run four times, in the order of ORDER, by which a machine that grows
+    slower or faster in between counts for both alike.
     """
     names = list(dict.fromkeys(t.selector for t in read_spec("demo").trials))
     halves = [",".join(f"selector={name}" for name in names[k::CPUS]) for k in range(CPUS)]
