@@ -62,7 +62,7 @@ def without_collection() -> Iterator[None]:
     """Leave Python's garbage collector off for a block of imports, and what they make out of later collections.
 
     Importing torch or Ray Tune makes hundreds of thousands of objects that stay, and the collector would go through
-    them again and again: a fifth of the time that the imports take.
+    them again and again. Collections are a matter of the whole process: other threads are without them too.
     """
     was_on = gc.isenabled()
     gc.disable()
