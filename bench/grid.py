@@ -13,8 +13,8 @@ from rich.table import Table
 
 from activekd.errors import InputError
 from bench import store as results
-from bench.launch import LOCK, Device, How, cache_folder, launch, local_device
-from bench.spec import Share, read_spec
+from bench.launch import LOCK, How, cache_folder, launch, local_device
+from bench.spec import Device, Share, read_spec
 from bench.terminal import EXIT_INTERRUPTED, LINE_SECONDS, console, user_errors
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from activekd.errors import InputError
 from activekd.memory import without_collection
 from activekd.shards import check_cache
 from bench import store as results
-from bench.spec import Share, Spec, Trial
+from bench.spec import Device, Share, Spec, Trial
 from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ CACHE_VARIABLE = "ACTIVEKD_CACHE"
 LOCK = "grid.lock"
 IMPORTED_MEANWHILE = ("bench.checks", "bench.report")
 """What the checks and the report need, torch among it: it takes as long to import as Ray to start."""
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,9 @@ def launch(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
     _check_options(how)
     check_cache(cache)
     with ExitStack() as ray_up:
-        on_ray = not how.serial and bool(_standing(spec, folder, how).todo)
+        n_todo = 0 if how.serial else len(_standing(spec, folder, how).todo)
         with without_collection():
-            connection = ray_up.enter_context(_connected(how)) if on_ray else None
+            connection = ray_up.enter_context(_connected(how, n_todo)) if n_todo else None
 
             from bench.checks import check, find_networks, load_networks
             from bench.report import print_rank_table, write_report
@@ -100,7 +98,7 @@ def launch(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
                 if how.serial:
                     _run_serial(job)
                 else:
-                    failures |= _run_on_ray(job, connection or ray_up.enter_context(_connected(how)))
+                    failures |= _run_on_ray(job, connection or ray_up.enter_context(_connected(how, len(todo))))
             ray_up.close()
             if failures:
                 return _tell_failures(failures, spec, folder)
@@ -158,13 +156,13 @@ def _progress(spec: Spec, done: Mapping[str, int], how: How) -> GridProgress:
 
 
 @contextmanager
-def _connected(how: How) -> Iterator["Connection"]:
+def _connected(how: How, n_trials: int) -> Iterator["Connection"]:
     """Ray for the length of a block; while it starts, a thread imports what comes after.
 
     Ray's processes die with the thread that starts them, and signals reach the main thread alone.
     """
-    from bench.cluster.banking import start_readers
-    from bench.cluster.nodes import LOCAL, connect, disconnect
+    from bench.cluster.nodes import LOCAL, connect, device_of, disconnect, slots
+    from bench.cluster.starting import start_readers, start_trial_processes
 
     try:
         with ThreadPoolExecutor(max_workers=1) as beside:
@@ -176,6 +174,8 @@ def _connected(how: How) -> Iterator["Connection"]:
                 dashboard_host=how.dashboard_host,
             )
             if how.address == LOCAL:
+                at_a_time = slots(how.trial, device_of(how.device, connection))
+                start_trial_processes(min(at_a_time, n_trials, how.max_concurrent or n_trials))
                 start_readers()
             for imported in importing:
                 imported.result()
@@ -261,7 +261,7 @@ def _run_serial(job: _Job) -> None:
 def _run_on_ray(job: _Job, connection: "Connection") -> dict[str, str]:
     from bench import trial as trials
     from bench.cluster.banking import bank
-    from bench.cluster.nodes import LOCAL, lacking_room
+    from bench.cluster.nodes import LOCAL, device_of, lacking_room
     from bench.cluster.running import Work, run_trials
     from bench.cluster.storing import start_store
 
@@ -275,7 +275,7 @@ def _run_on_ray(job: _Job, connection: "Connection") -> dict[str, str]:
         console.print(line, highlight=False, soft_wrap=True)
     if how.device == "auto" and not connection.cpus:
         raise InputError("--device auto on a cluster without a worker yet; allowed: --device cuda or --device cpu")
-    device = how.device if how.device != "auto" else "cuda" if connection.gpus else "cpu"
+    device = device_of(how.device, connection)
     if how.address == LOCAL:
         local_device(device)
     if lacking := lacking_room(device, how.trial, how.extraction):

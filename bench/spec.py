@@ -25,6 +25,7 @@ NO_TEACHER = "none"
 SPEC_VARIABLE = "ACTIVEKD_SPEC"
 DEFAULT_SPEC = "demo"
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Names = Annotated[list[str], Field(min_length=1)]
 
 

@@ -43,6 +43,44 @@ def threads(view, query_size, *, rng):
 touchy.needs = deadly.needs = threads.needs = set()
 """
 
+WAITING = """
+import json
+import os
+import sys
+from pathlib import Path
+from time import sleep
+
+from ray import tune
+
+from bench.cluster import TRIAL_VARIABLE
+from bench.cluster.nodes import LOCAL, connect, disconnect
+from bench.cluster.starting import start_trial_processes
+
+
+def of_trials():
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"{TRIAL_VARIABLE}=1\\0" in environment.read_text():
+                yield int(environment.parent.name)
+        except OSError:
+            continue
+
+
+def trial(config):
+    sleep(1)
+    tune.report({"pid": os.getpid(), "ready": "bench.cluster.running" in sys.modules})
+
+
+connect(LOCAL, n_cpus=2, spill=Path(sys.argv[1]), dashboard_host="127.0.0.1")
+start_trial_processes(2)
+while len(waiting := sorted(of_trials())) < 2:
+    sleep(0.1)
+run = tune.RunConfig(storage_path=sys.argv[1], verbose=0)
+found = tune.Tuner(trial, tune_config=tune.TuneConfig(num_samples=2), run_config=run).fit()
+disconnect()
+print(json.dumps([waiting, sorted(r.metrics["pid"] for r in found), [r.metrics["ready"] for r in found]]))
+"""
+
 
 @pytest.fixture
 def spec(tiny_spec: Path) -> Path:

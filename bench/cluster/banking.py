@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from activekd.errors import InputError
 from activekd.shards import Shard, read_array
+from bench.cluster import READERS
 from bench.spec import Share
 
 if TYPE_CHECKING:
@@ -31,21 +32,6 @@ class BankProgress(Protocol):
     def banked(self, done: int, total: int) -> None:
         """So many of the bank's arrays are there."""
         ...
-
-
-READERS = 2
-"""Arrays that are read into the object store at a time: each by a process that takes most of a gigabyte itself."""
-
-
-@ray.remote(num_cpus=0)
-def _start() -> None:
-    """Nothing: its process stays for the next task."""
-
-
-def start_readers() -> None:
-    """Start the processes that will read the bank, while other work goes on."""
-    for _ in range(READERS):
-        _start.remote()
 
 
 @ray.remote(max_retries=MAX_RETRIES)

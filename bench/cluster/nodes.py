@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import ray_constants
 from ray._private import utils as ray_utils
+from ray._private.node import Node
 from ray._private.worker import BaseContext
 
 from activekd.errors import InputError
 from bench.cluster.banking import options
-from bench.spec import Share
+from bench.spec import Device, Share
 
 LOCAL = "local"
 
@@ -111,30 +113,47 @@ def _interrupts_at_the_end() -> Iterator[None]:
     seen: list[int] = []
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
     handlers = {number: signal.signal(number, lambda n, frame: seen.append(n)) for number in numbers}
-    set_handler, ray_utils.set_sigterm_handler = ray_utils.set_sigterm_handler, lambda handler: None
     try:
-        yield
+        with _replaced(ray_utils, set_sigterm_handler=lambda handler: None):
+            yield
     finally:
-        ray_utils.set_sigterm_handler = set_handler
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if seen:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def _replaced(owner: Any, **attributes: Any) -> Iterator[None]:
+    """Other attributes of a module or class for the length of a block."""
+    kept = {name: getattr(owner, name) for name in attributes}
+    for name, value in attributes.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(owner, name, value)
+
+
 def _start(spill: Path, n_cpus: int | None, dashboard_host: str) -> BaseContext:
     # Else Ray takes the machine's address in the network for its own, and listens on every interface.
     ray_constants.ENABLE_RAY_CLUSTER = False
-    return ray.init(
-        address=LOCAL,
-        num_cpus=n_cpus,
-        object_store_memory=store_bytes(),
-        include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
-        dashboard_host=dashboard_host,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_spilling_directory=str(spill),
-    )
+    dashboard = importlib.util.find_spec(DASHBOARD_MODULE) is not None
+    # Processes of no use here, and a second of CPU time each: one node does not scale, the driver shows no log of a
+    # worker, and the dashboard's server runs without a dashboard too.
+    unused = ("start_monitor", "start_log_monitor", *(() if dashboard else ("start_api_server",)))
+    with _replaced(Node, **dict.fromkeys(unused, lambda node, **options: None)):
+        return ray.init(
+            address=LOCAL,
+            num_cpus=n_cpus,
+            object_store_memory=store_bytes(),
+            include_dashboard=dashboard,
+            dashboard_host=dashboard_host,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_spilling_directory=str(spill),
+        )
 
 
 def _join(address: str) -> BaseContext:
@@ -174,6 +193,18 @@ def store_bytes() -> int | None:
             f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
         )
     return max(STORE_LEAST, int(min(MEMORY_SHARE * ray_utils.estimate_available_memory(), 0.9 * free)))
+
+
+def device_of(wanted: Device, connection: Connection) -> Device:
+    """Where the networks run: what ``--device`` says, ``auto`` being a GPU where a node has one."""
+    return wanted if wanted != "auto" else "cuda" if connection.gpus else "cpu"
+
+
+def slots(share: Share, device: str) -> int:
+    """Trials of a share that the nodes can run at a time."""
+    total, takes = ray.cluster_resources(), options(share, device)
+    by_cpus = int(total.get("CPU", 0) // takes["num_cpus"])
+    return min(by_cpus, int(total.get("GPU", 0) / takes["num_gpus"])) if takes["num_gpus"] else by_cpus
 
 
 def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:

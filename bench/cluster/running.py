@@ -21,7 +21,7 @@ with without_collection():
     from activekd.errors import InputError
     from activekd.teachers import TextHead
     from bench.cluster.banking import options
-    from bench.cluster.nodes import process_folder
+    from bench.cluster.nodes import process_folder, slots
     from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
     from bench.cluster.storing import check_store
     from bench.cluster.tracking import FOLDER, tracker
@@ -222,12 +222,9 @@ def _waiting(share: Share, device: str) -> int:
 
     Tune takes any of those that wait, so few keep the order.
     """
-    total, takes = ray.cluster_resources(), options(share, device)
-    slots = int(total.get("CPU", 0) // takes["num_cpus"])
-    if takes["num_gpus"]:
-        slots = min(slots, int(total.get("GPU", 0) / takes["num_gpus"]))
+    at_a_time = slots(share, device)
     nodes = sum(node["Alive"] for node in ray.nodes())
-    return max(1, slots) if nodes == 1 and slots else max(LEAST_WAITING, slots)
+    return at_a_time if nodes == 1 and at_a_time else max(LEAST_WAITING, at_a_time)
 
 
 def run_trials(
