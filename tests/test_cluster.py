@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import speed_grid
+from bench.cluster import TRIAL_VARIABLE
 from bench.runs import read_run
 from bench.store import LOG, read_failures, stored_rows
 
@@ -41,44 +42,6 @@ def threads(view, query_size, *, rng):
 
 
 touchy.needs = deadly.needs = threads.needs = set()
-"""
-
-WAITING = """
-import json
-import os
-import sys
-from pathlib import Path
-from time import sleep
-
-from ray import tune
-
-from bench.cluster import TRIAL_VARIABLE
-from bench.cluster.nodes import LOCAL, connect, disconnect
-from bench.cluster.starting import start_trial_processes
-
-
-def of_trials():
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"{TRIAL_VARIABLE}=1\\0" in environment.read_text():
-                yield int(environment.parent.name)
-        except OSError:
-            continue
-
-
-def trial(config):
-    sleep(1)
-    tune.report({"pid": os.getpid(), "ready": "bench.cluster.running" in sys.modules})
-
-
-connect(LOCAL, n_cpus=2, spill=Path(sys.argv[1]), dashboard_host="127.0.0.1")
-start_trial_processes(2)
-while len(waiting := sorted(of_trials())) < 2:
-    sleep(0.1)
-run = tune.RunConfig(storage_path=sys.argv[1], verbose=0)
-found = tune.Tuner(trial, tune_config=tune.TuneConfig(num_samples=2), run_config=run).fit()
-disconnect()
-print(json.dumps([waiting, sorted(r.metrics["pid"] for r in found), [r.metrics["ready"] for r in found]]))
 """
 
 
@@ -181,6 +144,14 @@ def test_the_largest_trial_comes_first_and_torch_has_the_threads_of_its_cpus(spe
 def test_every_worker_takes_part_in_short_trials_and_maps_the_one_bank() -> None:
     claim = speed_grid.sharing(64)
     assert claim.passes, claim.detail
+
+
+@pytest.mark.parametrize(("variables", "expected"), [({TRIAL_VARIABLE: "1"}, "True True"), ({}, "False False")])
+def test_the_processes_of_trials_alone_import_torch_by_themselves(variables: dict[str, str], expected: str) -> None:
+    code = "import sys, bench.cluster.preload; print(*(m in sys.modules for m in ('torch', 'bench.cluster.running')))"
+    environment = {key: value for key, value in os.environ.items() if key != TRIAL_VARIABLE} | variables
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == expected
 
 
 def test_a_trial_that_no_node_can_hold_is_refused(spec: Path, cache: Path) -> None:

@@ -37,6 +37,8 @@ def start_trial_processes(n: int) -> None:
 
     Ray gives an actor a process that was started for another one, if it has done nothing yet and has the environment
     that the actor asks for. A process that comes to another environment than Tune asks for is not used and goes.
+    Where Ray hears of the death before it has begun to start the process, there is none, and Tune's trials wait for
+    their own: seconds are lost, and nothing else.
     """
     variables = {TRIAL_VARIABLE: "1", **{name: os.environ[name] for name in HANDED_ON if name in os.environ}}
     actors = [_Nobody.options(runtime_env={"env_vars": variables}).remote() for _ in range(n)]
