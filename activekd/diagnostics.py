@@ -13,8 +13,9 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from activekd.datasets import Dataset
-from activekd.pool import Pool, PoolView
+from activekd.pool import Pool
 from activekd.selectors.uncertainty import entropy, predicted, scores
+from activekd.selectors.view import PoolView
 
 CONFIDENT = 0.8
 """A teacher is confident where its largest probability is at least this."""

@@ -1,6 +1,6 @@
 """The order of a round: fit the teacher, fit the student, measure, query."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -10,25 +10,36 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from activekd.bank import Views, ViewSource
+from activekd.bank.views import Views, ViewSource
 from activekd.datasets import Dataset, Labeled, initial_rows, reveal
 from activekd.diagnostics import Diagnostics, Measured, Opinion, diagnose
-from activekd.distill import Guide, Prediction, fit_student, predict
+from activekd.losses import teacher_logits
 from activekd.memory import forget_peak, peak_rss_bytes
-from activekd.pool import Pool, PoolView
+from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
-from activekd.selectors import Selector, select
+from activekd.selectors.query import select
+from activekd.selectors.selector import Selector
+from activekd.selectors.view import PoolView
 from activekd.streams import stream
-from activekd.students import Student, StudentNetwork, build_student
-from activekd.teachers import Adaptation, TextHead, teacher_logits
+from activekd.students.fit import Guide, fit_student
+from activekd.students.heads import Student, build_student
+from activekd.students.networks import StudentNetwork
+from activekd.students.predict import Prediction, predict
+from activekd.teachers.text_heads import TextHead
 
 SLICE = 8192
 """Rows of the pool for which the teacher's probabilities are held at a time, where only their largest is wanted."""
 
 
 @dataclass(frozen=True)
-class StudentInputs:
-    """A student with its inputs: the train views, and the test split, of which view 0 is read."""
+class StudentViews:
+    """A student with its inputs.
+
+    Attributes:
+        network: what is trained.
+        train: the views of the train split.
+        test: the test split, of which view 0 is read.
+    """
 
     network: StudentNetwork
     train: ViewSource
@@ -36,32 +47,20 @@ class StudentInputs:
 
 
 @dataclass(frozen=True)
-class TeacherInputs:
-    """A teacher with its banked features: the train views, and view 0 of the test split."""
+class TeacherViews:
+    """A teacher with its banked image features.
 
-    adapt: Adaptation
+    Attributes:
+        adapt: fits the class prototypes of a round; ``activekd.teachers.clap.clap`` has its arguments.
+        head: text embeddings of the classes.
+        train: features of the views of the train split; one view where the teacher has no other.
+        test: features of view 0 of the test split, (n_test, width).
+    """
+
+    adapt: Callable[..., Tensor]
     head: TextHead
     train: Views
     test: np.ndarray
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """The numbers of a run that are no recipe.
-
-    Attributes:
-        rounds: trainings; one query fewer.
-        shots: labeled images of each class at the start.
-        query_size: labels bought after each round but the last.
-        distillation: which images are distilled on; ``none`` without a teacher.
-        seed: names every random stream of the run, together with its purpose and round.
-    """
-
-    rounds: int
-    shots: int
-    query_size: int
-    distillation: Distillation
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -98,13 +97,17 @@ class Round:
 
 def run_rounds(
     dataset: Dataset,
-    student: StudentInputs,
-    teacher: TeacherInputs | None,
+    student: StudentViews,
+    teacher: TeacherViews | None,
     selector: Selector,
     recipe: Recipe,
     geometry: ViewGeometry,
-    protocol: Protocol,
     *,
+    rounds: int,
+    shots: int,
+    query_size: int,
+    distillation: Distillation,
+    seed: int,
     picked: Sequence[Sequence[int]] = (),
     device: str = "cpu",
     diagnostics: bool = False,
@@ -117,8 +120,17 @@ def run_rounds(
 
     Args:
         dataset: labels; its images are not read.
+        student: network and inputs.
         teacher: None for no distillation.
-        picked: the rows bought in rounds that were run already, from round 0 on; the run goes on after them.
+        selector: the query strategy.
+        recipe: of every fit.
+        geometry: of the views.
+        rounds: trainings; one query fewer.
+        shots: labeled images of each class at the start.
+        query_size: labels bought after each round but the last.
+        distillation: which images are distilled on; ``none`` without a teacher.
+        seed: names every random stream of the run, together with its purpose and round.
+        picked: the rows bought in the rounds that are done, from round 0 on; the run resumes after them.
         device: ``cpu``, ``cuda`` or ``mps``: where teacher and student are fitted. Selection is on the CPU.
         diagnostics: measure those of every round, for which the student predicts the train split in each; no other
             number depends on it.
@@ -127,23 +139,21 @@ def run_rounds(
     teacher_geometry = replace(geometry, count=1) if single else geometry
     if single and recipe.single_view == "inputs":
         geometry = teacher_geometry
-    pool = Pool(len(dataset.train), initial_rows(dataset, protocol.shots, stream(protocol.seed, "initial")))
+    pool = Pool(len(dataset.train), initial_rows(dataset, shots, stream(seed, "initial")))
     for bought in picked:
         pool = pool.buy(bought)
-    for index in range(len(picked), protocol.rounds):
+    for index in range(len(picked), rounds):
         forget_peak()
         labeled = reveal(dataset, pool)
         clock = perf_counter()
-        prototypes = _fit_teacher(
-            teacher, labeled, recipe, teacher_geometry, stream(protocol.seed, "teacher", index), device
-        )
+        prototypes = _fit_teacher(teacher, labeled, recipe, teacher_geometry, stream(seed, "teacher", index), device)
         clock, teacher_seconds = _lap(clock)
 
         network = build_student(
             student.network,
             student.test.shape,
             dataset.n_classes,
-            rng=stream(protocol.seed, "student", index),
+            rng=stream(seed, "student", index),
         )
         guide = Guide(teacher.train, prototypes.to(device)) if teacher is not None and prototypes is not None else None
         fit_student(
@@ -152,23 +162,21 @@ def run_rounds(
             labeled,
             pool.unlabeled,
             guide,
-            protocol.distillation,
+            distillation,
             recipe,
             geometry,
-            rng=stream(protocol.seed, "batches", index),
+            rng=stream(seed, "batches", index),
             device=device,
         )
         clock, train_seconds = _lap(clock)
 
-        last = index + 1 == protocol.rounds
-        test = predict(network, student.test, recipe, protocol.distillation, device=device)
+        last = index + 1 == rounds
+        test = predict(network, student.test, recipe, distillation, device=device)
         accuracy = _accuracy(test.probabilities, dataset.test.labels)
         on_pool = None
         if not last and selector.needs & {"student_probabilities", "features"}:
             wants_features = "features" in selector.needs
-            on_pool = predict(
-                network, student.train, recipe, protocol.distillation, features=wants_features, device=device
-            )
+            on_pool = predict(network, student.train, recipe, distillation, features=wants_features, device=device)
         taught_test = None
         if teacher is not None and prototypes is not None:
             taught_test = _teacher_probabilities(teacher.test, prototypes)
@@ -178,9 +186,9 @@ def run_rounds(
         rows: tuple[int, ...] = ()
         if not last:
             view = _pool_view(pool, labeled, dataset.n_classes, selector, on_pool, teacher, prototypes)
-            rng = stream(protocol.seed, "select", index, selector.name)
+            rng = stream(seed, "select", index, selector.name)
             try:
-                rows = tuple(select(selector, view, protocol.query_size, rng=rng).tolist())
+                rows = tuple(select(selector, view, query_size, rng=rng).tolist())
             except ValueError as fault:
                 raise ValueError(f"round {index}: {fault}") from fault
             except Exception as fault:
@@ -192,15 +200,15 @@ def run_rounds(
         found = None
         if diagnostics:
             if on_pool is None:
-                on_pool = predict(network, student.train, recipe, protocol.distillation, device=device)
+                on_pool = predict(network, student.train, recipe, distillation, device=device)
             measured = Measured(
                 on_pool.probabilities,
-                partial(_features, network, student.train, recipe, protocol.distillation, device),
+                partial(_features, network, student.train, recipe, distillation, device),
                 test.probabilities,
                 _teacher_opinion(teacher, prototypes),
                 taught_test,
             )
-            rng = stream(protocol.seed, "diagnostics", index)
+            rng = stream(seed, "diagnostics", index)
             found = diagnose(dataset, pool, np.array(rows, dtype=np.int64), measured, rng=rng)
         yield Round(
             index=index,
@@ -224,7 +232,7 @@ def _lap(since: float) -> tuple[float, float]:
 
 
 def _fit_teacher(
-    teacher: TeacherInputs | None,
+    teacher: TeacherViews | None,
     labeled: Labeled,
     recipe: Recipe,
     geometry: ViewGeometry,
@@ -250,7 +258,7 @@ def _pool_view(
     n_classes: int,
     selector: Selector,
     prediction: Prediction | None,
-    teacher: TeacherInputs | None,
+    teacher: TeacherViews | None,
     prototypes: Tensor | None,
 ) -> PoolView:
     arrays = {}
@@ -277,7 +285,7 @@ def _features(
     return found
 
 
-def _teacher_opinion(teacher: TeacherInputs | None, prototypes: Tensor | None) -> Opinion | None:
+def _teacher_opinion(teacher: TeacherViews | None, prototypes: Tensor | None) -> Opinion | None:
     """The teacher's class and its probability of each train row, in slices."""
     if teacher is None or prototypes is None:
         return None

@@ -1,9 +1,17 @@
-"""Equations on logits: the distillation loss, the dual-head loss, the predicted mixture and CLAP's objective."""
+"""Equations on logits: the teacher's, the distillation loss, the dual-head loss, the mixture, CLAP's objective."""
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
+
+LOGIT_SCALE = 100.0
+"""Teacher logits are this times the cosine of image and text: CLIP's trained temperature (Radford et al. 2021)."""
+
+
+def teacher_logits(features: Tensor, prototypes: Float32[Tensor, "classes dim"]) -> Float32[Tensor, "batch classes"]:
+    """100 x cosine of image features and class prototypes; logits before softmax at T = 1."""
+    return LOGIT_SCALE * F.normalize(features.float(), dim=1) @ F.normalize(prototypes, dim=1).T
 
 
 def distillation_loss(

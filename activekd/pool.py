@@ -1,22 +1,14 @@
-"""The partition of train rows into labeled and unlabeled, and PoolView: all that a selector may see."""
+"""The partition of train rows into labeled and unlabeled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32, Int64
-from torch import Tensor
+from jaxtyping import Int64
 
 UNLABELED = -1
 """The label of a row whose label has not been bought."""
-
-Need = Literal["student_probabilities", "teacher_probabilities", "features"]
-"""An array that a selector can ask for."""
-
-NEEDS: tuple[str, ...] = get_args(Need)
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class Pool:
             raise ValueError("a row is labeled twice")
         outside = [row for row in self.labeled if not 0 <= row < self.n]
         if outside:
-            raise ValueError(f"rows {outside[:5]} are outside of the pool; allowed: 0 to {self.n - 1}")
+            raise ValueError(f"rows {outside[:5]} are outside of the pool; expected: 0 to {self.n - 1}")
 
     @cached_property
     def unlabeled(self) -> Int64[np.ndarray, " unlabeled"]:
@@ -52,51 +44,3 @@ class Pool:
             ValueError: a row is labeled already, is given twice or lies outside of the pool.
         """
         return Pool(self.n, (*self.labeled, *(int(row) for row in rows)))
-
-
-@dataclass(frozen=True)
-class PoolView:
-    """What a selector sees: the pool, the bought labels and the arrays it has declared; never an unbought label.
-
-    Attributes:
-        pool: the partition.
-        labels: one label a train row, ``UNLABELED`` where none was bought.
-        n_classes: number of classes.
-        arrays: the declared arrays by name, each with one row a train row, from the evaluation view.
-    """
-
-    pool: Pool
-    labels: Int64[np.ndarray, " n"]
-    n_classes: int
-    arrays: Mapping[str, Float[Tensor, "n _"]]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the arrays are; the CPU for a view without any."""
-        return next((array.device for array in self.arrays.values()), torch.device("cpu"))
-
-    def at(self, rows: Int64[np.ndarray, " rows"]) -> Int64[Tensor, " rows"]:
-        """Row numbers as an index into the arrays, on their device."""
-        return torch.from_numpy(rows).to(self.device)
-
-    def _declared(self, need: Need) -> Tensor:
-        if need not in self.arrays:
-            raise LookupError(
-                f"the selector reads '{need}' without declaring it in its needs; declared: {sorted(self.arrays)}"
-            )
-        return self.arrays[need]
-
-    @property
-    def student_probabilities(self) -> Float32[Tensor, "n classes"]:
-        """The student's predicted probabilities, the same head mixture that is evaluated."""
-        return self._declared("student_probabilities")
-
-    @property
-    def teacher_probabilities(self) -> Float32[Tensor, "n classes"]:
-        """The teacher's probabilities at temperature 1."""
-        return self._declared("teacher_probabilities")
-
-    @property
-    def features(self) -> Float32[Tensor, "n dim"]:
-        """The student's pooled features, the input of its heads."""
-        return self._declared("features")

@@ -1,5 +1,6 @@
-"""The numbers of a fit and of its views: Recipe, ClapRecipe and ViewGeometry. Standard library only."""
+"""The numbers of a fit and of its views, and the schedules of learning rates; the standard library only."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,13 +11,16 @@ Schedule = Literal["linear", "cosine"]
 SingleView = Literal["targets", "inputs"]
 Distillation = Literal["none", "labeled", "unlabeled", "both"]
 
+NO_TEACHER = "none"
+"""The name, in specs and tables, of training without a teacher."""
+
 FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
 
 def _require(owner: object, **bounds: tuple[bool, str]) -> None:
-    for name, (holds, allowed) in bounds.items():
+    for name, (holds, expected) in bounds.items():
         if not holds:
-            raise InputError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}; allowed: {allowed}")
+            raise InputError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}; expected: {expected}")
 
 
 @dataclass(frozen=True)
@@ -155,3 +159,21 @@ class ViewGeometry:
     def training(self) -> range:
         """The view numbers that training draws from."""
         return range(1, self.count) if self.count > 1 else range(1)
+
+
+def linear_schedule(step: int, total: int, warmup: float) -> float:
+    """Factor on the peak learning rate: linear growth in the first ``warmup`` share of the steps, then linear to 0."""
+    rising = round(warmup * total)
+    if step < rising:
+        return (step + 1) / rising
+    return (total - step) / max(1, total - rising)
+
+
+def learning_rate(recipe: Recipe, step: int, total: int) -> float:
+    """The learning rate of a step, counted from 0: linear warm-up, then linear or cosine decay to 0."""
+    if recipe.schedule == "linear":
+        return recipe.lr * linear_schedule(step, total, recipe.warmup)
+    rising = round(recipe.warmup * total)
+    if step < rising:
+        return recipe.lr * (step + 1) / rising
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))

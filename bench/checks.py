@@ -11,21 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from activekd.checkpoints import UnreachableError
+from activekd.bank.given import feature_files, read_features
 from activekd.datasets import Dataset, load_dataset
 from activekd.errors import InputError
-from activekd.features import feature_files, read_features
+from activekd.networks.checkpoints import UnreachableError
+from activekd.networks.vision_language import checkpoint_file, network_fingerprint
 from activekd.selectors import selector
-from activekd.students import student_network
-from activekd.teachers import (
-    NO_TEACHER,
-    checkpoint_file,
-    given_text_head,
-    has_given_features,
-    load_encoder,
-    network_fingerprint,
-    split_teacher,
-)
+from activekd.students.networks import student_network
+from activekd.teachers import NO_TEACHER, split_teacher
+from activekd.teachers.encoder import load_encoder
+from activekd.teachers.text_heads import given_text_head, has_given_features
 from bench.spec import Trial
 from bench.trial import distinct
 
@@ -158,7 +153,7 @@ def _check_without_teacher(name: str) -> None:
         return
     if "teacher_probabilities" in needs:
         raise InputError(
-            f"selector '{name}' reads the teacher's probabilities; allowed: with a teacher, not with 'none'"
+            f"selector '{name}' reads the teacher's probabilities; expected: with a teacher, not with 'none'"
         )
 
 
@@ -179,12 +174,12 @@ def _check_budget(dataset: Dataset, rounds: int, shots: int, size: int | str) ->
         label = int(counts.argmin())
         raise InputError(
             f"{dataset.name}: class '{dataset.class_names[label]}' has {counts[label]} train images; "
-            f"allowed: at least {shots} (shots)"
+            f"expected: at least {shots} (shots)"
         )
     per_query = dataset.n_classes if size == "classes" else int(size)
     left = len(dataset.train) - shots * dataset.n_classes
     if (rounds - 1) * per_query > left:
         raise InputError(
             f"{dataset.name}: {rounds - 1} queries of size {per_query} from a pool of {left} unlabeled images; "
-            f"allowed: rounds and query_size with (rounds - 1) x query_size <= {left}"
+            f"expected: rounds and query_size with (rounds - 1) x query_size <= {left}"
         )

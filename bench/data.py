@@ -10,9 +10,9 @@ from rich.table import Table
 
 from activekd.datasets.audit import Audit, audit
 from activekd.datasets.catalog import CATALOG
-from activekd.datasets.coop import data_folder
 from activekd.datasets.fetch import ORIGINS, download
 from activekd.errors import unknown
+from activekd.folders import data_folder
 from bench.terminal import EXIT_FAILED, DecodingLines, console, user_errors
 
 SHOWN = 20

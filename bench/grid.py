@@ -18,7 +18,7 @@ from bench.spec import Device, Share, read_spec
 from bench.terminal import EXIT_INTERRUPTED, LINE_SECONDS, console, user_errors
 
 if TYPE_CHECKING:
-    from bench.runs import Run
+    from bench.store.table import Run
 
 COMMANDS = ("run", "plan", "status")
 ADDRESS_VARIABLE = "ACTIVEKD_RAY"
@@ -119,7 +119,7 @@ def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
         return Share.model_validate({**of_spec.model_dump(), **{k: v for k, v in given.items() if v is not None}})
     except ValidationError as fault:
         raise InputError(
-            f"GPUs of a trial or an extraction: found {gpus}; allowed: at most 1, or a whole number"
+            f"GPUs of a trial or an extraction: found {gpus}; expected: at most 1, or a whole number"
         ) from fault
 
 
@@ -147,7 +147,7 @@ def plan(
         from bench import plan as planning
 
         if measure and images_per_second is not None:
-            raise InputError("--measure and --images-per-second; allowed: one of them")
+            raise InputError("--measure and --images-per-second; expected: one of them")
         whole = read_spec(spec)
         chosen = whole.only(only) if only else whole
         made = planning.make_plan(chosen.trials, cache_folder())
@@ -173,7 +173,7 @@ def status(
     ] = None,
 ) -> None:
     """Say how far a grid is: trials and rounds done, what is missing, what has failed."""
-    from bench.runs import read_run
+    from bench.store.table import read_run
 
     with user_errors():
         run = _results_folder(folder)

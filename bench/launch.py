@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from activekd.bank.shards import check_cache
 from activekd.errors import InputError
 from activekd.memory import without_collection
-from activekd.shards import check_cache
 from bench import store as results
 from bench.spec import Device, Share, Spec, Trial
 from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console
@@ -72,8 +72,8 @@ def launch(whole: Spec, out: Path | None, only: str | None, how: How) -> int:
             connection = ray_up.enter_context(_connected(how, n_todo)) if n_todo else None
 
             from bench.checks import check, find_networks, load_networks
-            from bench.report import print_rank_table, write_report
-            from bench.runs import read_run
+            from bench.report.__main__ import print_rank_table, write_report
+            from bench.store.table import read_run
 
         datasets = check(spec.trials, cache, DecodingLines())
         sources = _sources(spec, datasets)
@@ -186,7 +186,7 @@ def _connected(how: How, n_trials: int) -> Iterator["Connection"]:
 
 def _check_options(how: How) -> None:
     if how.track and how.serial:
-        raise InputError("--track with --serial; allowed: one of them, since trackers are told by Ray Tune")
+        raise InputError("--track with --serial; expected: one of them, since trackers are told by Ray Tune")
     if how.track:
         from bench.cluster.tracking import check_tracker
 
@@ -274,7 +274,7 @@ def _run_on_ray(job: _Job, connection: "Connection") -> dict[str, str]:
     for line in connection.lines(bank_bytes):
         console.print(line, highlight=False, soft_wrap=True)
     if how.device == "auto" and not connection.cpus:
-        raise InputError("--device auto on a cluster without a worker yet; allowed: --device cuda or --device cpu")
+        raise InputError("--device auto on a cluster without a worker yet; expected: --device cuda or --device cpu")
     device = device_of(how.device, connection)
     if how.address == LOCAL:
         local_device(device)
@@ -320,7 +320,7 @@ def local_device(device: Device) -> str:
         return "cuda" if there["cuda"] else "cpu"
     if not there[device]:
         raise InputError(
-            f"--device {device}: this machine has none; allowed: {', '.join(d for d in there if there[d])}"
+            f"--device {device}: this machine has none; expected: {', '.join(d for d in there if there[d])}"
         )
     return device
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,17 +14,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from activekd.errors import InputError, unknown
-from activekd.recipes import Distillation, Recipe, ViewGeometry
+from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 
 PROTOCOL = 1
 """Bumped when a change alters the numbers of a trial; part of every trial id. CHANGELOG says what changed."""
 
 SPECS = Path(__file__).parent / "specs"
-NO_TEACHER = "none"
-SPEC_VARIABLE = "ACTIVEKD_SPEC"
-DEFAULT_SPEC = "demo"
+CLASSES = "classes"
+"""As a query size: as many labels as there are classes."""
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -56,7 +53,7 @@ class Block(BaseModel):
     distillation: Annotated[list[Literal["labeled", "unlabeled", "both"]], Field(min_length=1)] = ["both"]
     rounds: Annotated[int, Field(ge=1)]
     shots: Annotated[int, Field(ge=1)] = 1
-    query_size: Annotated[int, Field(ge=1)] | Literal["classes"] = "classes"
+    query_size: Annotated[int, Field(ge=1)] | Literal["classes"] = CLASSES
     recipe: str
     compared_as: str | None = None
     views: str
@@ -84,7 +81,7 @@ class Share(BaseModel):
     @classmethod
     def _is_whole_above_one(cls, gpus: float) -> float:
         if gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"found {gpus}; allowed: at most 1, or a whole number")
+            raise ValueError(f"found {gpus}; expected: at most 1, or a whole number")
         return gpus
 
 
@@ -161,6 +158,10 @@ class Trial:
         text = json.dumps({"protocol": PROTOCOL, **content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def labels_per_query(self, n_classes: int) -> int:
+        """Labels bought after each round: the spec's number, or one for each class."""
+        return n_classes if self.query_size == CLASSES else self.query_size
+
     @property
     def identity(self) -> dict[str, Any]:
         """The identity columns of its rows, but for the round and the counts that only the data set knows."""
@@ -201,13 +202,12 @@ class Spec:
         return replace(self, trials=_filter(self.trials, wanted))
 
 
-def read_spec(source: str | None) -> Spec:
-    """The spec of that name in bench/specs or at that path; ``$ACTIVEKD_SPEC`` or ``demo`` where none is given.
+def read_spec(source: str) -> Spec:
+    """The spec of that name in bench/specs or at that path.
 
     Raises:
-        InputError: no such spec, no TOML, an unknown key or a value that is not allowed; every fault at once.
+        InputError: no such spec, no TOML, an unknown key or an unexpected value; every fault at once.
     """
-    source = source or os.environ.get(SPEC_VARIABLE) or DEFAULT_SPEC
     path = SPECS / f"{source}.toml"
     if not path.is_file():
         path = Path(source)
@@ -261,7 +261,7 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
             raise InputError(
                 f"spec {path}: two different trials would share a cell of every table: dataset {trial.dataset}, "
                 f"teacher {trial.teacher}, student {trial.student}, selector {trial.selector}, seed {trial.seed}; "
-                f"allowed: another group or compared_as for one of the blocks"
+                f"expected: another group or compared_as for one of the blocks"
             )
         cells[cell] = trial
     return tuple(trials.values())
@@ -302,11 +302,11 @@ FILTERS = ("dataset", "teacher", "student", "distillation", "selector", "seed", 
 
 
 def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
-    allowed: dict[str, set[str]] = {}
+    wanted_values: dict[str, set[str]] = {}
     for pair in wanted.split(","):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals:
-            raise InputError(f"--only '{pair}'; allowed: KEY=VALUE,... with keys {', '.join(FILTERS)}")
+            raise InputError(f"--only '{pair}'; expected: KEY=VALUE,... with keys {', '.join(FILTERS)}")
         if key not in FILTERS:
             raise unknown("key in --only", key, FILTERS)
         values = {str(trial.identity[key]) for trial in trials}
@@ -314,8 +314,8 @@ def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
             close = get_close_matches(value, values, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ";"
             raise InputError(f"--only {key}={value}: no trial has it{hint} known: {', '.join(sorted(values))}")
-        allowed.setdefault(key, set()).add(value)
-    kept = tuple(t for t in trials if all(str(t.identity[k]) in v for k, v in allowed.items()))
+        wanted_values.setdefault(key, set()).add(value)
+    kept = tuple(t for t in trials if all(str(t.identity[k]) in v for k, v in wanted_values.items()))
     if not kept:
         raise InputError(f"--only {wanted}: no trial agrees with all of it")
     return kept

@@ -14,31 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from activekd import bank
-from activekd.backbones import backbone
-from activekd.bank import Encoder, LiveViews, Views, ViewSource
+from activekd.bank import views as bank
+from activekd.bank.given import feature_files, read_features
+from activekd.bank.shards import Shard, read_array, write_array
+from activekd.bank.views import Encoder, LiveViews, Views, ViewSource
 from activekd.datasets import Dataset, Split, load_dataset
 from activekd.errors import InputError
-from activekd.features import feature_files, read_features
 from activekd.loop import Protocol, Round, StudentInputs, TeacherInputs, run_rounds
 from activekd.memory import keep_freed_memory
+from activekd.networks.backbones import backbone
+from activekd.networks.vision_language import network_fingerprint
 from activekd.selectors import selector
-from activekd.shards import Shard, read_array, write_array
-from activekd.students import StudentNetwork, student_network
-from activekd.teachers import (
-    ADAPTATIONS,
-    NO_TEACHER,
-    TextHead,
-    VisionLanguageEncoder,
-    given_text_head,
-    has_given_features,
-    load_encoder,
-    network_fingerprint,
-    split_teacher,
-    text_head_path,
-)
+from activekd.students.networks import StudentNetwork, student_network
+from activekd.teachers import ADAPTATIONS, NO_TEACHER, split_teacher
+from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
+from activekd.teachers.text_heads import TextHead, given_text_head, has_given_features, text_head_path
+from bench.columns import PICKED, Row
 from bench.spec import Trial
-from bench.store import PICKED, Row
 
 TEACHER = "teacher:"
 """Prefix of the encoders that are a teacher's image tower."""
@@ -142,7 +134,7 @@ def is_live(student: StudentNetwork, n_train: int, n_test: int, n_views: int) ->
     try:
         limit = float(value)
     except ValueError as fault:
-        raise InputError(f"${BANK_VARIABLE} is '{value}'; allowed: a number of GB") from fault
+        raise InputError(f"${BANK_VARIABLE} is '{value}'; expected: a number of GB") from fault
     return not student.frozen and view_bytes(student, n_train * n_views + n_test) > limit * 1e9
 
 
@@ -216,7 +208,7 @@ def made_shard(shard: Shard, encoder: str, cache: Path) -> np.ndarray:
     found = _kept_shard(shard, encoder, cache)
     if found is None:
         raise InputError(
-            f"cache {cache}: {shard.path(cache).name} was made, but is not there for the grid's driver; allowed: one "
+            f"cache {cache}: {shard.path(cache).name} was made, but is not there for the grid's driver; expected: one "
             f"folder that all nodes share ($ACTIVEKD_CACHE)"
         )
     return found

@@ -20,7 +20,8 @@ from pathlib import Path
 import pandas as pd
 from conftest import SPEC
 
-from bench.store import COST, LOG, PICKED, PROVENANCE, stored_rows
+from bench.columns import COST, PICKED, PROVENANCE
+from bench.store.rows import LOG, stored_rows
 
 MARK = "ACTIVEKD_TEST_MARK"
 WORKER = "ray::ResourceTrainable"

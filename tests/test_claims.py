@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import claims, published, stats
-from bench.sections import published_section
+from bench import stats
+from bench.report import published
+from bench.report.sections import published_section
+from bench.stats import claims
 
 SEEDS = (0, 1, 2)
 

@@ -11,8 +11,9 @@ import pytest
 
 from bench import speed_grid
 from bench.cluster import TRIAL_VARIABLE
-from bench.runs import read_run
-from bench.store import LOG, read_failures, stored_rows
+from bench.store.folder import read_failures
+from bench.store.rows import LOG, stored_rows
+from bench.store.table import read_run
 
 Result = subprocess.CompletedProcess[str]
 
@@ -157,7 +158,7 @@ def test_the_processes_of_trials_alone_import_torch_by_themselves(variables: dic
 def test_a_trial_that_no_node_can_hold_is_refused(spec: Path, cache: Path) -> None:
     result = grid(spec, cache, "--cpus-per-trial", "640")
     assert result.returncode == 2
-    assert "a trial takes 640 CPU, and no node has that; allowed: what a node has" in result.stderr
+    assert "a trial takes 640 CPU, and no node has that; expected: what a node has" in result.stderr
 
 
 @pytest.mark.slow
@@ -174,7 +175,7 @@ def test_a_tracker_that_is_not_installed_is_named_before_any_work(spec: Path, ca
     if result.returncode == 0:
         pytest.skip("wandb is installed")
     assert result.returncode == 2
-    assert "--track wandb: no module wandb; allowed: after pip install 'activekd-bench[wandb]'" in result.stderr
+    assert "--track wandb: no module wandb; expected: after pip install 'activekd-bench[wandb]'" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -186,5 +187,5 @@ def test_little_shared_memory_is_told(spec: Path, cache: Path) -> None:
         pytest.skip("no mount namespace can be made here")
     result = grid(spec, cache, prefix=prefix)
     assert result.returncode == 2, result.stdout + result.stderr
-    assert "/dev/shm has 64 MB free, and Ray's object store takes at least 80 MB of it; allowed: " in result.stderr
+    assert "/dev/shm has 64 MB free, and Ray's object store takes at least 80 MB of it; expected: " in result.stderr
     assert not (spec.parent / "run" / "rounds").exists()

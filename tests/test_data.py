@@ -101,13 +101,13 @@ def test_each_kind_of_fault_is_named(data: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "allowed: train, val and test as lists"),
+        ("{", "expected: train, val and test as lists"),
         ('{"train": [], "val": []}', "KeyError.*test"),
         (
             '{"train": [["a.jpg", 0, "a"]], "val": [["b.jpg", 0, "b"]], "test": []}',
             "label 0 is 'a' and, for b.jpg, 'b'",
         ),
-        ('{"train": [["a.jpg", 0, "a"]], "val": [["b.jpg", 2, "b"]], "test": []}', "allowed: 0 to 1, each used"),
+        ('{"train": [["a.jpg", 0, "a"]], "val": [["b.jpg", 2, "b"]], "test": []}', "expected: 0 to 1, each used"),
     ],
 )
 def test_split_files_that_are_refused(text: str, message: str, data: Path) -> None:
@@ -128,7 +128,7 @@ def test_lists_that_are_refused(data: Path) -> None:
     with pytest.raises(InputError, match=f"1 class folders are missing: .*val/{WORDNET[1]}"):
         read_listing("imagenet", data)
     (folder / "classnames.txt").write_text("n01440764\n", encoding="utf-8")
-    with pytest.raises(InputError, match="line 'n01440764'; allowed: WORDNET_ID NAME"):
+    with pytest.raises(InputError, match="line 'n01440764'; expected: WORDNET_ID NAME"):
         read_listing("imagenet", data)
 
 

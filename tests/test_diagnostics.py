@@ -20,9 +20,10 @@ from activekd.diagnostics import (
     negative_log_likelihood,
 )
 from activekd.pool import Pool
+from bench.columns import DIAGNOSTICS
 from bench.grid import app
-from bench.runs import read_run
-from bench.store import DIAGNOSTICS, stored_rows
+from bench.store.rows import stored_rows
+from bench.store.table import read_run
 
 LABELS = np.array([0, 1, 2, 3, 0, 1, 2, 3])
 NOTHING = Split(None, LABELS[:0])

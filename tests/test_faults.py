@@ -34,8 +34,9 @@ from faults import (
 )
 
 from bench.launch import LOCK
-from bench.store import ROUNDS as ROUNDS_FILE
-from bench.store import in_use, stored_rows
+from bench.store.locks import in_use
+from bench.store.rows import ROUNDS as ROUNDS_FILE
+from bench.store.rows import stored_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from activekd.bank.given import feature_files, read_features, read_head
 from activekd.datasets import Split
 from activekd.errors import InputError
-from activekd.features import feature_files, read_features, read_head
-from activekd.teachers import given_text_head
+from activekd.teachers.text_heads import given_text_head
 
 NAMES = ("a/1.jpg", "a/2.jpg", "b/1.jpg")
 CLASSES = ("cat", "sea lion")
@@ -63,7 +63,7 @@ def nan(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"test_f": unit(2)}, "2 rows of features in test_f; allowed: 3"),
+        ({"test_f": unit(2)}, "2 rows of features in test_f; expected: 3"),
         ({"test_f": None}, "no array test_f; found: W, classnames"),
         ({"test_f": nan(unit(3))}, "not finite in 1 rows, first in row 1"),
         ({"test_f": 2 * unit(3)}, "3 rows are not of unit norm, first row 0 of the split with 2.0"),
@@ -81,8 +81,8 @@ def test_feature_files_that_are_refused(arrays: dict[str, Any], message: str, da
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"W": unit(3)}, r"W has shape \(3, 4\); allowed: \(2, 4\)"),
-        ({"W": unit(2, 5)}, r"W has shape \(2, 5\); allowed: \(2, 4\)"),
+        ({"W": unit(3)}, r"W has shape \(3, 4\); expected: \(2, 4\)"),
+        ({"W": unit(2, 5)}, r"W has shape \(2, 5\); expected: \(2, 4\)"),
         ({"W": nan(unit(2))}, "W has values that are not finite"),
         ({"W": None}, "no array W"),
         ({"classnames": np.array(["cat", "walrus"])}, "other class names, such as 'walrus' for 'sea lion'"),
@@ -98,5 +98,5 @@ def test_files_that_are_not_there_or_no_archive(data: Path) -> None:
     with pytest.raises(InputError, match=r"no file .*absent\.npz"):
         feature_files("features:absent.npz")
     (data / "clip.npz").write_bytes(b"no archive")
-    with pytest.raises(InputError, match=r"allowed: an \.npz file of plain arrays"):
+    with pytest.raises(InputError, match=r"expected: an \.npz file of plain arrays"):
         read_features(feature_files("features:clip.npz"), split(NAMES), "test")

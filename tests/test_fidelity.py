@@ -11,19 +11,20 @@ import torch
 from real import REAL, needs_real_data
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from activekd.bank import Views
+from activekd.bank.views import Views
 from activekd.datasets import Labeled, initial_rows, load_dataset
 from activekd.datasets.benchmark import clip_ensemble
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import read_listing
-from activekd.distill import learning_rate
-from activekd.images import Images
+from activekd.images.pixels import Images
 from activekd.losses import dual_head_loss
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.streams import stream
-from activekd.teachers import TextHead, clap
+from activekd.students.fit import learning_rate
+from activekd.teachers.clap import clap
+from activekd.teachers.text_heads import TextHead
 from bench.spec import read_spec
-from bench.store import stored_rows
+from bench.store.rows import stored_rows
 
 COMMITTED = Path(__file__).parents[1] / "results" / "caltech-recipes"
 ONE_VIEW = ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
@@ -235,7 +236,7 @@ def test_renamed_classes_are_those_of_coop(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @needs_real_data
 def test_real_features_and_head_have_their_published_accuracy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from activekd.features import feature_files, read_features, read_head
+    from activekd.bank.given import feature_files, read_features, read_head
 
     monkeypatch.setenv("ACTIVEKD_DATA", str(REAL))
     head_file = "clip_vitb32/caltech101_zeroshot_head.npz"
@@ -259,7 +260,7 @@ def test_an_independent_implementation_agrees_on_the_same_labels(
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as TF
 
-    from activekd.backbones import BACKBONES
+    from activekd.networks.backbones import BACKBONES
 
     monkeypatch.setenv("ACTIVEKD_DATA", str(REAL))
     dataset = load_dataset("caltech101?pool=val&classes=clip_vitb32/caltech101_zeroshot_head.npz", tmp_path)

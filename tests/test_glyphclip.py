@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from activekd import teachers
-from bench import glyphclip
+from tools import glyphclip
 
 
 def test_card_states_what_is_measured_and_it_is_good_enough(cache: Path) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench.report import write_report
-from bench.runs import read_run
-from bench.store import COST, PICKED, PROVENANCE, stored_rows
+from bench.columns import COST, PICKED, PROVENANCE
+from bench.report.__main__ import write_report
+from bench.store.rows import stored_rows
+from bench.store.table import read_run
 
 Result = subprocess.CompletedProcess[str]
 
@@ -79,7 +80,7 @@ def test_inputs_rendered_at_every_step_give_the_rows_of_banked_ones(
 def test_a_device_that_is_not_there_is_refused(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
     result = grid(grid_cache, tiny_spec, "--serial", "--device", "mps", "--out", tmp_path / "run")
     assert result.returncode == 2
-    assert "--device mps: this machine has none; allowed: cpu" in result.stderr
+    assert "--device mps: this machine has none; expected: cpu" in result.stderr
 
 
 def test_only_needs_the_data_of_what_it_runs(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
@@ -217,11 +218,11 @@ def test_plan_counts(serial_run: tuple[Path, Path], grid_cache: Path) -> None:
         ('"pcoreset"]', '"pcorset"]', "unknown selector 'pcorset'; did you mean 'pcoreset'"),
         ("glyphclip+clap", "glyphclip+clop", "unknown teacher adaptation 'clop'; did you mean 'clap'"),
         ("resnet6_mini@16", "resnet7_mini", "unknown student 'resnet7_mini'; did you mean 'resnet6_mini'"),
-        ("glyphclip+clap", "open_clip:RN50//none.pt+clap", "no checkpoint at /none.pt; allowed: an existing file"),
+        ("glyphclip+clap", "open_clip:RN50//none.pt+clap", "no checkpoint at /none.pt; expected: an existing file"),
         ('"digits"', '"folder:/none"', "folder:/none: no such folder"),
         ('"digits"', '"digit"', "unknown dataset 'digit'; did you mean 'digits'"),
         ("rounds = 3", "rounds = 3\nquery_size = 600", "2 queries of size 600 from a pool of 1068 unlabeled images"),
-        ("rounds = 3", "rounds = 3\nshots = 900", "has 104 train images; allowed: at least 900"),
+        ("rounds = 3", "rounds = 3\nshots = 900", "has 104 train images; expected: at least 900"),
     ],
 )
 def test_bad_names_end_with_one_message_and_code_2(
@@ -249,7 +250,7 @@ def test_folders_that_cannot_be_written_are_refused_before_any_work(
     ):
         assert result.returncode == 2
         assert f"{file}/" in result.stderr
-        assert "allowed: a writable folder" in result.stderr
+        assert "expected: a writable folder" in result.stderr
         assert "Traceback" not in result.stderr
 
 
@@ -268,4 +269,4 @@ def test_a_selector_that_reads_the_teacher_needs_one(grid_cache: Path, tiny_spec
     tiny_spec.write_text(text, encoding="utf-8")
     result = grid(grid_cache, tiny_spec, "--serial", "--out", tmp_path / "run")
     assert result.returncode == 2
-    assert "selector 'disagreement' reads the teacher's probabilities; allowed: " in result.stderr
+    assert "selector 'disagreement' reads the teacher's probabilities; expected: " in result.stderr

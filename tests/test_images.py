@@ -8,7 +8,8 @@ from PIL import Image
 from trees import write_image
 
 from activekd.errors import InputError
-from activekd.images import Images, decode_files, undecodable
+from activekd.images.cache import decode_files, undecodable
+from activekd.images.pixels import Images
 
 HEIGHT, WIDTH = 24, 40
 

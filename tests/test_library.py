@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from activekd import bank
-from activekd.bank import Pixels, Views
+from activekd.bank import views as bank
+from activekd.bank.shards import CHECKSUM, Shard, read_array, write_array
+from activekd.bank.views import Pixels, Views
 from activekd.datasets import initial_rows, load_dataset, reveal
-from activekd.distill import learning_rate
 from activekd.errors import InputError
-from activekd.images import from_grey, render, view_boxes
+from activekd.images.crops import view_boxes
+from activekd.images.pixels import from_grey
+from activekd.images.rendering import render
 from activekd.pool import Pool
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
-from activekd.shards import CHECKSUM, Shard, read_array, write_array
 from activekd.streams import stream
+from activekd.students.fit import learning_rate
 
 CROPS = ViewGeometry(count=4, scale=(0.5, 1.0), ratio=(0.75, 1.3333), flip=0.5)
 CLAP = ClapRecipe(lr=0.01, momentum=0.9, epochs=30, batch=8, warmup=0.1)
@@ -53,7 +55,7 @@ def test_pool_partitions_its_rows() -> None:
     assert pool.unlabeled.tolist() == [0, 2, 4]
     with pytest.raises(ValueError, match="labeled twice"):
         pool.buy([3])
-    with pytest.raises(ValueError, match="outside of the pool; allowed: 0 to 4"):
+    with pytest.raises(ValueError, match="outside of the pool; expected: 0 to 4"):
         pool.buy([5])
 
 
@@ -61,7 +63,7 @@ def test_steps_and_learning_rate_by_hand() -> None:
     assert RECIPE.n_steps(n_labeled=17, n_unlabeled=100) == 4 * 3
     rates = [learning_rate(RECIPE, step, 4) for step in range(4)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5])
-    with pytest.raises(InputError, match=r"ClapRecipe.lr is 0.0; allowed: more than 0"):
+    with pytest.raises(InputError, match=r"ClapRecipe.lr is 0.0; expected: more than 0"):
         ClapRecipe(lr=0.0, momentum=0.9, epochs=1, batch=1, warmup=0.0)
 
 
@@ -155,7 +157,7 @@ def test_folder_faults_are_named(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         load_dataset(f"folder:{tmp_path / 'absent'}", cache)
     paint_folder(tmp_path / "one", {"only": 5})
-    with pytest.raises(InputError, match=r"1 class \('only'\); allowed: at least 2"):
+    with pytest.raises(InputError, match=r"1 class \('only'\); expected: at least 2"):
         load_dataset(f"folder:{tmp_path / 'one'}", cache)
     paint_folder(tmp_path / "empty", {"a": 5, "b": 0})
     with pytest.raises(InputError, match=r"no image in .*empty/b"):

@@ -61,7 +61,7 @@ def test_views_too_many_for_the_bank_are_rendered(
     assert made.live == (("digits", "resnet6_mini@16"),)
     assert load.rendered == load.trained + load.predicted
     monkeypatch.setenv("ACTIVEKD_BANK_GB", "much")
-    with pytest.raises(InputError, match="ACTIVEKD_BANK_GB is 'much'; allowed: a number of GB"):
+    with pytest.raises(InputError, match="ACTIVEKD_BANK_GB is 'much'; expected: a number of GB"):
         planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_command_line(tiny_spec: Path) -> None:
     assert "73" in told.output
     both = runner.invoke(app, ["plan", str(tiny_spec), "--measure", "--images-per-second", "3"])
     assert both.exit_code == 2
-    assert "allowed: one of them" in both.stderr
+    assert "expected: one of them" in both.stderr
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -16,12 +16,14 @@ from test_stats import make_rows
 from typer.testing import CliRunner
 
 from activekd.errors import InputError
-from bench import charts, diagrams, latex, plots, stats
-from bench.frames import CAPTIONS, frames_of
-from bench.pages import digest_of, write_beside, write_report
-from bench.report import app
-from bench.runs import Run, read_run
-from bench.store import DIAGNOSTICS
+from bench import diagrams, plots, stats
+from bench.columns import DIAGNOSTICS
+from bench.report import latex
+from bench.report.__main__ import app
+from bench.report.figures import panels as charts
+from bench.report.pages import digest_of, write_beside, write_report
+from bench.report.tables import CAPTIONS, frames_of
+from bench.store.table import Run, read_run
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "results" / "demo"
@@ -154,7 +156,7 @@ def copied(tmp_path: Path, change: Callable[[list[dict[str, Any]]], None]) -> Pa
         ("selector", "mine", r"line 3, trial .* round .: selector is 'mine'; plan.json has '"),
         ("round", 7, "the trial has 5 rounds"),
         ("trial_id", "0" * 16, "no trial of plan.json"),
-        ("picked", [1, 1], r"2 picks, 1 different; allowed: 10"),
+        ("picked", [1, 1], r"2 picks, 1 different; expected: 10"),
         ("n_labeled", 11, "n_labeled is 11; another round of the trial says otherwise|11; another"),
     ],
 )

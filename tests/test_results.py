@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import README_BLOCKS, write_report
-from bench.runs import read_run
+from bench.report.__main__ import README_BLOCKS, write_report
 from bench.stats import gain_summary
+from bench.store.table import read_run
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

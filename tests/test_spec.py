@@ -43,7 +43,7 @@ def test_only_filters(tiny_spec: Path) -> None:
     assert len(spec.only("selector=random").trials) == 2
     assert len(spec.only("selector=random,selector=pcoreset,teacher=none").trials) == 2
     for wanted, message in {
-        "selector": "allowed: KEY=VALUE",
+        "selector": "expected: KEY=VALUE",
         "selectr=random": "unknown key in --only 'selectr'; did you mean 'selector'",
         "selector=randon": "--only selector=randon: no trial has it; did you mean 'random'",
     }.items():
@@ -57,7 +57,7 @@ def test_only_filters(tiny_spec: Path) -> None:
         ("rounds = 3", "round = 3", r"unknown key in block.0 'round'; did you mean 'rounds'"),
         ("lr = 0.01\nweight", "lrr = 0.01\nweight", r"unknown key in recipes.short 'lrr'; did you mean 'lr'"),
         ("momentum = 0.9", "momentun = 0.9", r"unknown key in recipes.short.clap 'momentun'; did you mean 'momentum'"),
-        ("steps = 3", "steps = 0", r"Recipe.steps is 0; allowed: at least 1"),
+        ("steps = 3", "steps = 0", r"Recipe.steps is 0; expected: at least 1"),
         ('recipe = "short"', 'recipe = "shirt"', r"unknown recipe 'shirt'; did you mean 'short'"),
         ('views = "two"', 'views = "tow"', r"unknown view geometry 'tow'; did you mean 'two'"),
         ("seeds = [0]", "seeds = [-1]", r"seeds.0: found -1"),
@@ -100,7 +100,7 @@ def test_resources_are_read_and_are_no_part_of_the_ids(tiny_spec: Path) -> None:
     ("more", "message"),
     [
         ("trial = { cpus = 0 }", "resources.trial.cpus: found 0; Input should be greater than or equal to 1"),
-        ("trial = { gpus = 1.5 }", "resources.trial.gpus: found 1.5; allowed: at most 1, or a whole number"),
+        ("trial = { gpus = 1.5 }", "resources.trial.gpus: found 1.5; expected: at most 1, or a whole number"),
         ("trial = { gpu = 1 }", "unknown key in resources.trial 'gpu'; did you mean 'gpus'"),
         ("trail = { gpus = 1 }", "unknown key in resources 'trail'; did you mean 'trial'"),
     ],

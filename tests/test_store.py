@@ -9,23 +9,11 @@ from typing import Any
 import pytest
 
 from activekd.errors import InputError
-from bench.runs import read_run
-from bench.store import (
-    LOG,
-    ROUNDS,
-    SECONDS,
-    Sources,
-    StorageError,
-    Store,
-    begun,
-    check_belongs,
-    exclusive,
-    forget_failure,
-    read_failures,
-    rounds_done,
-    stored_rows,
-    write_plan,
-)
+from bench.columns import SECONDS
+from bench.store.folder import Sources, check_belongs, forget_failure, read_failures, write_plan
+from bench.store.locks import exclusive
+from bench.store.rows import LOG, ROUNDS, StorageError, Store, begun, rounds_done, stored_rows
+from bench.store.table import read_run
 
 NAMES = ("dataset", "group", "teacher", "student", "distillation", "recipe", "selector")
 IDENTITY: dict[str, Any] = {**dict.fromkeys(NAMES, "d"), "protocol": 1, "seed": 0, "query_size": 2}
@@ -103,7 +91,7 @@ def test_two_writers_refuse_each_other(tmp_path: Path) -> None:
 
 def test_unwritable_output_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match=r"results folder .*file/run: .*; allowed: a writable folder"):
+    with pytest.raises(InputError, match=r"results folder .*file/run: .*; expected: a writable folder"):
         Store(tmp_path / "file" / "run")
 
 
@@ -145,7 +133,7 @@ def test_a_disk_that_is_full_leaves_the_last_whole_row_at_the_end(tmp_path: Path
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1][1]))
     try:
-        with pytest.raises(StorageError, match="the rows so far are kept; allowed: room on its disk, then the same"):
+        with pytest.raises(StorageError, match="the rows so far are kept; expected: room on its disk, then the same"):
             store.append(make_row("a", 1))
         assert (tmp_path / ROUNDS).stat().st_size == size
     finally:

@@ -9,14 +9,15 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from activekd.backbones import NAMED, backbone
-from activekd.bank import LiveViews, Views, compute
-from activekd.checkpoints import UnreachableError
+from activekd.bank.views import LiveViews, Views, compute
 from activekd.datasets import load_dataset
 from activekd.errors import InputError
+from activekd.networks.backbones import NAMED, backbone
+from activekd.networks.checkpoints import UnreachableError
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
-from activekd.students import STUDENTS, StudentNetwork, _file_hash, _pretrained, build_student, student_network
+from activekd.students.heads import _pretrained, build_student
+from activekd.students.networks import STUDENTS, StudentNetwork, _file_hash, student_network
 from bench.checks import load_networks
 from bench.spec import read_spec
 
@@ -111,7 +112,7 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
     ):
         student_network("timm:resnet10t@64").check()
     (weights / "test_vit.r160_in1k.pth").write_bytes(b"no checkpoint")
-    with pytest.raises(InputError, match="allowed: a state dict"):
+    with pytest.raises(InputError, match="expected: a state dict"):
         student_network("timm:test_vit").check()
 
 

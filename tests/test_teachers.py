@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from activekd import teachers
-from activekd.bank import Views
-from activekd.checkpoints import UnreachableError
+from activekd.bank.views import Views
 from activekd.datasets import Labeled, load_dataset
 from activekd.errors import InputError
+from activekd.networks.checkpoints import UnreachableError
 from activekd.recipes import ClapRecipe, ViewGeometry
 from activekd.streams import stream
 from bench import trial as trials
@@ -64,7 +64,7 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
         ("open_clip:RN51/openai+clap", "unknown open_clip model 'RN51'; did you mean 'RN5"),
         ("open_clip:RN50/openia+clap", "unknown weights of RN50 'openia'; did you mean 'openai'"),
         ("open_clip:RN50/absent.pt+clap", "no checkpoint at absent.pt"),
-        ("open_clip:RN50+clap", "allowed: open_clip:MODEL/PRETRAINED"),
+        ("open_clip:RN50+clap", "expected: open_clip:MODEL/PRETRAINED"),
     ],
 )
 def test_teachers_that_are_refused(name: str, message: str) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from faults import MARK, begun_again, kill, nodes_of, numbers, processes, wait_for
 
-from bench.store import stored_rows
+from bench.store.rows import stored_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

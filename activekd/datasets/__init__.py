@@ -95,7 +95,7 @@ def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tupl
         members = np.flatnonzero(labels == label)
         if len(members) < shots:
             raise InputError(
-                f"{dataset.name}: class '{name}' has {len(members)} train images; allowed: at least {shots}, "
+                f"{dataset.name}: class '{name}' has {len(members)} train images; expected: at least {shots}, "
                 f"the initial labels of a class"
             )
         rows.extend(rng.choice(members, size=shots, replace=False).tolist())
@@ -137,7 +137,7 @@ def _faults(dataset: Dataset) -> Sequence[str]:
     out = []
     if dataset.n_classes < 2:
         found = ", ".join(f"'{name}'" for name in dataset.class_names) or "none"
-        out.append(f"{dataset.name}: {dataset.n_classes} class ({found}); allowed: at least 2")
+        out.append(f"{dataset.name}: {dataset.n_classes} class ({found}); expected: at least 2")
     for part, split in (("train", dataset.train), ("test", dataset.test)):
         counts = np.bincount(split.labels, minlength=dataset.n_classes)
         empty = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import PARTS, Listing, read_listing, required
 from activekd.errors import InputError
-from activekd.images import undecodable
+from activekd.images.cache import undecodable
 
 
 @dataclass(frozen=True)

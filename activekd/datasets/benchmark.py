@@ -10,16 +10,16 @@ import numpy as np
 from jaxtyping import Int64
 
 from activekd.datasets.catalog import CATALOG
-from activekd.datasets.coop import Listing, Part, data_folder, read_listing
+from activekd.datasets.coop import Listing, Part, read_listing
 from activekd.datasets.split import SPLIT_SEED, Source, Split
 from activekd.errors import InputError, unknown
-from activekd.images import decode_files
+from activekd.folders import data_folder, keeps_decoded_images
+from activekd.images.cache import decode_files
 from activekd.streams import stream
 
 _T = TypeVar("_T")
 
 CHOICES = ("pool", "size", "classes", "prompts")
-KEEP_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
 MISSING_SHOWN = 5
 TEMPLATES = Path(__file__).parent / "clip_templates.json"
 
@@ -37,7 +37,7 @@ def split_name(name: str) -> tuple[str, dict[str, str]]:
         if key not in CHOICES:
             raise unknown(f"choice in '{name}'", key, CHOICES)
         if not (equals and value):
-            raise InputError(f"'{name}': {key} has no value; allowed: NAME?KEY=VALUE&KEY=VALUE")
+            raise InputError(f"'{name}': {key} has no value; expected: NAME?KEY=VALUE&KEY=VALUE")
         choices[key] = value
     return base, choices
 
@@ -69,7 +69,7 @@ def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], obje
     held_out = listing.parts["val"] if pool_part == "train" else Part((), np.empty(0, dtype=np.int64))
     _check_files(name, listing, (*pool.paths, *test.paths))
     prompts = _allowed(name, choices, "prompts", {"paper": CATALOG[base].prompts, "clip": clip_ensemble(base)}, "paper")
-    keep = os.environ.get(KEEP_VARIABLE) != "off"
+    keep = keeps_decoded_images()
     threads, total = os.cpu_count() or 1, len(pool.paths) + len(test.paths)
 
     def decoded(part: Part, before: int) -> Split:
@@ -105,7 +105,7 @@ def kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
         with np.load(file, allow_pickle=False) as content:
             kept = np.asarray(content["class_idx"], dtype=np.int64)
     except (OSError, ValueError, KeyError) as fault:
-        raise InputError(f"classes={file}: {fault}; allowed: an .npz file with an array class_idx") from fault
+        raise InputError(f"classes={file}: {fault}; expected: an .npz file with an array class_idx") from fault
     if (
         kept.ndim != 1
         or len(np.unique(kept)) != len(kept)
@@ -113,7 +113,7 @@ def kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
         or kept.min() < 0
         or kept.max() >= n_classes
     ):
-        raise InputError(f"classes={file}: class_idx {kept}; allowed: distinct labels from 0 to {n_classes - 1}")
+        raise InputError(f"classes={file}: class_idx {kept}; expected: distinct labels from 0 to {n_classes - 1}")
     return kept
 
 
@@ -131,12 +131,12 @@ def restricted(listing: Listing, kept: Int64[np.ndarray, " kept"]) -> Listing:
 def drawn(name: str, pool: Part, size: str | None, default: int | None, base: str) -> Part:
     """A pool of the wanted size, drawn uniformly by a fixed stream: the same images for all trials."""
     if size is not None and size != "all" and not (size.isdecimal() and int(size) > 0):
-        raise InputError(f"'{name}': size '{size}'; allowed: a number of images, or all")
+        raise InputError(f"'{name}': size '{size}'; expected: a number of images, or all")
     wanted = default if size is None else None if size == "all" else int(size)
     if wanted is None or (size is None and wanted >= len(pool.paths)):
         return pool
     if wanted > len(pool.paths):
-        raise InputError(f"'{name}': a pool of {wanted} from {len(pool.paths)} images; allowed: at most these, or all")
+        raise InputError(f"'{name}': a pool of {wanted} from {len(pool.paths)} images; expected: at most these, or all")
     rows = np.sort(stream(SPLIT_SEED, "pool", base).choice(len(pool.paths), size=wanted, replace=False))
     return Part(tuple(pool.paths[row] for row in rows), pool.labels[rows])
 

@@ -1,7 +1,6 @@
 """The benchmark's data sets on disk: the image files and labels of each split, in CoOp's layout (Zhou et al. 2022)."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from jaxtyping import Int64
 from activekd.datasets.catalog import CATALOG
 from activekd.errors import InputError
 
-DATA_VARIABLE = "ACTIVEKD_DATA"
 PARTS = ("train", "val", "test")
 SHOWN = 5
 
@@ -39,21 +37,6 @@ class Listing:
     parts: dict[str, Part]
 
 
-def data_folder() -> Path:
-    """The folder of all data sets: ``$ACTIVEKD_DATA``.
-
-    Raises:
-        InputError: the variable is not set, or there is no such folder.
-    """
-    value = os.environ.get(DATA_VARIABLE)
-    if not value:
-        raise InputError(f"${DATA_VARIABLE} is not set; allowed: the folder that holds the data sets")
-    folder = Path(value).expanduser().resolve()
-    if not folder.is_dir():
-        raise InputError(f"${DATA_VARIABLE} is {value}: no such folder; allowed: the folder that holds the data sets")
-    return folder
-
-
 def required(name: str, root: Path) -> tuple[tuple[str, Path], ...]:
     """Files and directories that a data set of CATALOG must have: (``file`` or ``directory``, path)."""
     entry = CATALOG[name]
@@ -79,7 +62,7 @@ def read_listing(name: str, root: Path) -> Listing:
         root: the folder of all data sets.
 
     Raises:
-        InputError: files that are not there or do not say what they should, each named with what is allowed.
+        InputError: files that are not there or do not say what they should, each named with what is expected.
     """
     entry = CATALOG[name]
     folder = root / entry.folder
@@ -96,7 +79,7 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
         reason = "no such file" if isinstance(fault, FileNotFoundError) else fault
-        raise InputError(f"{file}: {reason}; allowed: the file as `python -m bench.data fetch` tells") from fault
+        raise InputError(f"{file}: {reason}; expected: the file as `python -m bench.data fetch` tells") from fault
 
 
 def _split_file(file: Path, images: Path) -> Listing:
@@ -105,17 +88,19 @@ def _split_file(file: Path, images: Path) -> Listing:
         content = json.loads(text)
         parts = {part: [(str(path), int(label), str(name)) for path, label, name in content[part]] for part in PARTS}
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
-        raise InputError(f"{file}: {fault!r}; allowed: train, val and test as lists of [path, label, class]") from fault
+        raise InputError(
+            f"{file}: {fault!r}; expected: train, val and test as lists of [path, label, class]"
+        ) from fault
     names: dict[int, str] = {}
     for items in parts.values():
         for path, label, name in items:
             if names.setdefault(label, name) != name:
                 raise InputError(
-                    f"{file}: label {label} is '{names[label]}' and, for {path}, '{name}'; allowed: one name"
+                    f"{file}: label {label} is '{names[label]}' and, for {path}, '{name}'; expected: one name"
                 )
     if sorted(names) != list(range(len(names))):
         raise InputError(
-            f"{file}: labels {sorted(names)[:3]} ... {max(names)}; allowed: 0 to {len(names) - 1}, each used"
+            f"{file}: labels {sorted(names)[:3]} ... {max(names)}; expected: 0 to {len(names) - 1}, each used"
         )
     class_names = tuple(names[label].replace("_", " ") for label in range(len(names)))
     return Listing(
@@ -137,7 +122,7 @@ def _official_lists(folder: Path, images: Path) -> Listing:
         for number, line in enumerate(_text(file).splitlines(), start=1):
             image, _, variant = line.strip().partition(" ")
             if variant not in label_of:
-                raise InputError(f"{file}, line {number}: variant '{variant}'; allowed: one of those in variants.txt")
+                raise InputError(f"{file}, line {number}: variant '{variant}'; expected: one of those in variants.txt")
             items.append((f"{image}.jpg", label_of[variant]))
         parts[part] = _part(items)
     return Listing(names, images, parts)
@@ -152,13 +137,13 @@ def _imagenet(folder: Path, images: Path) -> Listing:
     pairs = [line.split(" ", 1) for line in _text(file).splitlines() if line.strip()]
     wrong = [" ".join(pair) for pair in pairs if len(pair) != 2]
     if wrong:
-        raise InputError(f"{file}: line '{wrong[0]}'; allowed: WORDNET_ID NAME, one class a line")
+        raise InputError(f"{file}: line '{wrong[0]}'; expected: WORDNET_ID NAME, one class a line")
     names = {wordnet: name.strip() for wordnet, name in pairs}
     order = sorted(names)
     absent = [str(images / sub / w) for sub in ("train", "val") for w in order if not (images / sub / w).is_dir()]
     if absent:
         shown = f"{', '.join(absent[:SHOWN])}{', ...' if len(absent) > SHOWN else ''}"
-        raise InputError(f"{len(absent)} class folders are missing: {shown}; allowed: one a class of {file}")
+        raise InputError(f"{len(absent)} class folders are missing: {shown}; expected: one a class of {file}")
     parts = {"val": Part((), np.empty(0, dtype=np.int64))}
     for part, sub in (("train", "train"), ("test", "val")):
         items = []

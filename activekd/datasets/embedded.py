@@ -3,7 +3,7 @@
 import numpy as np
 
 from activekd.datasets.split import Source, Split, split_rows
-from activekd.images import from_grey
+from activekd.images.pixels import from_grey
 
 NAMES = tuple("0123456789")
 PROMPTS = ('a photo of the number: "{}".',)

@@ -79,7 +79,7 @@ def download(name: str, root: Path) -> tuple[Path, ...]:
             getattr(datasets, origin.torchvision)(str(staging), download=True)
     except (OSError, URLError, RuntimeError, tarfile.TarError) as fault:
         raise InputError(
-            f"{name}: torchvision.datasets.{origin.torchvision} could not be downloaded: {fault}; allowed: a "
+            f"{name}: torchvision.datasets.{origin.torchvision} could not be downloaded: {fault}; expected: a "
             f"connection to its server, then the same command again"
         ) from fault
     made = arrange(staging, folder, origin)
@@ -124,7 +124,7 @@ def arrange(staging: Path, folder: Path, origin: Origin) -> tuple[Path, ...]:
 def _check_free(folder: Path, origin: Origin) -> None:
     there = [str(folder / target) for _, target in origin.moves if target != "." and (folder / target).exists()]
     if there:
-        raise InputError(f"{', '.join(there)} is there already; allowed: remove it, or keep it and check it")
+        raise InputError(f"{', '.join(there)} is there already; expected: remove it, or keep it and check it")
 
 
 ORIGINS: dict[str, Origin] = {

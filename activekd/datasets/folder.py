@@ -8,7 +8,7 @@ import numpy as np
 
 from activekd.datasets.split import Source, Split, split_rows
 from activekd.errors import InputError
-from activekd.images import decode_files
+from activekd.images.cache import decode_files
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PROMPTS = ("a photo of a {}.",)
@@ -34,7 +34,7 @@ def _read(folders: Sequence[Path], cache: Path) -> tuple[list[Path], np.ndarray]
         files.extend(found)
         labels.extend([label] * len(found))
     if empty:
-        raise InputError(f"no image in {', '.join(empty)}; allowed: at least one a class, {' '.join(EXTENSIONS)}")
+        raise InputError(f"no image in {', '.join(empty)}; expected: at least one a class, {' '.join(EXTENSIONS)}")
     return files, np.array(labels, dtype=np.int64)
 
 
@@ -45,7 +45,7 @@ def _prompts(folder: Path) -> tuple[str, ...]:
     prompts = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
     wrong = [p for p in prompts if p.count("{}") != 1]
     if wrong or not prompts:
-        raise InputError(f"{file}: {wrong or 'no line'}; allowed: one template a line, each with one {{}}")
+        raise InputError(f"{file}: {wrong or 'no line'}; expected: one template a line, each with one {{}}")
     return prompts
 
 
@@ -62,12 +62,12 @@ def image_folder(folder: Path, cache: Path) -> Source:
     """
     if not folder.is_dir():
         raise InputError(
-            f"folder:{folder}: no such folder; allowed: class folders, or train/ and test/ with class folders"
+            f"folder:{folder}: no such folder; expected: class folders, or train/ and test/ with class folders"
         )
     parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
     if ("train" in parts) != ("test" in parts):
         raise InputError(
-            f"folder:{folder}: found {'/, '.join(parts)}/; allowed: both train/ and test/, or class folders only"
+            f"folder:{folder}: found {'/, '.join(parts)}/; expected: both train/ and test/, or class folders only"
         )
     if not parts:
         classes = _class_folders(folder)

@@ -8,7 +8,8 @@ import numpy as np
 from activekd.datasets import load_dataset
 from activekd.datasets.benchmark import kept_classes, restricted, split_name
 from activekd.datasets.catalog import CATALOG
-from activekd.datasets.coop import data_folder, read_listing
+from activekd.datasets.coop import read_listing
+from activekd.folders import data_folder
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 from jaxtyping import Int64
 
-from activekd.images import Images
+from activekd.images.pixels import Images
 from activekd.streams import stream
 
 SPLIT_SEED = 0

@@ -1,27 +1,15 @@
-"""The query strategies by name: each maps a PoolView and a query size to the rows whose labels to buy."""
+"""Query strategies by name. Names resolve without torch; a strategy's module is imported when it is first asked."""
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from activekd.errors import unknown
-from activekd.pool import Need
-from activekd.selectors.badge import badge, badge_released
-from activekd.selectors.balanced import classbalanced
-from activekd.selectors.compose import parse_wrapper
-from activekd.selectors.contract import check
-from activekd.selectors.kcenter import (
-    coreset,
-    coreset_euclidean,
-    pcoreset,
-    pcoreset_nearest,
-    pcoreset_uncertain,
-    teacher_pcoreset,
-)
+from activekd.selectors.compose import wrapped
 from activekd.selectors.own import code_fingerprint, from_entry_point, from_module, installed
-from activekd.selectors.query import Selector, select
-from activekd.selectors.typical import maxherding, typiclust
-from activekd.selectors.uncertainty import SCORES, by_score, random
+from activekd.selectors.selector import FEATURES, NEEDS, SCORE_NEEDS, STUDENT, TEACHER, Need, Selector
 
-__all__ = ["SELECTORS", "Selector", "check", "own_code", "select", "selector"]
+__all__ = ["NEEDS", "SELECTORS", "Need", "Selector", "check", "own_code", "selector"]
 
 
 @lru_cache(maxsize=256)
@@ -36,9 +24,7 @@ def selector(name: str) -> Selector:
     """
     wrapper, bar, inner = name.partition("|")
     if bar:
-        wrapped, score = parse_wrapper(wrapper)
-        base = selector(inner)
-        return Selector(name, wrapped(base.query), base.needs | (SCORE_NEEDS[score] if score else frozenset()))
+        return wrapped(name, wrapper, selector(inner))
     if name in SELECTORS:
         return SELECTORS[name]
     if ":" in name:
@@ -54,33 +40,35 @@ def own_code(name: str) -> str | None:
     return None if innermost in SELECTORS else code_fingerprint(selector(innermost))
 
 
-STUDENT: frozenset[Need] = frozenset({"student_probabilities"})
-TEACHER: frozenset[Need] = frozenset({"teacher_probabilities"})
-FEATURES: frozenset[Need] = frozenset({"features"})
+def check(selector: Selector | Callable[..., Any]) -> None:
+    """Run a selector through its contract, as ``activekd.selectors.contract.check`` explains it.
 
-SCORE_NEEDS: dict[str, frozenset[Need]] = {
-    "entropy": STUDENT,
-    "margin": STUDENT,
-    "least_confidence": STUDENT,
-    "teacher_entropy": TEACHER,
-    "disagreement": STUDENT | TEACHER,
-}
+    Raises:
+        InputError: no selector.
+        ValueError: the selector broke the contract; the message lists every breach.
+    """
+    from activekd.selectors import contract
+
+    contract.check(selector)
+
+
+_MODULES = "activekd.selectors"
 
 SELECTORS: dict[str, Selector] = {
-    s.name: s
-    for s in (
-        Selector("random", random, frozenset()),
-        *(Selector(name, by_score(score), SCORE_NEEDS[name]) for name, score in SCORES.items()),
-        Selector("coreset", coreset, FEATURES),
-        Selector("coreset_euclidean", coreset_euclidean, FEATURES),
-        Selector("badge", badge, STUDENT | FEATURES),
-        Selector("badge_released", badge_released, STUDENT | FEATURES),
-        Selector("classbalanced", classbalanced, STUDENT),
-        Selector("typiclust", typiclust, FEATURES),
-        Selector("maxherding", maxherding, FEATURES),
-        Selector("pcoreset", pcoreset, STUDENT),
-        Selector("pcoreset_uncertain", pcoreset_uncertain, STUDENT),
-        Selector("pcoreset_nearest", pcoreset_nearest, STUDENT),
-        Selector("teacher_pcoreset", teacher_pcoreset, TEACHER),
+    name: Selector(name, f"{_MODULES}.{function}", needs)
+    for name, function, needs in (
+        ("random", "uncertainty:random", frozenset()),
+        *((name, f"uncertainty:by_{name}", needs) for name, needs in SCORE_NEEDS.items()),
+        ("coreset", "kcenter:coreset", FEATURES),
+        ("coreset_euclidean", "kcenter:coreset_euclidean", FEATURES),
+        ("badge", "badge:badge", STUDENT | FEATURES),
+        ("badge_released", "badge:badge_released", STUDENT | FEATURES),
+        ("classbalanced", "balanced:classbalanced", STUDENT),
+        ("typiclust", "typical:typiclust", FEATURES),
+        ("maxherding", "typical:maxherding", FEATURES),
+        ("pcoreset", "kcenter:pcoreset", STUDENT),
+        ("pcoreset_uncertain", "kcenter:pcoreset_uncertain", STUDENT),
+        ("pcoreset_nearest", "kcenter:pcoreset_nearest", STUDENT),
+        ("teacher_pcoreset", "kcenter:teacher_pcoreset", TEACHER),
     )
 }

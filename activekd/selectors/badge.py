@@ -5,8 +5,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from activekd.pool import PoolView
 from activekd.selectors.uncertainty import predicted
+from activekd.selectors.view import PoolView
 
 CHUNK = 2048
 """Rows a step of a computation over all rows, which bounds its temporary memory."""

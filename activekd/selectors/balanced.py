@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from activekd.pool import UNLABELED, PoolView
+from activekd.pool import UNLABELED
 from activekd.selectors.uncertainty import predicted as predicted_classes
+from activekd.selectors.view import PoolView
 
 
 def quotas(

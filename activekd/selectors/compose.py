@@ -1,48 +1,65 @@
-"""Selectors made of selectors: look only at the top of a score, or at one part of the pool after the other."""
+"""Selectors made of selectors: only the top of a score, or one part of the pool after the other."""
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
 from activekd.errors import InputError, unknown
-from activekd.pool import UNLABELED, Pool, PoolView
-from activekd.selectors.uncertainty import SCORES, largest, scores
-
-Query = Callable[..., np.ndarray]
+from activekd.pool import UNLABELED, Pool
+from activekd.selectors.selector import SCORE_NEEDS, Selector
 
 
-def prefiltered(query: Query, score: str, most: int) -> Query:
-    """The selector among the ``most`` unlabeled rows with the largest scores (or as many as are asked for)."""
+@dataclass(frozen=True)
+class Prefiltered:
+    """A query among the ``most`` unlabeled rows with the largest scores (or as many as are asked for).
 
-    def chosen(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+    Attributes:
+        inner: the selector that is asked.
+        score: a key of SCORE_NEEDS.
+        most: rows that it sees besides the labeled ones.
+    """
+
+    inner: Selector
+    score: str
+    most: int
+
+    def __call__(self, view: Any, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+        from activekd.selectors.uncertainty import SCORES, largest, scores
+
         unlabeled = view.pool.unlabeled
-        kept = largest(scores(view, SCORES[score]), unlabeled, min(len(unlabeled), max(most, query_size)))
-        return _among(query, view, np.sort(kept), query_size, rng)
+        most = min(len(unlabeled), max(self.most, query_size))
+        kept = largest(scores(view, SCORES[self.score]), unlabeled, most)
+        return _among(self.inner, view, np.sort(kept), query_size, rng)
 
-    return chosen
 
-
-def partitioned(query: Query, parts: int) -> Query:
-    """The selector on each of so many random parts of the unlabeled rows, for an equal share of the query.
+@dataclass(frozen=True)
+class Partitioned:
+    """A query on each of so many random parts of the unlabeled rows, for an equal share of the query size.
 
     Citovsky et al. (2021) and Coleman et al. (2022) split a pool to bound the cost of a strategy; each part sees all
     labeled rows.
+
+    Attributes:
+        inner: the selector that is asked.
+        parts: their number, at most the query size.
     """
 
-    def chosen(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
-        n = min(parts, query_size)
+    inner: Selector
+    parts: int
+
+    def __call__(self, view: Any, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+        n = min(self.parts, query_size)
         shuffled = rng.permutation(view.pool.unlabeled)
         shares = [len(share) for share in np.array_split(np.arange(query_size), n)]
         pieces = np.array_split(shuffled, n)
-        picks = [_among(query, view, np.sort(rows), k, rng) for rows, k in zip(pieces, shares, strict=True)]
+        picks = [_among(self.inner, view, np.sort(rows), k, rng) for rows, k in zip(pieces, shares, strict=True)]
         return np.concatenate(picks)
-
-    return chosen
 
 
 def _among(
-    query: Query, view: PoolView, rows: Int64[np.ndarray, " rows"], query_size: int, rng: np.random.Generator
+    inner: Selector, view: Any, rows: Int64[np.ndarray, " rows"], query_size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """What a selector picks from a pool of these unlabeled rows and all labeled ones."""
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
@@ -50,35 +67,33 @@ def _among(
     place = np.full(view.pool.n, UNLABELED, dtype=np.int64)
     place[kept] = np.arange(len(kept))
     index = view.at(kept)
-    small = PoolView(
-        Pool(len(kept), tuple(place[labeled].tolist())),
-        view.labels[kept],
-        view.n_classes,
-        {name: array[index] for name, array in view.arrays.items()},
+    small = replace(
+        view,
+        pool=Pool(len(kept), tuple(place[labeled].tolist())),
+        labels=view.labels[kept],
+        arrays={name: array[index] for name, array in view.arrays.items()},
     )
-    return kept[query(small, query_size, rng=rng)]
+    return kept[inner.function(small, query_size, rng=rng)]
 
 
-def parse_wrapper(text: str) -> tuple[Callable[[Query], Query], str | None]:
-    """What ``top:SCORE:M`` or ``parts:K`` does to a selector, and the score that it reads.
+def wrapped(name: str, wrapper: str, inner: Selector) -> Selector:
+    """The selector ``WRAPPER|INNER``, where the wrapper is ``top:SCORE:M`` or ``parts:K``.
 
     Raises:
         InputError: another form, an unknown score, or a number that is not positive.
     """
-    kind, *rest = text.split(":")
+    kind, *rest = wrapper.split(":")
     if kind == "top" and len(rest) == 2:
         score, number = rest
-        if score not in SCORES:
-            raise unknown(f"score in '{text}'", score, SCORES)
-        most = _positive(text, number)
-        return (lambda query: prefiltered(query, score, most)), score
+        if score not in SCORE_NEEDS:
+            raise unknown(f"score in '{wrapper}'", score, SCORE_NEEDS)
+        return Selector(name, Prefiltered(inner, score, _positive(wrapper, number)), inner.needs | SCORE_NEEDS[score])
     if kind == "parts" and len(rest) == 1:
-        parts = _positive(text, rest[0])
-        return (lambda query: partitioned(query, parts)), None
-    raise InputError(f"wrapper '{text}'; allowed: top:SCORE:M or parts:K, as in top:entropy:5000|pcoreset")
+        return Selector(name, Partitioned(inner, _positive(wrapper, rest[0])), inner.needs)
+    raise InputError(f"wrapper '{wrapper}'; expected: top:SCORE:M or parts:K, as in top:entropy:5000|pcoreset")
 
 
-def _positive(text: str, number: str) -> int:
+def _positive(wrapper: str, number: str) -> int:
     if not (number.isdecimal() and int(number) > 0):
-        raise InputError(f"wrapper '{text}': number '{number}'; allowed: a whole number, at least 1")
+        raise InputError(f"wrapper '{wrapper}': number '{number}'; expected: a whole number, at least 1")
     return int(number)

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 
 from activekd.memory import forget_peak, peak_rss_bytes
-from activekd.pool import NEEDS, UNLABELED, Pool, PoolView
+from activekd.pool import UNLABELED, Pool
 from activekd.selectors.own import as_selector
-from activekd.selectors.query import Selector, select
+from activekd.selectors.query import select
+from activekd.selectors.selector import NEEDS, Selector
+from activekd.selectors.view import PoolView
 from activekd.streams import stream
 
 N, CLASSES, DIM, LABELED = 90, 5, 6, 10
@@ -142,7 +144,7 @@ def _memory(selector: Selector) -> Iterator[str]:
     _pick(selector, view, LARGE_CLASSES)
     grown, allowed = peak_rss_bytes() - before, MEMORY_FLOOR + MEMORY_FACTOR * size
     if grown > allowed:
-        yield f"{grown / 2**20:.0f} MB for a pool of {size / 2**20:.0f} MB; allowed: {allowed / 2**20:.0f} MB"
+        yield f"{grown / 2**20:.0f} MB for a pool of {size / 2**20:.0f} MB; expected: {allowed / 2**20:.0f} MB"
 
 
 CONTRACT: dict[str, Callable[[Selector], Iterator[str]]] = {

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from activekd.errors import InputError
-from activekd.pool import NEEDS, Need
-from activekd.selectors.query import Selector
+from activekd.selectors.selector import NEEDS, Need, Selector
 
 ENTRY_POINTS = "activekd.selectors"
 UNDECLARED: frozenset[Need] = frozenset({"student_probabilities", "features"})
@@ -35,7 +34,7 @@ def from_entry_point(name: str) -> Selector:
         found = point.load()
     except Exception as fault:
         raise InputError(
-            f"selector '{name}': {type(fault).__name__}: {fault}; allowed: an entry point of the group {ENTRY_POINTS} "
+            f"selector '{name}': {type(fault).__name__}: {fault}; expected: an entry point of the group {ENTRY_POINTS} "
             f"that Python can import"
         ) from fault
     return as_selector(name, found)
@@ -52,7 +51,7 @@ def from_module(name: str) -> Selector:
         found = getattr(import_module(module), attribute)
     except Exception as fault:
         reason = f"{type(fault).__name__}: {fault}"
-        raise InputError(f"selector '{name}': {reason}; allowed: MODULE:OBJECT that Python can import") from fault
+        raise InputError(f"selector '{name}': {reason}; expected: MODULE:OBJECT that Python can import") from fault
     return as_selector(name, found)
 
 
@@ -65,20 +64,20 @@ def as_selector(name: str, found: Any) -> Selector:
     if not (isinstance(found, Selector) or callable(found)) or inspect.isclass(found):
         raise InputError(
             f"selector '{name}' is {getattr(found, '__name__', type(found).__name__)}; "
-            f"allowed: a function (view, query_size, *, rng) or an activekd.selectors.Selector"
+            f"expected: a function (view, query_size, *, rng) or an activekd.selectors.Selector"
         )
     query: Any = found.query if isinstance(found, Selector) else found
     given = getattr(found, "needs", UNDECLARED)
     needs = frozenset([given] if isinstance(given, str) else given)
     strange = sorted(needs - set(NEEDS))
     if strange:
-        raise InputError(f"selector '{name}' needs {', '.join(strange)}; allowed: {', '.join(NEEDS)}")
+        raise InputError(f"selector '{name}' needs {', '.join(strange)}; expected: {', '.join(NEEDS)}")
     return Selector(name, query, frozenset(need for need in get_args(Need) if need in needs))
 
 
 def code_fingerprint(selector: Selector) -> str:
     """Hash of the file in which a selector's function stands; what that file imports does not count."""
-    query = selector.query
+    query: Any = selector.function
     while isinstance(query, partial):
         query = query.func
     path = getattr(sys.modules.get(query.__module__), "__file__", None)

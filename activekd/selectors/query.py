@@ -1,36 +1,21 @@
-"""What a selector is, and the one call that asks it: its view checked before, its rows after."""
+"""The one call that asks a selector: its view is checked before, its rows after."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 
 from activekd.errors import InputError
-from activekd.pool import Need, PoolView
+from activekd.selectors.selector import Selector
+from activekd.selectors.view import PoolView
 
 SUM_TOLERANCE = 1e-3
 SHOWN = 5
 CHUNK = 2048
 """Rows a step of a check, which keeps them in the processor's cache."""
-
-
-@dataclass(frozen=True)
-class Selector:
-    """A query strategy with what it reads.
-
-    Attributes:
-        name: its name in specs and tables.
-        query: ``(view, query_size, *, rng) -> rows``: that many distinct unlabeled rows in order of preference. Equal
-            view and generator give equal rows; the view is not changed.
-        needs: the arrays of the view that it reads; nothing else is computed for it.
-    """
-
-    name: str
-    query: Callable[..., np.ndarray]
-    needs: frozenset[Need]
 
 
 def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " k"]:
@@ -46,14 +31,14 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
     if not 1 <= query_size <= len(unlabeled):
         raise InputError(
             f"selector '{selector.name}': query size {query_size} from {len(unlabeled)} unlabeled images; "
-            f"allowed: 1 to {len(unlabeled)}"
+            f"expected: 1 to {len(unlabeled)}"
         )
     for fault in view_faults(view):
         raise ValueError(f"selector '{selector.name}': {fault}")
     view = replace(view, arrays={name: array.float() for name, array in view.arrays.items()})
     try:
         with full_precision(view.device):
-            answer = selector.query(view, query_size, rng=rng)
+            answer = selector.function(view, query_size, rng=rng)
     except ValueError as fault:
         raise ValueError(f"selector '{selector.name}': {fault}") from fault
     except Exception as fault:
@@ -93,17 +78,17 @@ def view_faults(view: PoolView) -> list[str]:
     """What makes the arrays of a view unusable: one line for each that is."""
     faults = []
     if len(view.labels) != view.pool.n:
-        faults.append(f"{len(view.labels)} labels; allowed: {view.pool.n}, one a train row")
+        faults.append(f"{len(view.labels)} labels; expected: {view.pool.n}, one a train row")
     for name, array in view.arrays.items():
         if not isinstance(array, torch.Tensor) or not array.is_floating_point():
             kind = array.dtype if isinstance(array, torch.Tensor) else type(array).__name__
-            faults.append(f"{name} are {kind}; allowed: a tensor of floating-point numbers")
+            faults.append(f"{name} are {kind}; expected: a tensor of floating-point numbers")
             continue
         width = array.shape[1] if array.ndim == 2 else 0
         is_wide = width == view.n_classes or (name == "features" and width > 0)
         if array.ndim != 2 or len(array) != view.pool.n or not is_wide:
             columns = "any" if name == "features" else view.n_classes
-            faults.append(f"{name} have shape {tuple(array.shape)}; allowed: ({view.pool.n}, {columns})")
+            faults.append(f"{name} have shape {tuple(array.shape)}; expected: ({view.pool.n}, {columns})")
             continue
         both = [(chunk.float().sum(dim=1), chunk.amin(dim=1)) for chunk in array.split(CHUNK)]
         sums, least = (torch.cat(parts) for parts in zip(*both, strict=True))

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from activekd.pool import PoolView
+from activekd.selectors.view import PoolView
 
 MAX_CLUSTERS = 500
 NEIGHBOURS = 20

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from activekd.pool import PoolView
 from activekd.selectors.query import SHOWN
+from activekd.selectors.view import PoolView
 
 CHUNK = 2048
 """Rows a step of a score, which bounds its temporary memory and keeps it in the processor's cache."""
@@ -127,3 +127,9 @@ SCORES: dict[str, Score] = {
     "teacher_entropy": teacher_entropy,
     "disagreement": disagreement,
 }
+
+by_entropy = by_score(entropy)
+by_margin = by_score(margin)
+by_least_confidence = by_score(least_confidence)
+by_teacher_entropy = by_score(teacher_entropy)
+by_disagreement = by_score(disagreement)

@@ -10,7 +10,6 @@ TRIAL_VARIABLE = "PL_DISABLE_FORK"
 
 READERS = 2
 """Arrays that are read into the object store at a time: each by a process that takes most of a gigabyte itself."""
-
 # Read by Ray when it is imported: no automatic loggers, no tables on the terminal, workers stay in the driver's folder,
 # Ctrl-C reaches the driver, tasks without a GPU leave CUDA_VISIBLE_DEVICES alone, no worker stays idle for long
 # (each holds a gigabyte), no snapshot of the driver's state in a year, since none is ever read, results are told

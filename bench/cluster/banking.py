@@ -10,14 +10,14 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from activekd.bank.shards import Shard, read_array
 from activekd.errors import InputError
-from activekd.shards import Shard, read_array
 from bench.cluster import READERS
 from bench.spec import Share
 
 if TYPE_CHECKING:
     from activekd.datasets import Dataset
-    from activekd.teachers import TextHead
+    from activekd.teachers.text_heads import TextHead
 
 MAX_RETRIES = 20
 """Times that a task which fills the bank may lose its worker or node."""
@@ -138,7 +138,7 @@ def bank(
     except RayError as fault:
         raise InputError(
             f"a task that fills the bank lost its worker more than {MAX_RETRIES} times ({type(fault).__name__}); "
-            f"allowed: enough memory for it (see Ray's logs under /tmp/ray)"
+            f"expected: enough memory for it (see Ray's logs under /tmp/ray)"
         ) from fault
     return refs, {**made_heads, **{key: ray.get(ref) for key, ref in head_refs.items()}}
 

@@ -85,7 +85,7 @@ def connect(address: str, *, n_cpus: int | None, spill: Path, dashboard_host: st
     try:
         own = process_folder(spill) if address == LOCAL else None
     except OSError as fault:
-        raise InputError(f"spill folder {spill}: {fault}; allowed: a writable folder (--spill)") from fault
+        raise InputError(f"spill folder {spill}: {fault}; expected: a writable folder (--spill)") from fault
     with _interrupts_at_the_end():
         context = _start(own, n_cpus, dashboard_host) if own else _join(address)
     alive = [node for node in ray.nodes() if node["Alive"]]
@@ -160,7 +160,7 @@ def _join(address: str) -> BaseContext:
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as fault:
-        raise InputError(f"no Ray cluster at {address}: {fault}; allowed: local, auto, or HOST:PORT") from fault
+        raise InputError(f"no Ray cluster at {address}: {fault}; expected: local, auto, or HOST:PORT") from fault
 
 
 def process_folder(parent: Path) -> Path:
@@ -189,7 +189,7 @@ def store_bytes() -> int | None:
     if free < STORE_LEAST:
         raise InputError(
             f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and Ray's object store takes at least "
-            f"{STORE_LEAST / 2**20:.0f} MB of it; allowed: more shared memory (docker run --shm-size=2g, or "
+            f"{STORE_LEAST / 2**20:.0f} MB of it; expected: more shared memory (docker run --shm-size=2g, or "
             f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
         )
     return max(STORE_LEAST, int(min(MEMORY_SHARE * ray_utils.estimate_available_memory(), 0.9 * free)))
@@ -217,7 +217,7 @@ def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
         wanted = {"CPU": takes["num_cpus"], "GPU": takes["num_gpus"], **takes["resources"]}
         if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
             asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
-            out.append(f"{what} takes {asked}, and no node has that; allowed: what a node has ({found})")
+            out.append(f"{what} takes {asked}, and no node has that; expected: what a node has ({found})")
     return out
 
 

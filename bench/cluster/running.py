@@ -19,14 +19,15 @@ with without_collection():
 
     from activekd.datasets import Dataset
     from activekd.errors import InputError
-    from activekd.teachers import TextHead
+    from activekd.teachers.text_heads import TextHead
     from bench.cluster.banking import options
     from bench.cluster.nodes import process_folder, slots
     from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
     from bench.cluster.storing import check_store
     from bench.cluster.tracking import FOLDER, tracker
+    from bench.columns import Row, seconds_of
     from bench.spec import Share, Trial
-    from bench.store import Row, StorageError, seconds_of
+    from bench.store.rows import StorageError
     from bench.trial import Inputs, Needs, Running, RunTrial, run_trial
 
 MAX_DEATHS_IN_A_ROW = 100

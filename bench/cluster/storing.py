@@ -10,7 +10,8 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from activekd.errors import InputError
-from bench.store import Row, Store
+from bench.columns import Row
+from bench.store.rows import Store
 
 MAX_DEATHS = 10
 """Times that the worker of a trial may die in one round before the trial is given up."""

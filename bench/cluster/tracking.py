@@ -45,13 +45,13 @@ def check_tracker(name: str) -> None:
     """
     module, make = TRACKERS[name]
     if importlib.util.find_spec(module) is None:
-        raise InputError(f"--track {name}: no module {module}; allowed: after pip install 'activekd-bench[{name}]'")
+        raise InputError(f"--track {name}: no module {module}; expected: after pip install 'activekd-bench[{name}]'")
     if make is _wandb:
         try:
             make(Path(), "").setup()
         except ValueError as fault:
             raise InputError(
-                "--track wandb: no API key; allowed: after wandb login, with WANDB_API_KEY, or with WANDB_MODE=offline"
+                "--track wandb: no API key; expected: after wandb login, with WANDB_API_KEY, or with WANDB_MODE=offline"
             ) from fault
 
 

@@ -41,20 +41,20 @@ def check_rows(rows: pd.DataFrame) -> None:
         found = ", ".join(map(str, rows.columns))
         raise InputError(f"table of rounds lacks the columns {', '.join(missing)}; it has: {found}")
     if rows.empty:
-        raise InputError("table of rounds is empty; allowed: at least one (trial, round)")
+        raise InputError("table of rounds is empty; expected: at least one (trial, round)")
     protocols = sorted(rows["protocol"].unique())
     if len(protocols) > 1:
         raise InputError(
-            f"rows of protocols {', '.join(map(str, protocols))} in one table; allowed: rows of one protocol"
+            f"rows of protocols {', '.join(map(str, protocols))} in one table; expected: rows of one protocol"
         )
     twice = rows[rows.duplicated(["trial_id", "round"], keep=False)]
     if not twice.empty:
         raise InputError(
-            f"more than one row of {_names(twice, ('trial_id', 'round'))}; allowed: one row a (trial_id, round)"
+            f"more than one row of {_names(twice, ('trial_id', 'round'))}; expected: one row a (trial_id, round)"
         )
     outside = rows[~rows["accuracy"].between(0.0, 1.0)]
     if not outside.empty:
-        raise InputError(f"accuracy of {_names(outside, (*_CELL, 'accuracy'))}; allowed: a fraction in [0, 1]")
+        raise InputError(f"accuracy of {_names(outside, (*_CELL, 'accuracy'))}; expected: a fraction in [0, 1]")
     _check_cells(rows)
 
 
@@ -62,7 +62,7 @@ def _check_cells(rows: pd.DataFrame) -> None:
     doubled = rows[rows.duplicated(list(_CELL), keep=False)]
     if not doubled.empty:
         raise InputError(
-            f"two trials of one cell: {_names(doubled, (*_CELL, 'trial_id'))}; allowed: one trial a (configuration, "
+            f"two trials of one cell: {_names(doubled, (*_CELL, 'trial_id'))}; expected: one trial a (configuration, "
             f"data set, selector, seed) (give what differs another recipe name or group)"
         )
     axes = ["dataset", "selector", "seed", "round"]
@@ -75,14 +75,14 @@ def _check_cells(rows: pd.DataFrame) -> None:
     if not lacking.empty:
         raise InputError(
             f"selectors of one configuration do not share seeds, data sets and rounds; without a row: "
-            f"{_names(lacking, _CELL)}; allowed: the same ones for every selector of a configuration"
+            f"{_names(lacking, _CELL)}; expected: the same ones for every selector of a configuration"
         )
     per_round = rows.groupby([*CONFIGURATION, "dataset", "round"])["n_labeled"]
     unequal = per_round.agg(["min", "max"]).query("min != max").reset_index()
     if not unequal.empty:
         raise InputError(
             f"unequal label budgets: {_names(unequal, (*CONFIGURATION, 'dataset', 'round', 'min', 'max'))}; "
-            f"allowed: one n_labeled a (configuration, data set, round)"
+            f"expected: one n_labeled a (configuration, data set, round)"
         )
 
 

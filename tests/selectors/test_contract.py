@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activekd.pool import PoolView
 from activekd.selectors import SELECTORS, Selector, check, select, selector
 from activekd.selectors.contract import LARGE, declared, made_up_view
 from activekd.selectors.uncertainty import Scratch, by_score
+from activekd.selectors.view import PoolView
 from activekd.streams import stream
 
 COMPOSED = ["top:margin:20|pcoreset", "parts:3|badge", "parts:2|top:disagreement:30|coreset"]
@@ -76,11 +76,11 @@ def every_gradient(view: PoolView, k: int, *, rng: np.random.Generator) -> np.nd
         ),
         (
             broken(hoarded),
-            r"memory is bounded: \d+ MB for a pool of 0 MB; allowed: 256 MB",
+            r"memory is bounded: \d+ MB for a pool of 0 MB; expected: 256 MB",
         ),
         (
             broken(every_gradient, "student_probabilities", "features"),
-            r"memory is bounded: \d+ MB for a pool of 13 MB; allowed: 331 MB",
+            r"memory is bounded: \d+ MB for a pool of 13 MB; expected: 331 MB",
         ),
     ],
 )
@@ -112,13 +112,13 @@ def below_zero(row: int) -> torch.Tensor:
         (with_array("student_probabilities", torch.full((90, 5), 0.3)), r"do not sum to 1 in 90 rows: \[0, 1, 2"),
         (with_array("student_probabilities", below_zero(4)), r"student_probabilities are below 0 in 1 rows: \[4\]"),
         (with_array("features", torch.full((90, 6), torch.inf)), "features are not finite in 90 rows"),
-        (with_array("features", torch.zeros(90, 0)), r"shape \(90, 0\); allowed: \(90, any\)"),
+        (with_array("features", torch.zeros(90, 0)), r"shape \(90, 0\); expected: \(90, any\)"),
         (
             with_array("features", torch.zeros(90, 6, dtype=torch.int64)),
-            "features are torch.int64; allowed: a tensor of",
+            "features are torch.int64; expected: a tensor of",
         ),
-        (with_array("student_probabilities", torch.full((90, 4), 0.25)), r"shape \(90, 4\); allowed: \(90, 5\)"),
-        (with_array("features", torch.zeros(89, 6)), r"shape \(89, 6\); allowed: \(90, any\)"),
+        (with_array("student_probabilities", torch.full((90, 4), 0.25)), r"shape \(90, 4\); expected: \(90, 5\)"),
+        (with_array("features", torch.zeros(89, 6)), r"shape \(89, 6\); expected: \(90, any\)"),
         (with_array("features", nan_in(torch.zeros(90, 6), 7)), r"features are not finite in 1 rows: \[7\]"),
         (
             with_array("teacher_probabilities", nan_in(torch.full((90, 5), 0.2), 3)),

@@ -14,7 +14,7 @@ from activekd.selectors import check, own_code, select, selector
 from activekd.selectors.contract import declared, made_up_view
 from activekd.selectors.own import UNDECLARED
 from activekd.streams import stream
-from bench.runs import read_run
+from bench.store.table import read_run
 
 OWN = """
 from activekd.selectors import Selector
@@ -76,14 +76,17 @@ def test_a_function_declares_its_needs_or_is_given_what_every_trial_has() -> Non
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("own_selectors:yours", "has no attribute 'yours'; allowed: MODULE:OBJECT"),
-        ("own_selectors:number", r"is int; allowed: a function \(view, query_size, \*, rng\) or an activekd.selectors"),
-        ("own_selectors:Kind", "is Kind; allowed: a function"),
-        ("own_selectors:strange", "needs pixels; allowed: student_probabilities"),
+        ("own_selectors:yours", "has no attribute 'yours'; expected: MODULE:OBJECT"),
+        (
+            "own_selectors:number",
+            r"is int; expected: a function \(view, query_size, \*, rng\) or an activekd.selectors",
+        ),
+        ("own_selectors:Kind", "is Kind; expected: a function"),
+        ("own_selectors:strange", "needs pixels; expected: student_probabilities"),
         ("no_such_module:mine", "No module named 'no_such_module'"),
         ("top:entropi:5|pcoreset", "unknown score in 'top:entropi:5' 'entropi'; did you mean 'entropy'"),
-        ("top:entropy:0|pcoreset", "number '0'; allowed: a whole number, at least 1"),
-        ("tip:entropy|pcoreset", "allowed: top:SCORE:M or parts:K"),
+        ("top:entropy:0|pcoreset", "number '0'; expected: a whole number, at least 1"),
+        ("tip:entropy|pcoreset", "expected: top:SCORE:M or parts:K"),
         ("parts:2|pcorset", "unknown selector 'pcorset'; did you mean 'pcoreset'"),
     ],
 )
@@ -103,7 +106,7 @@ def test_an_entry_point_gives_a_name(own_module: Path) -> None:
     assert found.name == "lottery"
     assert select(found, declared(made_up_view(), found), 4, rng=stream(0, "test")).shape == (4,)
     assert own_code("lottery") == own_code("own_selectors:draw")
-    with pytest.raises(InputError, match=r"selector 'broken': .*absent.*; allowed: an entry point of the group"):
+    with pytest.raises(InputError, match=r"selector 'broken': .*absent.*; expected: an entry point of the group"):
         selector("broken")
     with pytest.raises(InputError, match="unknown selector 'lotteri'; did you mean 'lottery'"):
         selector("lotteri")

@@ -6,11 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from activekd.errors import InputError
-from activekd.pool import NEEDS, Pool, PoolView
+from activekd.pool import Pool
 from activekd.selectors import SELECTORS, Selector, select, selector
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
 from activekd.selectors.typical import gaussian
+from activekd.selectors.view import NEEDS, PoolView
 
 N, CLASSES, DIM = 60, 4, 5
 

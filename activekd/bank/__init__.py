@@ -1,0 +1,1 @@
+"""Features of views: computed once, stored under a content address, read by all trials."""

@@ -1,0 +1,103 @@
+"""Arrays on disk under a content address: the shards of the bank and the text heads, whole or not at all."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+
+from activekd.errors import InputError
+from activekd.recipes import ViewGeometry
+
+BANK_FORMAT = 1
+CHECKSUM = ".sha256"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The unit that is computed and stored: one view of one split through one encoder.
+
+    Attributes:
+        dataset: name of the data set.
+        split: ``train`` or ``test``.
+        view: view number; the test split has view 0 alone.
+        images: fingerprint of the split's images.
+        encoder: name of the encoder.
+        weights: fingerprint of the encoder's weights and input size.
+        geometry: the geometry of the views.
+    """
+
+    dataset: str
+    split: str
+    view: int
+    images: str
+    encoder: str
+    weights: str
+    geometry: ViewGeometry
+
+    @property
+    def key(self) -> str:
+        """Content address: everything that changes the numbers, and nothing else (view 0 ignores the geometry)."""
+        geometry = None if self.view == 0 else {k: v for k, v in asdict(self.geometry).items() if k != "count"}
+        content = [BANK_FORMAT, self.images, self.view, self.encoder, self.weights, geometry]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+    def path(self, cache: Path) -> Path:
+        return cache / "bank" / f"{self.key}.npy"
+
+
+def check_cache(cache: Path) -> None:
+    """Check that the folder of the caches can be written; it is made if absent.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=cache):
+            pass
+    except OSError as fault:
+        raise InputError(f"cache {cache}: {fault}; expected: a writable folder ($ACTIVEKD_CACHE)") from fault
+
+
+def read_array(path: Path) -> np.ndarray | None:
+    """An array from disk, memory-mapped; None where it is absent, or is not the bytes that were written."""
+    try:
+        if path.with_suffix(CHECKSUM).read_text(encoding="ascii") != _checksum(path):
+            return None
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Put an array on disk, whole or not at all, with the checksum by which it is known again.
+
+    Raises:
+        InputError: the folder cannot be written, or is full.
+    """
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as out:
+            np.save(out, array)
+            out.flush()
+            os.fsync(out.fileno())
+        digest = _checksum(temporary)
+        temporary.replace(path)
+        temporary.write_text(digest, encoding="ascii")
+        temporary.replace(path.with_suffix(CHECKSUM))
+    except OSError as fault:
+        raise InputError(
+            f"cache {path.parent}: {fault}; expected: a writable folder with room ($ACTIVEKD_CACHE)"
+        ) from fault
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""Where data sets and weights are on this machine, by environment variables; the standard library only."""
+
+import os
+from pathlib import Path
+
+from activekd.errors import InputError
+
+DATA_VARIABLE = "ACTIVEKD_DATA"
+"""The folder that holds the data sets in CoOp's layout."""
+
+WEIGHTS_VARIABLE = "ACTIVEKD_WEIGHTS"
+"""A folder of weight files, searched before any hub."""
+
+IMAGE_CACHE_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
+"""``off`` decodes images at every use instead of keeping them decoded on disk."""
+
+
+def data_folder() -> Path:
+    """The folder of all data sets: ``$ACTIVEKD_DATA``.
+
+    Raises:
+        InputError: the variable is not set, or there is no such folder.
+    """
+    value = os.environ.get(DATA_VARIABLE)
+    if not value:
+        raise InputError(f"${DATA_VARIABLE} is not set; expected: the folder that holds the data sets")
+    return _existing(DATA_VARIABLE, value, "the folder that holds the data sets")
+
+
+def weights_folder() -> Path | None:
+    """The user's folder of weights, ``$ACTIVEKD_WEIGHTS``; None where the variable is not set.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    value = os.environ.get(WEIGHTS_VARIABLE)
+    return _existing(WEIGHTS_VARIABLE, value, "a folder of weight files") if value else None
+
+
+def _existing(variable: str, value: str, expected: str) -> Path:
+    folder = Path(value).expanduser().resolve()
+    if not folder.is_dir():
+        raise InputError(f"${variable} is {value}: no such folder; expected: {expected}")
+    return folder
+
+
+def keeps_decoded_images() -> bool:
+    """Whether decoded images are kept on disk: unless ``$ACTIVEKD_IMAGE_CACHE`` is ``off``."""
+    return os.environ.get(IMAGE_CACHE_VARIABLE) != "off"

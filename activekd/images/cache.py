@@ -1,0 +1,161 @@
+"""Image files decoded once into a memory-mapped cache on disk."""
+
+import hashlib
+import json
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from zipfile import BadZipFile
+
+import numpy as np
+
+from activekd.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+from activekd.images.decoding import MAX_SHORT_SIDE, decode, kept_shape
+from activekd.images.pixels import Images
+
+CACHE_FORMAT = 4
+
+READ_AHEAD = 64
+"""Images that wait, decoded, to be written: what bounds the memory of a build."""
+
+_T = TypeVar("_T")
+
+
+def _or_fault(read: Callable[[Path], _T], path: Path) -> _T | str:
+    try:
+        return read(path)
+    except (OSError, SyntaxError, ValueError) as fault:
+        return f"{path}: {fault}"
+
+
+def _read_all(
+    files: Sequence[Path], read: Callable[[Path], _T], threads: int, progress: Callable[[int], object]
+) -> Iterator[_T]:
+    """What ``read`` makes of each file, in order; after the last one an InputError if some could not be read."""
+    faults = []
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque[Future[_T | str]]()
+        waiting = iter(files)
+        for done in range(1, len(files) + 1):
+            while len(ahead) < READ_AHEAD and (path := next(waiting, None)) is not None:
+                ahead.append(pool.submit(_or_fault, read, path))
+            answer = ahead.popleft().result()
+            progress(done)
+            if isinstance(answer, str):
+                faults.append(answer)
+            elif not faults:
+                yield answer
+    if faults:
+        shown = "; ".join(faults[:10]) + (f"; and {len(faults) - 10} more" if len(faults) > 10 else "")
+        raise InputError(f"{len(faults)} of {len(files)} images cannot be decoded: {shown}")
+
+
+def undecodable(files: Sequence[Path], *, threads: int, progress: Callable[[int], object]) -> tuple[str, ...]:
+    """The files that cannot be decoded, each with the reason; nothing is kept of the others.
+
+    Args:
+        threads: files that are decoded at a time.
+        progress: called with the number of files done.
+    """
+    faults = []
+    with ThreadPoolExecutor(threads) as pool:
+        for done, answer in enumerate(pool.map(lambda path: _or_fault(_try, path), files), start=1):
+            progress(done)
+            if answer is not None:
+                faults.append(answer)
+    return tuple(faults)
+
+
+def _try(path: Path) -> None:
+    decode(path)
+
+
+def decode_files(
+    files: Sequence[Path],
+    cache: Path,
+    *,
+    threads: int,
+    keep: bool = True,
+    progress: Callable[[int], object] = lambda done: None,
+) -> Images:
+    """The images of these files, each decoded once into the cache.
+
+    The cache is addressed by each file's path, size and time of change, and written under another name first, so an
+    interrupted build leaves nothing that is taken for whole; a cache file of the wrong length is made again. EXIF
+    rotation is applied, transparency is dropped, and every colour mode becomes RGB.
+
+    Args:
+        files: image files that Pillow can read.
+        cache: folder of the cache; made if absent.
+        threads: files that are decoded at a time.
+        keep: whether to keep the pixels; without, only sizes are read here and each image is decoded when it is used.
+        progress: called with the number of files done.
+
+    Raises:
+        InputError: files that cannot be decoded, each by name.
+    """
+    if not files:
+        return Images(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.uint8))
+    listing = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    key = hashlib.sha256(json.dumps([CACHE_FORMAT, MAX_SHORT_SIDE, keep, listing]).encode()).hexdigest()[:32]
+    pixels, index = cache / "images" / f"{key}.bin", cache / "images" / f"{key}.npz"
+    found = _read_index(index)
+    if found is not None:
+        shapes, digest, checksums = found
+        if not keep:
+            return Images(shapes, tuple(files), digest)
+        if pixels.is_file() and pixels.stat().st_size == 3 * int(shapes.prod(axis=1).sum()):
+            return Images(shapes, pixels, digest, checksums)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    if not keep:
+        shapes = np.array(list(_read_all(files, kept_shape, threads, progress)), dtype=np.int64)
+        _write_index(index, shapes, key, np.empty(0, dtype=np.uint32))
+        return Images(shapes, tuple(files), key)
+    unfinished = pixels.with_suffix(f".{os.getpid()}.part")
+    content, shapes_read, crcs = hashlib.sha256(), [], []
+    try:
+        with unfinished.open("wb") as out:
+            for image in _read_all(files, decode, threads, progress):
+                shapes_read.append(image.shape[:2])
+                content.update(image.data)
+                crcs.append(zlib.crc32(image.data))
+                out.write(image.data)
+            out.flush()
+            os.fsync(out.fileno())
+        unfinished.replace(pixels)
+        shapes = np.array(shapes_read, dtype=np.int64)
+        digest = hashlib.sha256(shapes.astype("<i8").tobytes() + content.digest()).hexdigest()
+        checksums = np.array(crcs, dtype=np.uint32)
+        _write_index(index, shapes, digest, checksums)
+    except OSError as fault:
+        raise InputError(f"cache {cache}: {fault}; expected: a writable folder with room ($ACTIVEKD_CACHE)") from fault
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return Images(shapes, pixels, digest, checksums)
+
+
+def _read_index(file: Path) -> tuple[np.ndarray, str, np.ndarray] | None:
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            return content["shapes"], str(content["digest"]), content["checksums"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def _write_index(file: Path, shapes: np.ndarray, digest: str, checksums: np.ndarray) -> None:
+    temporary = file.with_suffix(f".{os.getpid()}.npz")
+    try:
+        with temporary.open("wb") as out:
+            np.savez(out, shapes=shapes, digest=digest, checksums=checksums)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""RGB images of any sizes as one uint8 array, in memory or memory-mapped, or decoded at every use."""
+
+import hashlib
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8, UInt32
+
+from activekd.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+from activekd.images.decoding import decode
+
+
+@dataclass(frozen=True)
+class Images:
+    """RGB images of any sizes: end to end in one uint8 array, or decoded from their files whenever they are read.
+
+    Attributes:
+        shapes: (height, width) of each image in pixels.
+        source: the pixels themselves; or the path of the file of pixels, which is memory-mapped when first read and
+            travels between processes as its path; or the image files, for a set that does not fit on the disk twice.
+        digest: hash of the content, where it was taken when the images were decoded.
+        checksums: CRC-32 of each image in the file of pixels, checked whenever one is read.
+    """
+
+    shapes: Int64[np.ndarray, "n 2"]
+    source: UInt8[np.ndarray, " bytes"] | Path | tuple[Path, ...]
+    digest: str | None = None
+    checksums: UInt32[np.ndarray, " n"] | None = None
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        if isinstance(self.source, tuple):
+            raise LookupError("these images are not kept in decoded form")
+        return np.memmap(self.source, dtype=np.uint8, mode="r") if isinstance(self.source, Path) else self.source
+
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(3 * self.shapes.prod(axis=1))])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, row: int) -> UInt8[np.ndarray, "height width 3"]:
+        if isinstance(self.source, tuple):
+            return decode(self.source[row])
+        height, width = self.shapes[row]
+        pixels = self._pixels[self._offsets[row] : self._offsets[row + 1]]
+        if self.checksums is not None and zlib.crc32(pixels.data) != self.checksums[row]:
+            raise InputError(f"image cache {self.source} is damaged at image {row}; remove the file and run again")
+        return pixels.reshape(height, width, 3)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all sizes and pixels; of the listing of files where the images are not kept in decoded form."""
+        return self.digest or _digest(self.shapes, [self._pixels])
+
+
+def _digest(shapes: np.ndarray, blocks: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256(shapes.astype("<i8").tobytes())
+    for block in blocks:
+        digest.update(block.data)
+    return digest.hexdigest()
+
+
+def from_grey(images: UInt8[np.ndarray, "n height width"]) -> Images:
+    """Grey images of one size as RGB."""
+    n, height, width = images.shape
+    shapes = np.tile(np.array([[height, width]], dtype=np.int64), (n, 1))
+    return Images(shapes, np.repeat(images.reshape(-1), 3))

@@ -1,0 +1,45 @@
+"""Views of images as squares of pixels, on the host."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from activekd.recipes import ViewGeometry
+
+if TYPE_CHECKING:
+    pass
+from activekd.images.crops import view_boxes
+from activekd.images.pixels import Images
+
+
+def render(
+    images: Images,
+    rows: Int64[np.ndarray, " n"],
+    view: int,
+    geometry: ViewGeometry,
+    *,
+    size: int,
+    interpolation: str,
+) -> UInt8[Tensor, "n 3 size size"]:
+    """One view of each row as a square of ``size`` pixels, antialiased.
+
+    Args:
+        interpolation: ``bilinear`` or ``bicubic``, as the network that reads the view was trained.
+    """
+    # 150 MB and a second: only the processes that render pay for it.
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as TF
+
+    mode = InterpolationMode(interpolation)
+    boxes, mirrored = view_boxes(rows, view, images.shapes[rows], geometry)
+    out = torch.empty((len(rows), 3, size, size), dtype=torch.uint8)
+    for k, (row, (top, left, height, width), flip) in enumerate(
+        zip(rows.tolist(), boxes.tolist(), mirrored.tolist(), strict=True)
+    ):
+        crop = torch.from_numpy(images[row][top : top + height, left : left + width].copy())
+        crop = TF.resize(crop.permute(2, 0, 1), [size, size], interpolation=mode, antialias=True)
+        out[k] = crop.flip(2) if flip else crop
+    return out

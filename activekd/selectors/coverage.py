@@ -1,0 +1,136 @@
+"""The distance of every point to its nearest center while centers are added: lazy fronts in float32."""
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from activekd.selectors.float64 import ExactDistances
+from activekd.selectors.query import SHOWN
+
+CHUNK = 4096
+"""Rows and centers a step of a computation over all points, which bounds its temporary memory."""
+
+ROUNDING, ROUNDING_PER_DIM = 4e-6, 1.6e-8
+"""Bound on the error of a float32 squared distance, in units of the largest squared norm: a constant and a part for
+each dimension. A plain sum in the worst order could lose 4 x as much; the largest loss that was seen is a quarter."""
+
+TAKEN = -1.0
+"""Stands for the distance of a center, which cannot be picked."""
+
+FRONT_BYTES = 256 * 2**20
+"""Largest copy of the points of the front."""
+
+FRONT_LEAST = 1024
+
+FRONT_SHARE = 64
+"""The front starts as this part of the points; then it grows or shrinks until it costs what the passes cost."""
+
+
+class Coverage:
+    """The squared distance of every point to its nearest center, while centers are added one by one.
+
+    A distance to the nearest center can only fall, so an old one is an upper bound (the lazy greedy algorithm of Minoux
+    1978). Only the front, the points with the largest distances, is brought up to date with each new center; as long
+    as the largest distance in the front is above every bound outside of it, the pick is that of the textbook form.
+    Where a bound outside is larger, all points are brought up to date with all new centers at once, one matrix product
+    for many picks, and the front is chosen anew. Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest,
+    in the front or outside, are closer to each other than rounding, float64 decides.
+
+    Args:
+        points: one point a row; not copied and not changed.
+        centers: rows that are covered from the start.
+        weights: factor on each point's squared distance, more than 0; 1 without it.
+
+    Raises:
+        ValueError: points so far from the origin that float32 cannot hold their squared norm.
+    """
+
+    def __init__(
+        self,
+        points: Float32[Tensor, "n dim"],
+        centers: Int64[np.ndarray, " centers"],
+        weights: Float32[Tensor, " n"] | None = None,
+    ) -> None:
+        n, dim = points.shape
+        self._points = points
+        self._weights = weights
+        self._norms = torch.linalg.vector_norm(points, dim=1).square_()
+        bad = torch.nonzero(~self._norms.isfinite()).squeeze(1)
+        if len(bad):
+            raise ValueError(f"squared norms are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}")
+        largest = 1.0 if weights is None else float(weights.max())
+        self._slack = (ROUNDING + ROUNDING_PER_DIM * dim) * largest * max(float(self._norms.max()), 1e-30)
+        self._centers = torch.from_numpy(centers).to(points.device)
+        self._applied = 0
+        self._bounds = torch.full_like(self._norms, torch.inf)
+        self._exact = ExactDistances(points, weights)
+        self._most = max(FRONT_LEAST, FRONT_BYTES // (4 * dim))
+        self._size = min(self._most, max(FRONT_LEAST, n // FRONT_SHARE))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Bring every point up to date and choose the front."""
+        new = self._centers[self._applied :]
+        if self._applied:
+            spent = len(new) * self._size
+            size = self._size // 2 if spent > 2 * len(self._points) else self._size * (1 + (spent < len(self._points)))
+            self._size = min(self._most, max(FRONT_LEAST, size))
+        for first in range(0, len(new), CHUNK):
+            block = new[first : first + CHUNK]
+            columns, norms = self._points[block].T.contiguous(), self._norms[block]
+            products = torch.empty(min(CHUNK, len(self._points)), len(block), device=columns.device)
+            for start in range(0, len(self._points), CHUNK):
+                part = slice(start, start + CHUNK)
+                if len(block) == 1:
+                    found = torch.mv(self._points[part], columns[:, 0]).mul_(-2.0).add_(norms)
+                else:
+                    points = self._points[part]
+                    found = torch.addmm(norms, points, columns, alpha=-2.0, out=products[: len(points)]).amin(dim=1)
+                bounds = found.add_(self._norms[part]).clamp_(min=0.0)
+                if self._weights is not None:
+                    bounds *= self._weights[part]
+                torch.minimum(self._bounds[part], bounds, out=self._bounds[part])
+        self._bounds[new] = TAKEN
+        self._applied = len(self._centers)
+        size = min(self._size, len(self._points) - 1)
+        front = self._bounds.topk(size + 1)
+        self._outside = float(front.values[-1])
+        self._front = front.indices[:-1].sort().values
+        self._front_points = self._points[self._front]
+        self._front_norms = self._norms[self._front]
+        self._front_bounds = self._bounds[self._front]
+
+    def distances(self) -> Float32[Tensor, " n"]:
+        """The (weighted) squared distance of every point to its nearest center; TAKEN for centers."""
+        if self._applied < len(self._centers):
+            self._refresh()
+        return self._bounds.clone()
+
+    def farthest(self) -> int:
+        """The point with the largest distance (times its weight) to its nearest center; the lowest row of several."""
+        if not len(self._centers):
+            return 0
+        if self._top() + 2 * self._slack < self._outside and self._applied < len(self._centers):
+            self._refresh()
+        least = max(self._top() - 2 * self._slack, 0.0)
+        if least > self._outside:
+            close = self._front[self._front_bounds >= least]
+        else:
+            self._bounds[self._front] = self._front_bounds
+            close = torch.nonzero(self._bounds >= least).squeeze(1)
+        return int(close) if len(close) == 1 else int(close[self._exact.first_of_largest(close, self._centers)])
+
+    def _top(self) -> float:
+        return float(self._front_bounds.max()) if len(self._front) else TAKEN
+
+    def add(self, row: int) -> None:
+        """Make a point a center."""
+        self._centers = torch.cat([self._centers, torch.tensor([row], device=self._centers.device)])
+        self._bounds[row] = TAKEN
+        distances = torch.addmv(self._front_norms, self._front_points, self._points[row], alpha=-2.0)
+        distances = distances.add_(self._norms[row]).clamp_(min=0.0)
+        if self._weights is not None:
+            distances *= self._weights[self._front]
+        torch.minimum(self._front_bounds, distances, out=self._front_bounds)
+        self._front_bounds[self._front == row] = TAKEN

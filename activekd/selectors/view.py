@@ -1,0 +1,60 @@
+"""PoolView: all that a selector may see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from activekd.pool import Pool
+from activekd.selectors.selector import Need
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """What a selector sees: the pool, the bought labels and the arrays it has declared; never an unbought label.
+
+    Attributes:
+        pool: the partition.
+        labels: one label a train row, ``UNLABELED`` where none was bought.
+        n_classes: number of classes.
+        arrays: the declared arrays by name, each with one row a train row, from the evaluation view.
+    """
+
+    pool: Pool
+    labels: Int64[np.ndarray, " n"]
+    n_classes: int
+    arrays: Mapping[str, Float[Tensor, "n _"]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays are; the CPU for a view without any."""
+        return next((array.device for array in self.arrays.values()), torch.device("cpu"))
+
+    def at(self, rows: Int64[np.ndarray, " rows"]) -> Int64[Tensor, " rows"]:
+        """Row numbers as an index into the arrays, on their device."""
+        return torch.from_numpy(rows).to(self.device)
+
+    def _declared(self, need: Need) -> Tensor:
+        if need not in self.arrays:
+            raise LookupError(
+                f"the selector reads '{need}' without declaring it in its needs; declared: {sorted(self.arrays)}"
+            )
+        return self.arrays[need]
+
+    @property
+    def student_probabilities(self) -> Float32[Tensor, "n classes"]:
+        """The student's predicted probabilities, the same head mixture that is evaluated."""
+        return self._declared("student_probabilities")
+
+    @property
+    def teacher_probabilities(self) -> Float32[Tensor, "n classes"]:
+        """The teacher's probabilities at temperature 1."""
+        return self._declared("teacher_probabilities")
+
+    @property
+    def features(self) -> Float32[Tensor, "n dim"]:
+        """The student's pooled features, the input of its heads."""
+        return self._declared("features")

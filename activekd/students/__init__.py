@@ -1,0 +1,1 @@
+"""Students: a backbone with two heads, its fits and its predictions."""

@@ -1,0 +1,113 @@
+"""One fit of a student with distillation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from activekd.bank.views import Views, ViewSource
+from activekd.datasets import Labeled
+from activekd.losses import dual_head_loss, teacher_logits
+from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
+from activekd.students.heads import Student
+from activekd.students.predict import mixed_precision
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The fitted teacher as the student sees it: banked features of the train views, and class prototypes."""
+
+    views: Views
+    prototypes: Float32[Tensor, "classes dim"]
+
+    def logits(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
+        """Teacher logits of the very crops that the student is shown; of view 0 where the teacher has no other."""
+        if len(self.views) == 1:
+            views = np.zeros_like(views)
+        return teacher_logits(self.views.gather(rows, views).to(self.prototypes.device), self.prototypes)
+
+
+def _batches(
+    rows: np.ndarray, size: int, steps: int, geometry: ViewGeometry, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    training = np.asarray(geometry.training)
+    for _ in range(steps):
+        yield rng.integers(len(rows), size=size), rng.choice(training, size=size)
+
+
+def fit_student(
+    student: Student,
+    inputs: ViewSource,
+    labeled: Labeled,
+    unlabeled: Int64[np.ndarray, " unlabeled"],
+    guide: Guide | None,
+    distillation: Distillation,
+    recipe: Recipe,
+    geometry: ViewGeometry,
+    *,
+    rng: np.random.Generator,
+    device: str = "cpu",
+) -> None:
+    """Train the student in place on the dual-head objective (PCoreSet, Kang et al. 2025, Section 3); last iterate.
+
+    Every step draws labeled rows, and unlabeled ones where the mode distils on them, uniformly with replacement, each
+    in a random training view; student and teacher see the same crop. Both batches pass through the student together.
+
+    Args:
+        inputs: the student's banked inputs of the train split.
+        labeled: the labels bought so far.
+        unlabeled: the other rows.
+        guide: the fitted teacher; None exactly when ``distillation`` is ``none``.
+        distillation: which images the teacher's predictions are distilled on.
+        device: where to train; on ``cuda`` the backbone runs in bfloat16 by autocast, the losses in float32.
+
+    Raises:
+        ValueError: a guide without distillation, or the other way round.
+    """
+    if (guide is None) != (distillation == "none"):
+        raise ValueError(f"distillation '{distillation}' {'without' if guide is None else 'with'} a teacher")
+    on_labeled = guide is not None and distillation in {"labeled", "both"}
+    on_unlabeled = guide is not None and distillation in {"unlabeled", "both"} and len(unlabeled) > 0
+    steps = recipe.n_steps(len(labeled.rows), len(unlabeled))
+    weights = (recipe.weight_ce, recipe.weight_kd_labeled, recipe.weight_kd_unlabeled)
+    student.to(device)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    labels = torch.from_numpy(labeled.labels).to(device)
+    labeled_rng, unlabeled_rng = rng.spawn(2)
+    labeled_batches = _batches(labeled.rows, recipe.batch_labeled, steps, geometry, labeled_rng)
+    unlabeled_batches = _batches(unlabeled, recipe.batch_unlabeled, steps, geometry, unlabeled_rng)
+    student.train()
+    for step in range(steps):
+        drawn, views = next(labeled_batches)
+        rows = labeled.rows[drawn]
+        n = len(rows)
+        if on_unlabeled:
+            other, other_views = next(unlabeled_batches)
+            rows = np.concatenate([rows, unlabeled[other]])
+            views = np.concatenate([views, other_views])
+        with mixed_precision(device):
+            out = student(inputs.gather(rows, views).to(device))
+        teacher_labeled = teacher_unlabeled = None
+        if guide is not None:
+            first = 0 if on_labeled else n
+            logits = guide.logits(rows[first:], views[first:])
+            teacher_labeled = logits[: n - first] if on_labeled else None
+            teacher_unlabeled = logits[n - first :] if on_unlabeled else None
+        loss = dual_head_loss(
+            out.label_logits[:n].float(),
+            labels[torch.from_numpy(drawn)],
+            out.distill_logits[:n].float() if on_labeled else None,
+            teacher_labeled,
+            out.distill_logits[n:].float() if on_unlabeled else None,
+            teacher_unlabeled,
+            weights=weights,
+            temperature=recipe.temperature,
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, step, steps)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()

@@ -1,0 +1,98 @@
+"""A backbone with two heads, and how it starts a round: pretrained or random weights, new heads."""
+
+from copy import deepcopy
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+
+from activekd.networks.backbones import Backbone, backbone
+from activekd.streams import torch_seed
+from activekd.students.networks import StudentNetwork
+
+
+class Normalise(nn.Module):
+    """uint8 pixels to what a backbone was trained on."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self._layout = torch.channels_last if backbone.channels_last else torch.contiguous_format
+        mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
+        self.register_buffer("scale", (1 / (255 * std))[:, None, None], persistent=False)
+        self.register_buffer("shift", (mean / std)[:, None, None], persistent=False)
+
+    def forward(self, images: UInt8[Tensor, "batch 3 size size"]) -> Float32[Tensor, "batch 3 size size"]:
+        return images.to(torch.float32, memory_format=self._layout).mul_(self.scale).sub_(self.shift)
+
+
+class AsFloat(nn.Module):
+    """Banked fp16 features to fp32: all that is left of a frozen backbone inside of a trial."""
+
+    def forward(self, features: Tensor) -> Float32[Tensor, "batch dim"]:
+        return features.float()
+
+
+class Outputs(NamedTuple):
+    """What a student makes of a batch: pooled features and the logits of both heads."""
+
+    features: Float32[Tensor, "batch dim"]
+    label_logits: Float32[Tensor, "batch classes"]
+    distill_logits: Float32[Tensor, "batch classes"]
+
+
+class Student(nn.Module):
+    """A backbone with a label head and a distill head: linear layers on the pooled feature (DHO, Kang et al. 2025)."""
+
+    def __init__(self, backbone: nn.Module, dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.label_head = nn.Linear(dim, n_classes)
+        self.distill_head = nn.Linear(dim, n_classes)
+
+    def forward(self, x: Tensor) -> Outputs:
+        features = self.backbone(x)
+        return Outputs(features, self.label_head(features), self.distill_head(features))
+
+
+def _network(chosen: Backbone) -> tuple[nn.Module, int]:
+    network = chosen.build()
+    if chosen.find is not None:
+        chosen.load(network, chosen.find(True))
+    if chosen.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    dim = getattr(network, "head_hidden_size", network.num_features)
+    return nn.Sequential(Normalise(chosen), network), dim
+
+
+@lru_cache(maxsize=4)
+def pretrained(name: str) -> tuple[nn.Module, int]:
+    """The backbone of that name with its weights, and the width of its features; loaded once a process."""
+    with torch.random.fork_rng(devices=[]):
+        return _network(backbone(name))
+
+
+def build_student(
+    student: StudentNetwork, banked_shape: tuple[int, ...], n_classes: int, *, rng: np.random.Generator
+) -> Student:
+    """The student at the start of a round: its pretrained weights or random ones, and new heads, drawn from ``rng``.
+
+    Args:
+        banked_shape: shape of one banked input: ``(dim,)`` of a frozen student, ``(3, size, size)`` otherwise.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(rng))
+        if student.frozen:
+            return Student(AsFloat(), banked_shape[0], n_classes)
+        chosen = student.backbone
+        if chosen.find is None:
+            network, dim = _network(chosen)
+        else:
+            template, dim = pretrained(student.base)
+            network = deepcopy(template)
+        return Student(network, dim, n_classes)

@@ -1,0 +1,79 @@
+"""What a student predicts from the evaluation view."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from activekd.bank.views import ViewSource
+from activekd.losses import mixture
+from activekd.recipes import Distillation, Recipe
+from activekd.students.heads import Student
+
+PREDICT_BATCH = 512
+"""Rows a forward pass in prediction, where they are features or small images."""
+
+PREDICT_PIXELS = PREDICT_BATCH * 64 * 64
+"""Pixels a forward pass in prediction: what bounds its memory."""
+
+
+def mixed_precision(device: str) -> torch.autocast:
+    """bfloat16 by autocast on ``cuda``; nothing elsewhere, where it is slower or not supported."""
+    return torch.autocast("cuda" if device == "cuda" else "cpu", dtype=torch.bfloat16, enabled=device == "cuda")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions from the evaluation view.
+
+    Attributes:
+        probabilities: the recipe's mixture of both heads; of the label head alone without distillation.
+        features: pooled features, where they were asked for.
+    """
+
+    probabilities: Float32[Tensor, "n classes"]
+    features: Float32[Tensor, "n dim"] | None
+
+
+@torch.inference_mode()
+def predict(
+    student: Student,
+    inputs: ViewSource,
+    recipe: Recipe,
+    distillation: Distillation,
+    *,
+    rows: Int64[np.ndarray, " n"] | None = None,
+    features: bool = False,
+    device: str = "cpu",
+) -> Prediction:
+    """What the student predicts for each row in its evaluation view, on the CPU whatever the device.
+
+    Args:
+        inputs: the student's inputs of a split, of which view 0 is read.
+        rows: of the split, in this order; without it all of them.
+        features: whether to keep the pooled features.
+        device: where the student is.
+    """
+    student.eval()
+    label_weight = 1.0 if distillation == "none" else recipe.label_weight
+    probabilities, kept = [], []
+    pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
+    batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
+    rows = np.arange(inputs.n_rows) if rows is None else rows
+    for start in range(0, len(rows), batch):
+        some = rows[start : start + batch]
+        with mixed_precision(device):
+            out = student(inputs.gather(some, np.zeros_like(some)).to(device))
+        probabilities.append(
+            mixture(
+                out.label_logits.float(),
+                out.distill_logits.float(),
+                label_weight=label_weight,
+                distill_temperature=recipe.distill_temperature,
+            ).cpu()
+        )
+        if features:
+            kept.append(out.features.float().cpu())
+    return Prediction(torch.cat(probabilities), torch.cat(kept) if features else None)

@@ -1,0 +1,56 @@
+"""Teachers by name: a vision-language network plus an adaptation to the labels of a round.
+
+Names resolve without torch; the function of an adaptation is imported when it is first asked for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+from activekd.bank.given import PREFIX, GivenFeatures, given_features
+from activekd.errors import unknown
+from activekd.networks.vision_language import NETWORKS, VisionLanguageNetwork, vision_language_network
+from activekd.recipes import NO_TEACHER
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A vision-language network plus an adaptation.
+
+    Attributes:
+        name: ``NETWORK+ADAPTATION``, as in ``clip_rn50+clap``.
+        network: open_clip's, or files of features that were computed elsewhere.
+        adaptation: a key of ADAPTATIONS.
+    """
+
+    name: str
+    network: VisionLanguageNetwork | GivenFeatures
+    adaptation: str
+
+    @property
+    def adapt(self) -> Callable[..., Any]:
+        """The function that fits the class prototypes of a round; ``activekd.teachers.clap.clap`` has its arguments."""
+        return resolve_name(ADAPTATIONS[self.adaptation])
+
+
+def teacher(name: str) -> Teacher:
+    """The teacher of that name: ``NETWORK+ADAPTATION``.
+
+    Raises:
+        InputError: no or an unknown adaptation, an unknown network, or a file that is not there.
+    """
+    network, plus, adaptation = name.rpartition("+")
+    if not plus:
+        raise unknown("teacher", name, [NO_TEACHER, *(f"{n}+{a}" for n in NETWORKS for a in ADAPTATIONS)])
+    if adaptation not in ADAPTATIONS:
+        raise unknown("teacher adaptation", adaptation, ADAPTATIONS)
+    find = given_features if network.startswith(PREFIX) else vision_language_network
+    return Teacher(name, find(network), adaptation)
+
+
+ADAPTATIONS: dict[str, str] = {
+    "zeroshot": "activekd.teachers.zeroshot:zeroshot",
+    "clap": "activekd.teachers.clap:clap",
+}
+"""The module and function of each adaptation; all take the arguments of ``clap``."""

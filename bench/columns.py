@@ -1,0 +1,128 @@
+"""The columns of a table of rounds: the kind of each and its label for people, stated once; the standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from activekd.recipes import NO_TEACHER
+
+Kind = Literal["identity", "measured", "seconds", "memory", "diagnostic", "provenance"]
+
+Row = dict[str, Any]
+"""One (trial, round): the columns by name, and PICKED."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table of rounds.
+
+    Attributes:
+        name: in files and frames.
+        kind: what it is used for.
+        label: for people.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+
+
+def _of(kind: Kind, **labels: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind, label) for name, label in labels.items())
+
+
+TABLE_COLUMNS: tuple[Column, ...] = (
+    *_of(
+        "identity",
+        trial_id="trial",
+        round="round",
+        protocol="protocol",
+        dataset="data set",
+        group="data",
+        teacher="teacher",
+        student="student",
+        distillation="distilled on",
+        recipe="recipe",
+        selector="selector",
+        seed="seed",
+        n_labeled="labels",
+        n_classes="classes",
+        query_size="query size",
+    ),
+    *_of("measured", accuracy="accuracy", teacher_accuracy="teacher alone"),
+    *_of(
+        "seconds",
+        teacher_seconds="teacher, s",
+        train_seconds="train, s",
+        predict_seconds="predict, s",
+        select_seconds="select, s",
+    ),
+    *_of("memory", peak_rss_bytes="peak MB"),
+    *_of(
+        "diagnostic",
+        picks_coverage="classes among the picks",
+        labeled_coverage="classes with a label",
+        labeled_balance="balance of the labels",
+        picks_feature_diversity="feature diversity of the picks",
+        picks_probability_diversity="probability diversity of the picks",
+        picks_entropy="entropy of the picks",
+        pool_entropy="entropy of the pool",
+        picks_teacher_accuracy="teacher accuracy on the picks",
+        pool_teacher_accuracy="teacher accuracy on the pool",
+        student_ece="calibration error of the student",
+        student_nll="negative log-likelihood of the student",
+        teacher_ece="calibration error of the teacher",
+        teacher_nll="negative log-likelihood of the teacher",
+        misled="confident mistakes of the teacher",
+        misled_learned="of these, unlabeled: learned by the student",
+        misled_labeled="of these: labeled",
+        misled_mended="of these, labeled: corrected",
+    ),
+    *_of("provenance", commit="commit", versions="versions", device="device"),
+)
+"""In the order of the table. Diagnostics are empty in rows of a grid that was run without them."""
+
+LABELS: Mapping[str, str] = {column.name: column.label for column in TABLE_COLUMNS}
+
+
+def names(*kinds: Kind) -> tuple[str, ...]:
+    """The columns of these kinds, in the order of the table."""
+    return tuple(column.name for column in TABLE_COLUMNS if column.kind in kinds)
+
+
+COLUMNS = tuple(LABELS)
+IDENTITY = names("identity")
+MEASURED = names("measured")
+SECONDS = names("seconds")
+COSTS = names("seconds", "memory")
+DIAGNOSTICS = names("diagnostic")
+PROVENANCE = names("provenance")
+
+CONFIGURATION = ("group", "teacher", "student", "distillation", "recipe")
+"""What is held fixed while selectors are compared; the data sets of a group are averaged."""
+
+SETTING = (*CONFIGURATION, "round")
+"""A configuration at a query round (round >= 1, since all selectors share round 0): the cell that is ranked."""
+
+PICKED = "picked"
+"""The train rows bought at the end of a round: in the rows on disk, not in the table."""
+
+FEATURES = "features:"
+
+
+def seconds_of(row: Row) -> float:
+    """Seconds that a round took, all its parts together."""
+    return sum(row.get(name) or 0.0 for name in SECONDS)
+
+
+def teacher_label(teacher: str, distillation: str) -> str:
+    """A teacher as named in figures and tables; the distillation mode where it is not both kinds of images.
+
+    Features from a file go by the file's name alone.
+    """
+    if teacher == NO_TEACHER:
+        return "no distillation"
+    network, _, adaptation = teacher.rpartition("+")
+    if network.startswith(FEATURES):
+        teacher = f"{network.removeprefix(FEATURES).split(':')[0].removesuffix('.npz')}+{adaptation}"
+    return teacher if distillation == "both" else f"{teacher} ({distillation} only)"

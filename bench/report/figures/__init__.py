@@ -1,0 +1,1 @@
+"""Frames to figures; each knows columns, not how a number was made."""

@@ -1,0 +1,91 @@
+"""Frames to figures: learning curves, ranks and gains of distillation; knows columns, not how a number was made.
+
+Every function makes its own Figure (no pyplot, no global state), sized for the column or page of a paper; ``save``
+writes the same bytes for the same frames.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from bench.report.figures.style import (
+    MANY_LINES,
+    NO_TEACHER,
+    RC,
+    Style,
+    _line,
+    _name_axes,
+    legend,
+    panels_of,
+    teacher_label,
+)
+
+MANY_ROUNDS = 8
+"""Above this number of rounds the label axis has round numbers instead of one tick a round."""
+
+MAX_NAME = 80
+"""Characters of a file's name."""
+
+
+def curve_parts(curves: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """The curves of every (group, student, recipe), with a name fit for a file and a title.
+
+    Args:
+        curves: ``stats.curves``.
+    """
+    several = curves.groupby(["group", "student"])["recipe"].nunique().max() > 1
+    out: dict[str, tuple[str, pd.DataFrame]] = {}
+    for (group, student, recipe), part in curves.groupby(["group", "student", "recipe"]):
+        title = f"{group} · {student}" + (f" · {recipe}" if several else "")
+        parts = [re.sub(r"[^A-Za-z0-9]+", "-", str(name)).strip("-") for name in (group, student, recipe)]
+        stem = "curves_" + "_".join(parts)[-MAX_NAME:]
+        name = stem
+        while name in out:
+            name = f"{stem}-{len(out)}"
+        out[name] = (title, part)
+    return [(name, title, part) for name, (title, part) in out.items()]
+
+
+def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
+    """Accuracy over labels: a panel a (teacher, distillation) with a shared accuracy axis, a line a selector.
+
+    Bands are the 95% intervals; more than MANY_LINES selectors have the width of a page and no bands.
+
+    Args:
+        curves: ``stats.curves`` of one (group, student, recipe).
+        styles: of every selector in it; a superset will do.
+    """
+    by = ["teacher", "distillation"]
+    keys = sorted(curves[by].drop_duplicates().itertuples(index=False), key=lambda key: (key[0] != NO_TEACHER, *key))
+    many = curves["selector"].nunique() > MANY_LINES
+    if many:
+        curves, title = curves.assign(low=np.nan, high=np.nan), f"{title} (intervals: see the tables)"
+    with rc_context(RC):
+        figure, panels = panels_of(len(keys), wide=many)
+        for axes, (teacher, distillation) in zip(panels, keys, strict=True):
+            part = curves[(curves["teacher"] == teacher) & (curves["distillation"] == distillation)]
+            for selector, style in styles.items():
+                line = part[part["selector"] == selector].sort_values("round")
+                if not line.empty:
+                    _line(axes, line, "n_labeled", "accuracy", style, selector)
+            _label_axis(axes, part)
+            axes.set_title(teacher_label(teacher, distillation))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        _name_axes(panels, "labels bought", "test accuracy, %")
+        figure.suptitle(title)
+        legend(figure, panels)
+    return figure
+
+
+def _label_axis(axes: Axes, part: pd.DataFrame) -> None:
+    labels = sorted(part["n_labeled"].unique())
+    if len(labels) <= MANY_ROUNDS:
+        axes.set_xticks(labels, [f"{label:.4g}" for label in labels])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -1,0 +1,115 @@
+"""What a run takes from this machine and its command line: environment variables, caches, the device, the options."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from activekd.errors import InputError
+from activekd.folders import DATA_VARIABLE, IMAGE_CACHE_VARIABLE, WEIGHTS_VARIABLE
+from bench.spec import Share
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+SPEC_VARIABLE = "ACTIVEKD_SPEC"
+ADDRESS_VARIABLE = "ACTIVEKD_RAY"
+DEVICE_VARIABLE = "ACTIVEKD_DEVICE"
+CACHE_VARIABLE = "ACTIVEKD_CACHE"
+BANK_VARIABLE = "ACTIVEKD_BANK_GB"
+
+VARIABLES: Mapping[str, str] = {
+    DATA_VARIABLE: "the folder of the data sets, in CoOp's layout",
+    WEIGHTS_VARIABLE: "a folder of weight files, searched before any hub",
+    IMAGE_CACHE_VARIABLE: "`off` decodes images at every use instead of keeping them decoded in the cache",
+    CACHE_VARIABLE: "decoded images, teacher features and frozen features; `~/.cache/activekd` by default",
+    BANK_VARIABLE: "GB of rendered views to keep for one data set and input size; 2 by default, more is rendered anew",
+    SPEC_VARIABLE: "the spec that `python -m bench.grid` runs; `demo` by default",
+    ADDRESS_VARIABLE: "the Ray cluster, as `--address`; `local` by default",
+    DEVICE_VARIABLE: "where networks run, as `--device`; `auto` by default",
+}
+"""Every environment variable that the suite reads, and what it holds."""
+
+DEFAULT_SPEC = "demo"
+BANK_GB = 2.0
+
+LOCK = "grid.lock"
+"""Held in the results folder while a grid is at work on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a grid is run, as ``python -m bench.grid run --help`` explains it; none of it changes what is run.
+
+    Attributes:
+        serial: in this process, without Ray.
+        address: of the Ray cluster; ``local`` starts one here.
+        max_concurrent: trials at a time; as many as fit without it.
+        device: where networks run.
+        trial: what a trial takes.
+        extraction: what a task that fills the bank takes.
+        attempts: times that a trial which raises is tried.
+        retry_failed: try the trials again that were given up.
+        log_every: seconds between lines of progress where there is no terminal.
+        track: a tracker that sees every round too.
+        dashboard_host: where a local Ray's dashboard listens.
+        spill: folder for what a local Ray's memory cannot hold.
+        diagnostics: measure them in every round.
+    """
+
+    serial: bool = False
+    address: str = "local"
+    max_concurrent: int | None = None
+    device: Device = "auto"
+    trial: Share = Share()
+    extraction: Share = Share()
+    attempts: int = 3
+    retry_failed: bool = False
+    log_every: float = 10.0
+    track: str | None = None
+    dashboard_host: str = "127.0.0.1"
+    spill: Path = Path("spill")
+    diagnostics: bool = True
+
+
+def default_spec() -> str:
+    """The spec of a command that names none: ``$ACTIVEKD_SPEC``, else DEFAULT_SPEC."""
+    return os.environ.get(SPEC_VARIABLE) or DEFAULT_SPEC
+
+
+def cache_folder() -> Path:
+    """Where decoded images and banks are kept: ``$ACTIVEKD_CACHE``, else ``~/.cache/activekd``."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "activekd").resolve()
+
+
+def bank_limit_bytes() -> float:
+    """Bytes of rendered views to bank for one data set and input size: ``$ACTIVEKD_BANK_GB``, else BANK_GB.
+
+    Raises:
+        InputError: the variable is no number.
+    """
+    value = os.environ.get(BANK_VARIABLE) or str(BANK_GB)
+    try:
+        return float(value) * 1e9
+    except ValueError as fault:
+        raise InputError(f"${BANK_VARIABLE} is '{value}'; expected: a number of GB") from fault
+
+
+def local_device(device: Device) -> str:
+    """The device of this machine that ``--device`` means.
+
+    Raises:
+        InputError: this machine has none such.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return "cuda" if there["cuda"] else "cpu"
+    if not there[device]:
+        raise InputError(
+            f"--device {device}: this machine has none; expected: {', '.join(d for d in there if there[d])}"
+        )
+    return device
