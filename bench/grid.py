@@ -1,6 +1,5 @@
 """The command line of the grid: run it or go on with it, plan it, look at its state."""
 
-import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,17 +11,28 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from activekd.errors import InputError
-from bench import store as results
-from bench.launch import LOCK, How, cache_folder, launch, local_device
-from bench.spec import Device, Share, read_spec
-from bench.terminal import EXIT_INTERRUPTED, LINE_SECONDS, console, user_errors
+from bench.columns import SECONDS
+from bench.launch import launch
+from bench.settings import (
+    ADDRESS_VARIABLE,
+    DEVICE_VARIABLE,
+    LOCK,
+    Device,
+    Options,
+    cache_folder,
+    default_slots,
+    default_spec,
+)
+from bench.spec import Share, read_spec
+from bench.store import folder as store
+from bench.store.locks import in_use
+from bench.store.rows import begun
+from bench.terminal import LINE_SECONDS, console, user_errors
 
 if TYPE_CHECKING:
     from bench.store.table import Run
 
 COMMANDS = ("run", "plan", "status")
-ADDRESS_VARIABLE = "ACTIVEKD_RAY"
-DEVICE_VARIABLE = "ACTIVEKD_DEVICE"
 
 app = typer.Typer(
     help="Run a grid of active-learning trials on Ray Tune. `python -m bench.grid [SPEC]` is short for `run [SPEC]`.",
@@ -93,23 +103,23 @@ def run(
 ) -> None:
     """Run a grid, or go on with it where it stopped; end with the report."""
     with user_errors("interrupted; the rows so far are stored, and the same command goes on from there"):
-        whole = read_spec(spec)
-        how = How(
-            serial,
-            address,
-            max_concurrent,
-            device,
-            _share(whole.resources.trial, cpus_per_trial, gpus_per_trial),
-            _share(whole.resources.extraction, cpus_per_extraction, gpus_per_extraction),
-            attempts,
-            retry_failed,
-            log_every,
-            track,
-            dashboard_host,
-            (spill or cache_folder() / "spill").resolve(),
-            diagnostics,
+        whole = read_spec(spec or default_spec())
+        options = Options(
+            serial=serial,
+            address=address,
+            max_concurrent=max_concurrent,
+            device=device,
+            trial=_share(whole.resources.trial, cpus_per_trial, gpus_per_trial),
+            extraction=_share(whole.resources.extraction, cpus_per_extraction, gpus_per_extraction),
+            attempts=attempts,
+            retry_failed=retry_failed,
+            log_every=log_every,
+            track=track,
+            dashboard_host=dashboard_host,
+            spill=(spill or cache_folder() / "spill").resolve(),
+            diagnostics=diagnostics,
         )
-        raise typer.Exit(launch(whole, out, only, how))
+        raise typer.Exit(launch(whole, only, out or store.RUNS / whole.name, options))
 
 
 def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
@@ -125,38 +135,38 @@ def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
 
 @app.command(
     epilog="Examples: `python -m bench.grid plan paper` · `python -m bench.grid plan full --images-per-second 900 "
-    "--slots 8` · `python -m bench.grid plan demo --measure`"
+    "--slots 8`"
 )
 def plan(
     spec: SpecName = None,
     only: Only = None,
     images_per_second: Annotated[
-        float | None, typer.Option(min=0.001, help="Images a second of one trial's training, for an estimate of hours.")
+        float | None,
+        typer.Option(min=0.001, help="Images a second of one trial's training with its rendering: estimates hours."),
     ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Measure the throughput of every network here, with random weights.")
-    ] = False,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
-    device: Annotated[Device, typer.Option(help="Where --measure runs the networks.")] = "auto",
 ) -> None:
-    """Say what a grid would take: trials, fits, settings, steps, sizes, hours. Nothing is started.
+    """Print what a grid would take: trials, fits, settings, steps, sizes, hours. Nothing is started.
 
-    Data sets of the benchmark and pretrained weights need not be on this machine.
+    Data sets of the benchmark and pretrained weights need not be on this machine. `python -m bench.speed throughput`
+    measures the rates of the networks here.
     """
     with user_errors():
-        from bench import plan as planning
+        from bench.plan import given_throughput, make_plan, print_hours, print_plan
 
-        if measure and images_per_second is not None:
-            raise InputError("--measure and --images-per-second; expected: one of them")
-        whole = read_spec(spec)
+        whole = read_spec(spec or default_spec())
         chosen = whole.only(only) if only else whole
-        made = planning.make_plan(chosen.trials, cache_folder())
-        throughput = None
+        made = make_plan(chosen.trials, cache_folder())
+        print_plan(whole.name, made, console)
         if images_per_second is not None:
-            throughput = planning.given_throughput(made, images_per_second)
-        elif measure:
-            throughput = planning.measured_throughput(made, local_device(device))
-        planning.print_plan(whole.name, made, throughput, slots or planning.default_slots(), console)
+            print_hours(made, given_throughput(made, images_per_second), slots or default_slots(), console)
+        else:
+            console.print(
+                f"hours: give --images-per-second (and --slots), or measure: python -m bench.speed throughput "
+                f"{spec or default_spec()}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 @app.command(
@@ -192,26 +202,26 @@ def status(
         for key, planned in found.plan.groupby(by).size().items():
             table.add_row(*(str(part) for part in key), str(done.get(key, 0)), str(planned))  # pyright: ignore[reportGeneralTypeIssues]
         console.print(table)
-        for path in sorted((run / results.FAILURES).glob("*.txt")):
+        for path in sorted((run / store.FAILURES).glob("*.txt")):
             console.print(f"failed: {path}")
 
 
 def _results_folder(named: str | None) -> Path:
     """The folder at that path or of that name in RUNS; without a name, where ``run`` without a SPEC puts its rows."""
     if named is None:
-        return results.RUNS / read_spec(None).name
-    path, beside = Path(named), results.RUNS / named
+        return store.RUNS / read_spec(default_spec()).name
+    path, beside = Path(named), store.RUNS / named
     return beside if beside.is_dir() and not path.is_dir() else path
 
 
 def _activity(found: "Run", run: Path) -> str:
     """Whether a grid is at work on a results folder, on how many trials, and how long it has left."""
-    if not results.in_use(run, LOCK):
+    if not in_use(run, LOCK):
         return "no grid is running"
-    given_up = set(results.read_failures(run))
-    running = results.begun(run) & set(found.holes["trial_id"]) - given_up
+    given_up = set(store.read_failures(run))
+    running = begun(run) & set(found.holes["trial_id"]) - given_up
     by = ["dataset", "teacher", "student", "recipe"]
-    seconds = found.rows.assign(seconds=found.rows[list(results.SECONDS)].sum(axis=1)).groupby(by)["seconds"].mean()
+    seconds = found.rows.assign(seconds=found.rows[list(SECONDS)].sum(axis=1)).groupby(by)["seconds"].mean()
     left = found.holes[~found.holes["trial_id"].isin(given_up)].groupby(by).size()
     if seconds.empty or not running:
         return "a grid is running"
@@ -222,16 +232,7 @@ def _activity(found: "Run", run: Path) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Run the command line; what is no command is taken for the SPEC of ``run``."""
     is_command = bool(arguments) and (arguments[0] in COMMANDS or arguments[0] in {"--help", "-h"})
-    try:
-        app(list(arguments) if is_command else ["run", *arguments])
-    except SystemExit as end:
-        if end.code == EXIT_INTERRUPTED:
-            # Ray is shut down and the rows are on disk, but threads of libraries that were stopped in the middle of
-            # something can crash an interpreter that takes itself apart.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(EXIT_INTERRUPTED)
-        raise
+    app(list(arguments) if is_command else ["run", *arguments])
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
-"""What a grid would take, from names and sizes alone: trials, fits, steps, bytes and hours; nothing is trained."""
+"""What a grid would take, from names and sizes alone: trials, fits, steps, bytes, and hours at given rates."""
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from activekd.bank.given import GivenFeatures
 from activekd.datasets.sizes import Sizes, dataset_sizes
+from activekd.folders import IMAGE_CACHE_VARIABLE
 from activekd.images.decoding import MAX_SHORT_SIDE
-from activekd.networks.vision_language import network
-from activekd.selectors import selector
+from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
+from activekd.recipes import NO_TEACHER
+from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
-from activekd.teachers import NO_TEACHER, split_teacher
-from activekd.teachers.text_heads import has_given_features
+from activekd.teachers import teacher
+from bench.settings import BANK_VARIABLE
 from bench.spec import Trial
-from bench.speed.throughput import REPEATS, _decode_one, _rate, _render_one
-from bench.trial import WIDEST, is_live, view_bytes
+from bench.trials.resolved import input_bytes, renders_at_every_step
 
 PHOTO = (375, 500)
 """Height and width in pixels of a typical photograph of these data sets, for the cost of decoding one."""
@@ -80,70 +81,72 @@ def make_plan(trials: Sequence[Trial], cache: Path) -> Plan:
     Raises:
         InputError: an unknown name.
     """
-    sizes = {name: dataset_sizes(name, cache) for name in _distinct(t.dataset for t in trials)}
-    for name in _distinct(t.selector for t in trials):
-        selector(name)
-    students: dict[str, Load] = {}
+    sizes = {name: dataset_sizes(name, cache) for name in dict.fromkeys(t.dataset for t in trials)}
+    selectors = {name: selector(name) for name in dict.fromkeys(t.selector for t in trials)}
+    students = {name: student_network(name) for name in dict.fromkeys(t.student for t in trials)}
+    for student in students.values():
+        student.check_name()
+    teachers = {name: teacher(name) for name in dict.fromkeys(t.teacher for t in trials) if name != NO_TEACHER}
+    for chosen in teachers.values():
+        if isinstance(chosen.network, VisionLanguageNetwork):
+            chosen.network.check_name()
+    loads: dict[str, Load] = {}
     banked: dict[tuple[str, ...], int] = {}
-    seen: dict[str, int] = {}
     live: dict[tuple[str, str], None] = {}
-    teachers: dict[str, Load] = {}
+    taught: dict[str, Load] = {}
     steps_in_all = 0
     for trial in trials:
-        size, student = sizes[trial.dataset], student_network(trial.student)
-        steps, load = _student_load(trial, size, student)
+        size, student = sizes[trial.dataset], students[trial.student]
+        steps, load = _student_load(trial, size, student, selectors[trial.selector])
         steps_in_all += steps
-        students[trial.student] = students.get(trial.student, Load(trial.student)) + load
+        loads[trial.student] = loads.get(trial.student, Load(trial.student)) + load
         if load.rendered:
             live[trial.dataset, trial.student] = None
         else:
             for view in range(trial.views.count):
-                key = (trial.dataset, _encoder_key(student), str(view), repr(trial.views.scale))
-                banked[key] = view_bytes(student, size.n_pool + (size.n_test if view == 0 else 0))
-        if trial.teacher == NO_TEACHER:
+                encoder = f"{student.encoder_name}@{student.size}"
+                key = (trial.dataset, encoder, str(view), repr(trial.views.scale))
+                banked[key] = input_bytes(student, _images_of_view(size, view))
+        if trial.teacher not in teachers:
             continue
-        name, _ = split_teacher(trial.teacher)
-        views = 1 if has_given_features(name) else trial.views.count
-        for view in range(views):
-            images = size.n_pool + (size.n_test if view == 0 else 0)
-            key = (trial.dataset, f"teacher {name}", str(view), repr(trial.views.scale))
+        network = teachers[trial.teacher].network
+        is_given = isinstance(network, GivenFeatures)
+        width = WIDEST if is_given else network.feature_width
+        for view in range(1 if is_given else trial.views.count):
+            images = _images_of_view(size, view)
+            key = (trial.dataset, f"teacher {network.name}", str(view), repr(trial.views.scale))
             if key not in banked:
-                banked[key] = 2 * images * feature_width(name)
-                seen[name] = seen.get(name, 0) + (0 if has_given_features(name) else images)
-    for name, images in seen.items():
-        teachers[name] = Load(name, predicted=images)
+                banked[key] = 2 * images * width
+                known = taught.get(network.name, Load(network.name))
+                taught[network.name] = known + Load(network.name, predicted=0 if is_given else images)
     return Plan(
         totals={**_counts(trials), "optimiser steps": steps_in_all},
         sizes=sizes,
-        students=students,
-        teachers=teachers,
+        students=loads,
+        teachers=taught,
         cache_bytes=sum(CACHED_BYTES * (s.n_pool + s.n_test) for s in sizes.values() if s.from_files),
         bank_bytes=sum(banked.values()),
         live=tuple(live),
     )
 
 
-def _distinct(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
+def _images_of_view(size: Sizes, view: int) -> int:
+    """Images that are encoded in one view: the train split, and the test split in view 0."""
+    return size.n_pool + (size.n_test if view == 0 else 0)
 
 
-def _encoder_key(student: StudentNetwork) -> str:
-    return f"{student.encoder_name}@{student.size}"
-
-
-def _student_load(trial: Trial, size: Sizes, student: StudentNetwork) -> tuple[int, Load]:
-    recipe = trial.recipe
-    per_query = size.n_classes if trial.query_size == "classes" else trial.query_size
+def _student_load(trial: Trial, size: Sizes, student: StudentNetwork, chosen: Selector) -> tuple[int, Load]:
+    recipe, per_query = trial.recipe, trial.labels_per_query(size.n_classes)
     on_unlabeled = trial.distillation in {"unlabeled", "both"}
     steps = 0
     for index in range(trial.rounds):
         labeled = size.n_classes * trial.shots + index * per_query
         steps += recipe.n_steps(labeled, max(0, size.n_pool - labeled))
     trained = steps * (recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0))
-    asks = bool(selector(trial.selector).needs & {"student_probabilities", "features"})
+    asks = bool(chosen.needs & {"student_probabilities", "features"})
     predicted = trial.rounds * size.n_test + (trial.rounds - 1) * size.n_pool * asks
-    rendered = trained + predicted if is_live(student, size.n_pool, size.n_test, trial.views.count) else 0
-    return steps, Load(trial.student, trained, predicted, rendered)
+    is_live = renders_at_every_step(student, size.n_pool, size.n_test, trial.views.count)
+    return steps, Load(trial.student, trained, predicted, trained + predicted if is_live else 0)
 
 
 def _counts(trials: Sequence[Trial]) -> dict[str, int]:
@@ -158,19 +161,6 @@ def _counts(trials: Sequence[Trial]) -> dict[str, int]:
     }
 
 
-def feature_width(name: str) -> int:
-    """Width of a teacher's image features as open_clip's model config has it; an upper bound where it is not known."""
-    if has_given_features(name):
-        return WIDEST
-    import open_clip
-
-    found = network(name)
-    if found.config is not None:
-        open_clip.add_model_config(found.config)
-    config = open_clip.get_model_config(found.model) or {}
-    return int(config.get("embed_dim", WIDEST))
-
-
 @dataclass(frozen=True)
 class Throughput:
     """Images a second of one trial.
@@ -178,45 +168,41 @@ class Throughput:
     Attributes:
         trained: images of optimiser steps, by student.
         predicted: images of forward passes, by student and by teacher network.
-        rendered: images whose view is rendered from decoded pixels.
-        decoded: photographs decoded from their files.
+        rendered: images whose view is rendered from decoded pixels; None where ``trained`` includes it.
+        decoded: photographs decoded from their files; None where it is not known.
     """
 
     trained: Mapping[str, float]
     predicted: Mapping[str, float]
-    rendered: float
-    decoded: float
+    rendered: float | None = None
+    decoded: float | None = None
 
 
 def given_throughput(plan: Plan, images_per_second: float) -> Throughput:
-    """One number of images a second for every network: of training; forward passes alone cost FORWARD_SHARE of it."""
+    """One number of images a second for every network: of training with its rendering; a forward pass costs a third."""
     return Throughput(
         dict.fromkeys(plan.students, images_per_second),
         dict.fromkeys([*plan.students, *plan.teachers], images_per_second / FORWARD_SHARE),
-        rendered=_rate(_render_one, REPEATS),
-        decoded=_rate(_decode_one, REPEATS),
     )
 
 
 def hours(plan: Plan, throughput: Throughput, slots: int) -> dict[str, float]:
-    """Hours of the teachers' passes, of the trials, and of decoding, with so many trials at a time."""
+    """Hours of the teachers' passes, of the trials and, where its rate is known, of decoding, at ``slots`` at a time."""
     teachers = sum(load.predicted / throughput.predicted[name] for name, load in plan.teachers.items())
     trials = sum(
         load.trained / throughput.trained[name]
         + load.predicted / throughput.predicted[name]
-        + load.rendered / throughput.rendered
+        + (load.rendered / throughput.rendered if throughput.rendered else 0.0)
         for name, load in plan.students.items()
     )
-    images = sum(s.n_pool + s.n_test for s in plan.sizes.values() if s.from_files)
-    parts = {
-        "decoding into the image cache": images / throughput.decoded,
-        "teachers, every view once": teachers,
-        "trials": trials,
-    }
-    return {name: seconds / 3600 / slots for name, seconds in parts.items()}
+    seconds = {"teachers, every view once": teachers, "trials": trials}
+    if throughput.decoded:
+        images = sum(s.n_pool + s.n_test for s in plan.sizes.values() if s.from_files)
+        seconds = {"decoding into the image cache": images / throughput.decoded, **seconds}
+    return {name: value / 3600 / slots for name, value in seconds.items()}
 
 
-def print_plan(name: str, plan: Plan, throughput: Throughput | None, slots: int, out: Console) -> None:
+def print_plan(name: str, plan: Plan, out: Console) -> None:
     """The plan as tables."""
     totals = Table(title=f"plan of {name}", show_header=False)
     for what, value in plan.totals.items():
@@ -233,16 +219,16 @@ def print_plan(name: str, plan: Plan, throughput: Throughput | None, slots: int,
     out.print(data)
     if plan.live:
         rendered = sum(s.rendered for s in plan.students.values())
-        core_hours = rendered / _rate(_decode_one, REPEATS) / 3600
         out.print(
-            f"{len(plan.live)} (data set, student) pairs have too many views for the bank ($ACTIVEKD_BANK_GB): "
-            f"{rendered:,} images are rendered as they are needed. Without the image cache "
-            f"(ACTIVEKD_IMAGE_CACHE=off) each of them is decoded too: about {core_hours:,.0f} hours of one core.",
+            f"{len(plan.live)} (data set, student) pairs have too many views for the bank (${BANK_VARIABLE}): "
+            f"{rendered:,} images are rendered as they are needed; without the image cache "
+            f"({IMAGE_CACHE_VARIABLE}=off) each of them is decoded too.",
             highlight=False,
         )
-    if throughput is None:
-        out.print("hours: give --images-per-second (and --slots), or --measure them here", highlight=False)
-        return
+
+
+def print_hours(plan: Plan, throughput: Throughput, slots: int, out: Console) -> None:
+    """The rates and the hours that follow from them, as tables."""
     rates = Table("network", "trained, images/s", "forward, images/s", title="throughput of one trial")
     for network_name, rate in throughput.predicted.items():
         trained = throughput.trained.get(network_name)
@@ -253,8 +239,3 @@ def print_plan(name: str, plan: Plan, throughput: Throughput | None, slots: int,
     for what, value in {**parts, "in all": sum(parts.values())}.items():
         estimate.add_row(what, f"{value:,.2f}")
     out.print(estimate)
-
-
-def default_slots() -> int:
-    """Trials at a time where nothing is said: one a CPU of this machine."""
-    return os.cpu_count() or 1

@@ -113,3 +113,8 @@ def local_device(device: Device) -> str:
             f"--device {device}: this machine has none; expected: {', '.join(d for d in there if there[d])}"
         )
     return device
+
+
+def default_slots() -> int:
+    """Trials at a time where none is given: one a CPU of this machine."""
+    return os.cpu_count() or 1

@@ -1,11 +1,13 @@
 """The terminal: errors as one message with an exit code, and the progress of a grid."""
 
+import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import NoReturn
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from activekd.errors import InputError
+from bench.spec import Trial
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
@@ -105,6 +108,13 @@ class GridProgress:
         )
         self._bank_task = self._bar.add_task("bank", total=None, state="", visible=False)
         self._round_task = self._bar.add_task("rounds", total=self._rounds, completed=self._rounds_done, state="")
+
+    @classmethod
+    def of_trials(cls, trials: Sequence[Trial], rounds_done: Mapping[str, int], *, every: float) -> "GridProgress":
+        """The progress of a grid of these trials; those of one data set, teacher, student and recipe are alike."""
+        kinds = {t.id: f"{t.dataset} {t.teacher} {t.student} {t.recipe_name}" for t in trials}
+        stored = {t.id: min(rounds_done.get(t.id, 0), t.rounds) for t in trials}
+        return cls(kinds, {t.id: t.rounds for t in trials}, stored, every=every)
 
     def __enter__(self) -> "GridProgress":
         self._bar.start()
@@ -197,3 +207,30 @@ class GridProgress:
         self._out.print(
             f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", highlight=False, soft_wrap=True
         )
+
+
+def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: Path) -> None:
+    """The trials that were given up, a line each on standard error.
+
+    Args:
+        reasons: a traceback by trial id; empty where the trial failed in an earlier run.
+        trials: of the grid.
+        folder: of the files that hold the tracebacks.
+    """
+    by_id = {t.id: t for t in trials}
+    head = f"{len(reasons)} of {len(trials)} trials failed"
+    print(f"{head}; the same command with --retry-failed tries them again:", file=sys.stderr)
+    for trial_id, reason in reasons.items():
+        trial = by_id[trial_id]
+        print(
+            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {_gist(reason)} "
+            f"({folder / trial_id}.txt)",
+            file=sys.stderr,
+        )
+
+
+def _gist(reason: str) -> str:
+    """The line of a traceback that names the exception, without the notes after it; else the last line."""
+    lines = reason.rstrip().splitlines() or ["failed before"]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (named or lines)[-1]

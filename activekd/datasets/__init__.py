@@ -2,22 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
-from activekd.datasets.benchmark import benchmark_source
+from activekd.datasets.benchmark import benchmark_source, split_name
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.embedded import digits, mnist5k
-from activekd.datasets.folder import image_folder
+from activekd.datasets.folder import check_image_folder, image_folder
 from activekd.datasets.split import Source, Split
 from activekd.errors import InputError, unknown
+from activekd.folders import data_folder
 from activekd.pool import UNLABELED, Pool
 
-__all__ = ["DATASETS", "Dataset", "Labeled", "Split", "initial_rows", "load_dataset", "reveal"]
+__all__ = ["DATASETS", "Dataset", "Labeled", "Split", "check_dataset_name", "initial_rows", "load_dataset", "reveal"]
+
+FOLDER = "folder:"
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,28 @@ def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tupl
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tell nobody how far the decoding is."""
+    """Report no progress of the decoding."""
 
 
-@lru_cache(maxsize=12)
+def check_dataset_name(name: str) -> None:
+    """Check, before anything is read, that a name is one that ``load_dataset`` takes and that its folder is there.
+
+    Raises:
+        InputError: an unknown name or choice, a missing folder, or ``$ACTIVEKD_DATA`` that is not set.
+    """
+    if name.startswith(FOLDER):
+        check_image_folder(_folder(name))
+    elif name.partition("?")[0] in CATALOG:
+        split_name(name)
+        data_folder()
+    elif name not in DATASETS:
+        raise unknown("dataset", name, [*DATASETS, *CATALOG, f"{FOLDER}PATH"])
+
+
+def _folder(name: str) -> Path:
+    return Path(name.removeprefix(FOLDER)).expanduser()
+
+
 def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] = no_progress) -> Dataset:
     """The data set of that name: an embedded one, one of the benchmark, or ``folder:PATH``.
 
@@ -118,14 +139,13 @@ def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] 
     Raises:
         InputError: unknown name, or what is wrong with the files.
     """
-    if name.startswith("folder:"):
-        source = image_folder(Path(name.removeprefix("folder:")).expanduser(), cache)
+    check_dataset_name(name)
+    if name.startswith(FOLDER):
+        source = image_folder(_folder(name), cache)
     elif name in DATASETS:
         source = DATASETS[name]()
-    elif name.partition("?")[0] in CATALOG:
-        source = benchmark_source(name, cache, progress)
     else:
-        raise unknown("dataset", name, [*DATASETS, *CATALOG, "folder:PATH"])
+        source = benchmark_source(name, cache, progress)
     dataset = Dataset(name, source.class_names, source.prompts, source.train, source.val, source.test)
     faults = list(_faults(dataset))
     if faults:

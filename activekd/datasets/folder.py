@@ -49,6 +49,18 @@ def _prompts(folder: Path) -> tuple[str, ...]:
     return prompts
 
 
+def check_image_folder(folder: Path) -> None:
+    """Check that the folder of a data set is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"folder:{folder}: no such folder; expected: class folders, or train/ and test/ with class folders"
+        )
+
+
 def image_folder(folder: Path, cache: Path) -> Source:
     """A folder with one sub-folder a class, or with ``train/`` and ``test/`` of that form (``val/`` may stand beside).
 
@@ -60,10 +72,7 @@ def image_folder(folder: Path, cache: Path) -> Source:
         InputError: no such folder, a class without an image, other classes in ``test`` than in ``train``, or images
             that cannot be decoded, each by name.
     """
-    if not folder.is_dir():
-        raise InputError(
-            f"folder:{folder}: no such folder; expected: class folders, or train/ and test/ with class folders"
-        )
+    check_image_folder(folder)
     parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
     if ("train" in parts) != ("test" in parts):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Ray's nodes: one started here on loopback, or a cluster that runs; the room of its object store."""
+"""Ray's nodes: one started here on loopback, or a running cluster; the size of its object store; its slots."""
 
 import importlib.util
 import logging
@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
-from ray._private import utils as ray_utils
-from ray._private.node import Node
-from ray._private.worker import BaseContext
 
 from activekd.errors import InputError
-from bench.cluster.banking import options
-from bench.spec import Device, Share
-
-LOCAL = "local"
+from bench.cluster.loopback import LOCAL
+from bench.settings import Device, Options
+from bench.spec import Share
 
 SHARED_MEMORY = Path("/dev/shm")
 STORE_LEAST = 80 * 2**20
 """Below this Ray has no object store in shared memory."""
 
-MEMORY_SHARE = 0.5
-"""Largest part of the machine's available memory that a local object store may take; it takes what is put into it."""
+STORE_MOST = 10 * 2**30
+"""Above this much shared memory Ray's own choice fits; below, it would fall back to files on disk."""
+
+RESOURCE_AMOUNT = 0.001
+"""Of a custom resource: enough to bind a task to the nodes that have it, too little to bound how many run."""
 
 DASHBOARD_MODULE = "aiohttp_cors"
 """Comes with ``ray[default]``, which the dashboard needs."""
@@ -69,94 +67,72 @@ class Connection:
             )
         return [*out, f"dashboard: {self.dashboard}"] if self.dashboard else out
 
+    def device(self, wanted: Device) -> Device:
+        """Where the networks run: what ``--device`` says; ``auto`` is a GPU where a node has one.
 
-def connect(address: str, *, n_cpus: int | None, spill: Path, dashboard_host: str) -> Connection:
-    """Start Ray on this machine, its ports on loopback alone, or join a running cluster.
+        Raises:
+            InputError: ``auto`` on a cluster without a worker yet.
+        """
+        if wanted == "auto" and not self.cpus:
+            raise InputError("--device auto on a cluster without a worker yet; expected: --device cuda or --device cpu")
+        return wanted if wanted != "auto" else "cuda" if self.gpus else "cpu"
 
-    Args:
-        address: ``local``, or the address of a cluster (``auto`` finds the one that runs here).
-        n_cpus: CPUs that a local Ray may use; all without it.
-        spill: folder for what does not fit.
-        dashboard_host: where a local dashboard listens; it is started where ``ray[default]`` is installed.
+
+@contextmanager
+def connected(options: Options) -> Iterator[Connection]:
+    """Ray for the length of a block: started on this machine, its ports on loopback alone, or a cluster joined.
+
+    Ray puts a handler of its own in the place of SIGTERM's; the command's is put back.
 
     Raises:
-        InputError: no cluster at that address, no room for an object store, or a spill folder that cannot be written.
+        InputError: no cluster at the address, no room for an object store, or a spill folder that cannot be written.
     """
+    local = options.address == LOCAL
     try:
-        own = process_folder(spill) if address == LOCAL else None
+        spill = process_folder(options.spill) if local else None
     except OSError as fault:
-        raise InputError(f"spill folder {spill}: {fault}; expected: a writable folder (--spill)") from fault
-    with _interrupts_at_the_end():
-        context = _start(own, n_cpus, dashboard_host) if own else _join(address)
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    total = ray.cluster_resources()
-    return Connection(
-        nodes=len(alive),
-        cpus=total.get("CPU", 0),
-        gpus=total.get("GPU", 0),
-        store_bytes=int(min(node["Resources"].get("object_store_memory", 0) for node in alive)),
-        spill=own,
-        dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+        raise InputError(f"spill folder {options.spill}: {fault}; expected: a writable folder (--spill)") from fault
+    on_term = signal.getsignal(signal.SIGTERM)
+    try:
+        context = _start(spill, options) if spill else _join(options.address)
+        signal.signal(signal.SIGTERM, on_term)
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        total = ray.cluster_resources()
+        yield Connection(
+            nodes=len(alive),
+            cpus=total.get("CPU", 0),
+            gpus=total.get("GPU", 0),
+            store_bytes=int(min(node["Resources"].get("object_store_memory", 0) for node in alive)),
+            spill=spill,
+            dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
+        )
+    finally:
+        ray.shutdown()
+        signal.signal(signal.SIGTERM, on_term)
+
+
+def _start(spill: Path, options: Options) -> Any:
+    return ray.init(
+        address=LOCAL,
+        num_cpus=_cpus(options),
+        object_store_memory=store_bytes(),
+        include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
+        dashboard_host=options.dashboard_host,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_spilling_directory=str(spill),
     )
 
 
-@contextmanager
-def _interrupts_at_the_end() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the end of a block in which Ray starts.
-
-    In the middle, an exception that a handler raises can be lost in a fork; and Ray would put a handler of its own in
-    the place of the one that ends a grid with its rows stored.
-
-    Raises:
-        KeyboardInterrupt: at the end, if there was a signal.
-    """
-    seen: list[int] = []
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
-    handlers = {number: signal.signal(number, lambda n, frame: seen.append(n)) for number in numbers}
-    try:
-        with _replaced(ray_utils, set_sigterm_handler=lambda handler: None):
-            yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if seen:
-        raise KeyboardInterrupt
+def _cpus(options: Options) -> int | None:
+    """CPUs that a local Ray may use where the trials at a time are bounded; never more than there are."""
+    if options.max_concurrent is None:
+        return None
+    wanted = max(options.max_concurrent * options.trial.cpus, options.extraction.cpus)
+    return min(wanted, os.cpu_count() or 1)
 
 
-@contextmanager
-def _replaced(owner: Any, **attributes: Any) -> Iterator[None]:
-    """Other attributes of a module or class for the length of a block."""
-    kept = {name: getattr(owner, name) for name in attributes}
-    for name, value in attributes.items():
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            setattr(owner, name, value)
-
-
-def _start(spill: Path, n_cpus: int | None, dashboard_host: str) -> BaseContext:
-    # Else Ray takes the machine's address in the network for its own, and listens on every interface.
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    dashboard = importlib.util.find_spec(DASHBOARD_MODULE) is not None
-    # Processes of no use here, and a second of CPU time each: one node does not scale, the driver shows no log of a
-    # worker, and the dashboard's server runs without a dashboard too.
-    unused = ("start_monitor", "start_log_monitor", *(() if dashboard else ("start_api_server",)))
-    with _replaced(Node, **dict.fromkeys(unused, lambda node, **options: None)):
-        return ray.init(
-            address=LOCAL,
-            num_cpus=n_cpus,
-            object_store_memory=store_bytes(),
-            include_dashboard=dashboard,
-            dashboard_host=dashboard_host,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_spilling_directory=str(spill),
-        )
-
-
-def _join(address: str) -> BaseContext:
+def _join(address: str) -> Any:
     try:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as fault:
@@ -175,10 +151,10 @@ def process_folder(parent: Path) -> Path:
 
 
 def store_bytes() -> int | None:
-    """Largest size of a local object store, as shared memory and MEMORY_SHARE allow.
+    """Size of a local object store where little shared memory bounds it.
 
     Returns:
-        Bytes; None, which is Ray's own choice, on a system without such a folder of shared memory.
+        Bytes; None for Ray's own choice, where there is plenty or no such folder.
 
     Raises:
         InputError: shared memory is too small for any object store.
@@ -192,35 +168,31 @@ def store_bytes() -> int | None:
             f"{STORE_LEAST / 2**20:.0f} MB of it; expected: more shared memory (docker run --shm-size=2g, or "
             f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
         )
-    return max(STORE_LEAST, int(min(MEMORY_SHARE * ray_utils.estimate_available_memory(), 0.9 * free)))
+    return None if free > STORE_MOST else max(STORE_LEAST, int(0.9 * free))
 
 
-def device_of(wanted: Device, connection: Connection) -> Device:
-    """Where the networks run: what ``--device`` says, ``auto`` being a GPU where a node has one."""
-    return wanted if wanted != "auto" else "cuda" if connection.gpus else "cpu"
+def options_of(share: Share, device: str) -> dict[str, Any]:
+    """A share as the options of a Ray task; GPUs with ``cuda`` alone."""
+    custom = {share.resource: RESOURCE_AMOUNT} if share.resource else {}
+    return {"num_cpus": share.cpus, "num_gpus": share.gpus if device == "cuda" else 0, "resources": custom}
 
 
 def slots(share: Share, device: str) -> int:
     """Trials of a share that the nodes can run at a time."""
-    total, takes = ray.cluster_resources(), options(share, device)
+    total, takes = ray.cluster_resources(), options_of(share, device)
     by_cpus = int(total.get("CPU", 0) // takes["num_cpus"])
     return min(by_cpus, int(total.get("GPU", 0) / takes["num_gpus"])) if takes["num_gpus"] else by_cpus
 
 
 def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
-    """What no node is large enough for now, a line each; a cluster that grows may come to have such a node."""
+    """What no node is large enough for now, a line each; a cluster that grows may get such a node."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    found = "; ".join(f"{n.get('CPU', 0):.0f} CPUs, {n.get('GPU', 0):.0f} GPUs" for n in nodes)
+    available = "; ".join(f"{n.get('CPU', 0):.0f} CPUs, {n.get('GPU', 0):.0f} GPUs" for n in nodes)
     out = []
     for what, share in (("a trial", trial), ("an extraction task", extraction)):
-        takes = options(share, device)
+        takes = options_of(share, device)
         wanted = {"CPU": takes["num_cpus"], "GPU": takes["num_gpus"], **takes["resources"]}
         if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
             asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
-            out.append(f"{what} takes {asked}, and no node has that; expected: what a node has ({found})")
+            out.append(f"{what} takes {asked}, and no node has that; expected: what a node has ({available})")
     return out
-
-
-def disconnect() -> None:
-    """Stop a local Ray, or leave the cluster."""
-    ray.shutdown()

@@ -4,41 +4,36 @@ import os
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Any, Protocol
 
-from activekd.memory import without_collection
+import ray
+from ray import tune
+from ray.exceptions import RayError, RayTaskError
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 
-with without_collection():
-    import ray
-    from ray import tune
-    from ray.exceptions import RayError, RayTaskError
-    from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
-
-    from activekd.datasets import Dataset
-    from activekd.errors import InputError
-    from activekd.teachers.text_heads import TextHead
-    from bench.cluster.banking import options
-    from bench.cluster.nodes import process_folder, slots
-    from bench.cluster.order import TRIAL_ID, FirstWaiting, InOrder
-    from bench.cluster.storing import check_store
-    from bench.cluster.tracking import FOLDER, tracker
-    from bench.columns import Row, seconds_of
-    from bench.spec import Share, Trial
-    from bench.store.rows import StorageError
-    from bench.trial import Inputs, Needs, Running, RunTrial, run_trial
+from activekd.errors import InputError
+from activekd.teachers.text_heads import TextHead
+from bench.cluster.nodes import options_of, process_folder, slots
+from bench.cluster.order import TRIAL_ID, InOrder
+from bench.cluster.storing import check_store
+from bench.cluster.tracking import FOLDER, tracker
+from bench.columns import Row, seconds_of
+from bench.settings import Options
+from bench.spec import Share
+from bench.store.rows import StorageError
+from bench.trials.resolved import ResolvedTrial
+from bench.trials.run import Execution, RunTrial, run_trial
 
 MAX_DEATHS_IN_A_ROW = 100
-"""Workers that may die one after the other, of whatever trials, without one word from another before the grid stops."""
+"""Workers that may die one after the other, of any trials, without one result from another before the grid stops."""
 
 MAX_PASSES = 20
-"""Runs of Tune, each over the trials that the one before left open: Tune gives up a trial whose worker dies while it is
-handed to the next trial, whatever it may try otherwise."""
+"""Runs of Tune, each over the trials that the one before left open.
 
-TELL_SECONDS = 1.0
-"""Rounds shorter than this are told to the driver together: a message each would keep trials waiting for it."""
+With ``reuse_actors``, a worker that dies while it is handed to its next trial ends that trial with an error that
+``max_failures`` does not cover. No report of this to Ray is known to us; a test kills workers at such a moment.
+"""
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
 LEAST_WAITING = 16
@@ -51,29 +46,8 @@ TRACKED = ("accuracy", "teacher_accuracy", "n_labeled", "round")
 """Columns of a row that trackers see."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """What the trials of a grid share.
-
-    Attributes:
-        trials: by id.
-        needs: the banked arrays of each trial, by id.
-        datasets: labels by name, with images only where a trial renders its inputs at every step.
-        device: where the networks run.
-        diagnostics: whether the rows have them.
-        run_trial: makes the rows of a trial, as ``bench.trial.run_trial`` does.
-    """
-
-    trials: Mapping[str, Trial]
-    needs: Mapping[str, Needs]
-    datasets: Mapping[str, Dataset]
-    device: str
-    diagnostics: bool = True
-    run_trial: RunTrial = run_trial
-
-
 class Progress(Protocol):
-    """Told as the grid goes on."""
+    """Follows the trials as the grid goes on."""
 
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
@@ -91,22 +65,23 @@ class Progress(Protocol):
 class _TrialRunner(tune.Trainable):
     """One trial under Tune: a step is a round, and its row is on disk before the step ends.
 
-    What the trial itself raises is counted by the store, and the trial begins again at its next missing round. What
-    Ray raises, since a worker, a node or an object was lost, is left to Tune, which restarts the trial elsewhere.
+    The store counts what the trial itself raises, and the trial begins again at its next missing round. What Ray
+    raises, since a worker, a node or an object was lost, is left to Tune, which restarts the trial elsewhere.
     """
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         config: dict[str, Any],
-        work: Work,
+        trials: Mapping[str, ResolvedTrial],
         refs: Mapping[str, Any],
         heads: Mapping[tuple[str, str], TextHead],
         store: Any,
-        threads: int,
+        execution: Execution,
+        run: RunTrial,
         tracked: bool,
     ) -> None:
-        self._work, self._refs, self._heads, self._store = work, refs, heads, store
-        self._threads, self._tracked = threads, tracked
+        self._trials, self._refs, self._heads, self._store = trials, refs, heads, store
+        self._execution, self._run, self._tracked = execution, run, tracked
         self._begin(config[TRIAL_ID])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -119,29 +94,16 @@ class _TrialRunner(tune.Trainable):
 
     def _prepare(self) -> Iterator[Row] | None:
         """The rows of the trial that are missing; None where it may not start."""
-        trial, needs = self._work.trials[self._id], self._work.needs[self._id]
+        trial = self._trials[self._id]
         done, may_start = ray.get(self._store.begin.remote(self._id))
         if not may_start:
             return None
-        self._left = trial.rounds - len(done)
-        keys = [shard.key for shard in needs.shards]
+        self._left = trial.trial.rounds - len(done)
+        keys = [shard.key for shard in trial.shards]
         # Held until the next trial has its own: a process that lets go of all of the shared memory maps it anew.
         self._banked = banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
-        dataset = self._work.datasets[trial.dataset]
-        work, running = self._work, Running(self._work.device, self._threads, self._work.diagnostics)
-        return work.run_trial(trial, Inputs(dataset, needs, banked, self._heads), done, running)
-
-    def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1) -> list[dict[str, Any]]:
-        """The results of the rounds of the next TELL_SECONDS, at least one; each row is on disk before the next begins.
-
-        Args:
-            buffer_time_s: Tune's own bound, not used: Ray 2.58 to 2.60 hand both over in the wrong order.
-            max_buffer_length: likewise.
-        """
-        out, start = [], monotonic()
-        while not out or (not out[-1]["done"] and monotonic() - start < TELL_SECONDS):
-            out.append(self.train())
-        return out
+        head = self._heads[trial.head_key] if trial.head_key is not None else None
+        return self._run(trial, banked, head, done, self._execution)
 
     def step(self) -> dict[str, Any]:
         try:
@@ -160,7 +122,7 @@ class _TrialRunner(tune.Trainable):
         return {"done": self._left <= 0, SECONDS: seconds_of(row), **seen}
 
     def _after(self, fault: Exception) -> dict[str, Any]:
-        """What a step tells after something was raised.
+        """The result of a step in which something was raised.
 
         Raises:
             RayError: Ray lost something: Tune is to restart the trial.
@@ -177,7 +139,7 @@ class _TrialRunner(tune.Trainable):
 
 
 class _Watch(Callback, Stopper):
-    """Tells the progress, and stops the grid where going on is of no use."""
+    """Updates the progress, and stops the grid where it cannot go on."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -201,8 +163,6 @@ class _Watch(Callback, Stopper):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._progress.ended(trial.config[TRIAL_ID], failed=bool((trial.last_result or {}).get(FAILED)))
-        # Tune keeps running means of every metric of every trial, half of what a finished one takes of the driver.
-        trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps = {}, {}
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._deaths += 1
@@ -229,31 +189,31 @@ def _waiting(share: Share, device: str) -> int:
 
 
 def run_trials(
-    work: Work,
-    unfinished: Sequence[str],
+    trials: Sequence[ResolvedTrial],
     refs: Mapping[str, Any],
     heads: Mapping[tuple[str, str], TextHead],
     store: Any,
     results: Path,
     progress: Progress,
+    execution: Execution,
+    options: Options,
     *,
-    share: Share,
-    max_concurrent: int | None,
-    track: str | None = None,
+    run: RunTrial = run_trial,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, str]:
-    """Run the unfinished trials under Tune until each is complete or given up.
+    """Run the trials under Tune until each is complete or given up.
 
     Args:
-        unfinished: ids of the trials with a missing round, in the order in which they are to start.
-        refs: what ``bank`` returned.
-        heads: what ``bank`` returned.
+        trials: with a missing round, in the order in which they are to start.
+        refs: object references of the banked arrays, by shard key.
+        heads: text heads by (network, data set).
         store: what ``start_store`` returned; it is stopped in the end.
         results: its folder.
-        share: what a trial takes.
-        max_concurrent: trials at a time; as many as the share allows without it.
-        track: a tracker that sees every round too.
-        callbacks: Tune's, told beside the progress.
+        progress: updated as the grid goes on.
+        execution: where and how each trial runs.
+        options: of the command.
+        run: computes the rows of a trial, as ``bench.trials.run.run_trial`` does.
+        callbacks: Tune's, besides the progress.
 
     Returns:
         Why trials were given up, by id.
@@ -263,42 +223,50 @@ def run_trials(
             rows so far are stored.
     """
     check_store(store)
+    by_id = {t.id: t for t in trials}
     runner = tune.with_parameters(
-        _TrialRunner, work=work, refs=refs, heads=heads, store=store, threads=share.cpus, tracked=track is not None
+        _TrialRunner,
+        trials=by_id,
+        refs=refs,
+        heads=heads,
+        store=store,
+        execution=execution,
+        run=run,
+        tracked=options.track is not None,
     )
-    takes = options(share, work.device)
-    os.environ[MAX_WAITING_VARIABLE] = str(_waiting(share, work.device))
+    takes = options_of(options.trial, execution.device)
+    resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
+    os.environ[MAX_WAITING_VARIABLE] = str(_waiting(options.trial, execution.device))
     watch = _Watch(progress)
+    followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
     own = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
-    left, failures = list(unfinished), {}
+    left, failures = list(by_id), {}
     for _ in range(MAX_PASSES):
         with tempfile.TemporaryDirectory(dir=process_folder(own)) as scratch:
-            tuner = Tuner(
-                tune.with_resources(runner, {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}),
+            Tuner(
+                tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
                     search_alg=InOrder(left),
-                    scheduler=FirstWaiting(),
                     num_samples=len(left),
                     reuse_actors=True,
-                    max_concurrent_trials=max_concurrent,
+                    max_concurrent_trials=options.max_concurrent,
                 ),
                 run_config=RunConfig(
                     name="grid",
-                    storage_path=str(results / FOLDER) if track else scratch,
+                    storage_path=str(results / FOLDER) if options.track else scratch,
                     verbose=0,
                     stop=watch,
-                    callbacks=[watch, *callbacks, *([tracker(track, results)] if track else [])],
+                    callbacks=followers,
                     failure_config=FailureConfig(max_failures=-1),
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
-            )
-            tuner.fit()
+            ).fit()
         failures, done = ray.get([store.failures.remote(), store.rounds_done.remote()])
-        left = [t for t in left if t not in failures and done.get(t, 0) < work.trials[t].rounds]
+        left = [t for t in left if t not in failures and done.get(t, 0) < by_id[t].trial.rounds]
         if not left or watch.reason:
             break
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
     if watch.reason or left:
         raise InputError(watch.reason or f"{len(left)} trials were left open by {MAX_PASSES} runs of Ray Tune")
-    return {trial_id: failures[trial_id] for trial_id in unfinished if trial_id in failures}
+    return {trial_id: failures[trial_id] for trial_id in by_id if trial_id in failures}

@@ -1,0 +1,62 @@
+"""A grid on Ray: the nodes, the bank, the store and the trials, one after the other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from activekd.errors import InputError
+from bench.cluster.banking import fill_bank
+from bench.cluster.loopback import LOCAL
+from bench.cluster.nodes import connected, lacking_room
+from bench.cluster.running import run_trials
+from bench.cluster.storing import start_store
+from bench.settings import Options, local_device
+from bench.terminal import GridProgress, console
+from bench.trials.resolved import ResolvedTrial, shard_bytes, shards_of, text_heads_of
+from bench.trials.run import Execution
+
+
+def run_on_ray(
+    trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
+) -> Mapping[str, str]:
+    """Run the missing rounds of these trials on a Ray that is started here, or on a running cluster.
+
+    Args:
+        trials: with a missing round, in the order in which they start.
+        cache: folder of the caches.
+        folder: the results folder.
+        progress: updated as the grid goes on.
+        options: of the command.
+
+    Returns:
+        Why trials were given up, by id.
+
+    Raises:
+        InputError: there is no cluster, it has no room for a trial, or the grid cannot go on.
+    """
+    shards = shards_of(trials)
+    with connected(options) as connection:
+        for line in connection.lines(sum(shard_bytes(shard, trial) for shard, trial in shards.items())):
+            console.print(line, highlight=False, soft_wrap=True)
+        device = connection.device(options.device)
+        if options.address == LOCAL:
+            local_device(device)
+        if lacking := lacking_room(device, options.trial, options.extraction):
+            if options.address == LOCAL:
+                raise InputError("; ".join(lacking))
+            console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
+        execution = Execution(device, options.trial.cpus, options.diagnostics)
+        with progress:
+            store = start_store(folder, options.attempts)
+            heads_of = text_heads_of(trials)
+            refs, heads = fill_bank(shards, heads_of, cache, device, options.extraction, progress)
+            light = _without_banked_images(trials)
+            return run_trials(light, refs, heads, store, folder, progress, execution, options)
+
+
+def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
+    """The trials as workers need them: images only where a student's inputs are rendered at every step."""
+    live = {t.dataset.name for t in trials if not t.student_train}
+    datasets = {t.dataset.name: t.dataset for t in trials}
+    light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
+    return [replace(t, dataset=light[t.dataset.name]) for t in trials]

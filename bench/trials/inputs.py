@@ -1,0 +1,92 @@
+"""How the inputs of a trial are computed: the shards of its bank and the text head of its teacher."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from activekd.bank.given import GivenFeatures, read_features
+from activekd.bank.shards import Shard, read_array, write_array
+from activekd.bank.views import Encoder, compute
+from activekd.datasets import Dataset, Split
+from activekd.networks.vision_language import VisionLanguageNetwork
+from activekd.students.encoders import student_encoder
+from activekd.students.networks import StudentNetwork
+from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
+from activekd.teachers.text_heads import TextHead, given_text_head, text_head_path
+
+EncoderNetwork = StudentNetwork | VisionLanguageNetwork | GivenFeatures
+"""What the shards of a bank are encoded by."""
+
+Banked = Mapping[str, np.ndarray]
+"""Banked arrays by the key of their shard."""
+
+
+def runs_network(encoder: EncoderNetwork) -> bool:
+    """Whether computing the shards of an encoder runs a network, which a GPU speeds up."""
+    return encoder.frozen if isinstance(encoder, StudentNetwork) else isinstance(encoder, VisionLanguageNetwork)
+
+
+def compute_shard(
+    shard: Shard, split: Split, encoder: EncoderNetwork, cache: Path, device: str = "cpu", threads: int = 1
+) -> np.ndarray:
+    """A shard from the disk cache, or computed and put there; given features are read from their own file.
+
+    Args:
+        split: of the shard, with its images.
+        encoder: of the shard.
+        cache: folder of the caches.
+        device: where a network runs.
+        threads: of torch.
+    """
+    torch.set_num_threads(threads)
+    if isinstance(encoder, GivenFeatures):
+        return read_features(encoder, split, shard.split)
+    cached = read_array(shard.path(cache))
+    if cached is not None:
+        return cached
+    array = compute(split.pixels, _encoder(encoder, device), shard.geometry, shard.view)
+    write_array(shard.path(cache), array)
+    return array
+
+
+@lru_cache(maxsize=2)
+def _encoder(encoder: StudentNetwork | VisionLanguageNetwork, device: str) -> Encoder:
+    return student_encoder(encoder, device) if isinstance(encoder, StudentNetwork) else _teacher(encoder, device)
+
+
+@lru_cache(maxsize=2)
+def _teacher(network: VisionLanguageNetwork, device: str) -> VisionLanguageEncoder:
+    return load_encoder(network, device)
+
+
+def cached_text_head(network: VisionLanguageNetwork | GivenFeatures, dataset: Dataset, cache: Path) -> TextHead | None:
+    """A text head for which no network has to run; None where one has to.
+
+    Args:
+        dataset: with the names of its test images where features are given.
+    """
+    if isinstance(network, GivenFeatures):
+        width = read_features(network, dataset.test, "test").shape[1]
+        return given_text_head(network, dataset.class_names, width)
+    return TextHead.read(text_head_path(network, dataset.class_names, dataset.prompts, cache))
+
+
+def compute_text_head(
+    network: VisionLanguageNetwork | GivenFeatures,
+    dataset: Dataset,
+    cache: Path,
+    device: str = "cpu",
+    threads: int = 1,
+) -> TextHead:
+    """The text head of a teacher network for a data set: from the disk cache, or computed and put there."""
+    torch.set_num_threads(threads)
+    cached = cached_text_head(network, dataset, cache)
+    if cached is not None or isinstance(network, GivenFeatures):
+        assert cached is not None
+        return cached
+    head = _teacher(network, device).text_head(dataset.class_names, dataset.prompts)
+    head.write(text_head_path(network, dataset.class_names, dataset.prompts, cache))
+    return head

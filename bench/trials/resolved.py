@@ -1,0 +1,169 @@
+"""A trial whose names have become objects, the banked arrays that it reads, and how long it takes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from activekd.bank.given import GivenFeatures
+from activekd.bank.shards import Shard
+from activekd.datasets import Dataset, Split
+from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
+from activekd.selectors import Selector
+from activekd.students.networks import StudentNetwork
+from activekd.teachers import Teacher
+from bench.settings import bank_limit_bytes
+from bench.spec import Trial
+
+TEACHER = "teacher:"
+"""Prefix of the encoders that are a teacher's image tower."""
+
+
+@dataclass(frozen=True)
+class ResolvedTrial:
+    """A trial and the objects behind its names.
+
+    Attributes:
+        trial: names and numbers.
+        dataset: labels, and images where the student's inputs are rendered at every step.
+        student: what is trained.
+        teacher: None for no distillation.
+        selector: the query strategy.
+        student_train: the student's banked inputs of the train split, a shard a view; empty before ``with_shards``, and
+            for a student whose inputs are rendered at every step.
+        student_test: view 0 of the test split; empty likewise.
+        teacher_train: the teacher's features of the train split, a shard a view; view 0 alone where no other is given.
+        teacher_test: view 0 of the test split; empty without a teacher.
+    """
+
+    trial: Trial
+    dataset: Dataset
+    student: StudentNetwork
+    teacher: Teacher | None
+    selector: Selector
+    student_train: tuple[Shard, ...] = ()
+    student_test: tuple[Shard, ...] = ()
+    teacher_train: tuple[Shard, ...] = ()
+    teacher_test: tuple[Shard, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The trial's id."""
+        return self.trial.id
+
+    @property
+    def query_size(self) -> int:
+        """Labels bought after each round."""
+        return self.trial.labels_per_query(self.dataset.n_classes)
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Every banked array that the trial reads."""
+        return (*self.student_train, *self.teacher_train, *self.student_test, *self.teacher_test)
+
+    @property
+    def head_key(self) -> tuple[str, str] | None:
+        """(teacher network, data set) of the text head that it reads; None without a teacher."""
+        return None if self.teacher is None else (self.teacher.network.name, self.dataset.name)
+
+    def split(self, name: str) -> Split:
+        """The ``train`` or the ``test`` split of its data set."""
+        return self.dataset.train if name == "train" else self.dataset.test
+
+    def encoder_of(self, shard: Shard) -> StudentNetwork | VisionLanguageNetwork | GivenFeatures:
+        """What encodes one of its shards: its teacher's network or its student."""
+        if self.teacher is not None and shard.encoder.startswith(TEACHER):
+            return self.teacher.network
+        return self.student
+
+    def work(self, first_round: int = 0) -> float:
+        """How long the rounds from ``first_round`` on take, in images that steps take x pixels: it orders trials.
+
+        A student with a frozen backbone counts one pixel an image.
+        """
+        trial, n_pool = self.trial, len(self.dataset.train)
+        steps = 0
+        for index in range(first_round, trial.rounds):
+            labeled = self.dataset.n_classes * trial.shots + index * self.query_size
+            steps += trial.recipe.n_steps(labeled, max(0, n_pool - labeled))
+        images = trial.recipe.batch_labeled
+        if trial.distillation in {"unlabeled", "both"}:
+            images += trial.recipe.batch_unlabeled
+        return float(steps * images * (1 if self.student.frozen else self.student.size**2))
+
+
+def with_shards(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
+    """The same trials with the names of the banked arrays that each reads; their weights must be on this machine."""
+    alike: dict[tuple[object, ...], ResolvedTrial] = {}
+    out = []
+    for trial in trials:
+        key = (trial.trial.dataset, trial.trial.student, trial.trial.teacher, trial.trial.views)
+        first = alike.setdefault(key, trial)
+        if first is trial:
+            first = alike[key] = _with_shards(trial)
+        out.append(
+            replace(
+                trial,
+                student_train=first.student_train,
+                student_test=first.student_test,
+                teacher_train=first.teacher_train,
+                teacher_test=first.teacher_test,
+            )
+        )
+    return out
+
+
+def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
+    student, teacher, n_views = trial.student, trial.teacher, trial.trial.views.count
+
+    def shards(split: str, views: Iterable[int], encoder: str, weights: str) -> tuple[Shard, ...]:
+        images = trial.split(split).pixels.fingerprint
+        return tuple(
+            Shard(trial.dataset.name, split, view, images, encoder, weights, trial.trial.views) for view in views
+        )
+
+    if not renders_at_every_step(student, len(trial.dataset.train), len(trial.dataset.test), n_views):
+        encoder = student.encoder_name, student.fingerprint
+        trial = replace(
+            trial, student_train=shards("train", range(n_views), *encoder), student_test=shards("test", [0], *encoder)
+        )
+    if teacher is None:
+        return trial
+    encoder = f"{TEACHER}{teacher.network.name}", teacher.network.fingerprint
+    views = [0] if isinstance(teacher.network, GivenFeatures) else range(n_views)
+    return replace(trial, teacher_train=shards("train", views, *encoder), teacher_test=shards("test", [0], *encoder))
+
+
+def renders_at_every_step(student: StudentNetwork, n_train: int, n_test: int, n_views: int) -> bool:
+    """Whether a student's inputs are rendered at every step, because banking them would take too much memory.
+
+    More than ``$ACTIVEKD_BANK_GB`` for one data set is too much. The numbers are the same.
+
+    Raises:
+        InputError: the variable is no number.
+    """
+    limit = bank_limit_bytes()
+    return not student.frozen and input_bytes(student, n_train * n_views + n_test) > limit
+
+
+def input_bytes(student: StudentNetwork, n: int) -> int:
+    """Bytes of n banked inputs of a student; features are taken to be WIDEST wide, an upper bound."""
+    return n * (2 * WIDEST if student.frozen else 3 * student.size**2)
+
+
+def shard_bytes(shard: Shard, trial: ResolvedTrial) -> int:
+    """Bytes of a shard of a trial before it is computed; features are taken to be WIDEST wide, an upper bound."""
+    rows = len(trial.split(shard.split))
+    return rows * 2 * WIDEST if shard.encoder.startswith(TEACHER) else input_bytes(trial.student, rows)
+
+
+def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
+    """Each shard that some trial reads, with the first trial that does."""
+    out: dict[Shard, ResolvedTrial] = {}
+    for trial in {(t.trial.dataset, t.trial.student, t.trial.teacher, t.trial.views): t for t in trials}.values():
+        for shard in trial.shards:
+            out.setdefault(shard, trial)
+    return out
+
+
+def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], ResolvedTrial]:
+    """Each (teacher network, data set) whose text head some trial reads, with a trial that does."""
+    return {trial.head_key: trial for trial in trials if trial.head_key is not None}

@@ -1,0 +1,143 @@
+"""From a resolved trial and its arrays to rows, round by round."""
+
+import importlib.metadata
+import math
+import platform
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from activekd.bank.shards import Shard
+from activekd.bank.views import LiveViews, Views, ViewSource
+from activekd.datasets import Split
+from activekd.loop import Round, StudentViews, TeacherViews, run_rounds
+from activekd.teachers.text_heads import TextHead
+from bench.columns import PICKED, Row
+from bench.trials.inputs import Banked
+from bench.trials.resolved import ResolvedTrial
+
+LIBRARIES = ("torch", "timm", "open_clip_torch", "ray", "numpy")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a trial is run, whatever its names are.
+
+    Attributes:
+        device: where the networks are trained.
+        threads: of torch: the CPUs of the trial.
+        diagnostics: measure them in every round.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    diagnostics: bool = True
+
+
+RunTrial = Callable[[ResolvedTrial, Banked, TextHead | None, Sequence[Row], Execution], Iterator[Row]]
+
+
+def run_trial(
+    trial: ResolvedTrial, banked: Banked, head: TextHead | None, done: Sequence[Row], execution: Execution
+) -> Iterator[Row]:
+    """Run the rounds of a trial that are not done, one row each.
+
+    The same function serves Ray and ``--serial``, so that their numbers agree to the bit.
+
+    Args:
+        banked: at least the arrays of the trial's shards.
+        head: of the trial's teacher; None without one.
+        done: the trial's rows so far, from round 0 on.
+    """
+    torch.set_num_threads(execution.threads)
+    names = trial.trial
+    teacher = None
+    if trial.teacher is not None:
+        if head is None:
+            raise ValueError(f"trial {trial.id}: teacher '{trial.teacher.name}' without its text head")
+        test = banked[trial.teacher_test[0].key]
+        teacher = TeacherViews(trial.teacher.adapt, head, _views(trial.teacher_train, banked), test)
+    rounds = run_rounds(
+        trial.dataset,
+        _student_views(trial, banked),
+        teacher,
+        trial.selector,
+        names.recipe,
+        names.views,
+        rounds=names.rounds,
+        shots=names.shots,
+        query_size=trial.query_size,
+        distillation=names.distillation,
+        seed=names.seed,
+        picked=[row[PICKED] for row in done],
+        device=execution.device,
+        diagnostics=execution.diagnostics,
+    )
+    for measured in rounds:
+        yield _row(trial, measured, execution)
+
+
+def _student_views(trial: ResolvedTrial, banked: Banked) -> StudentViews:
+    student = trial.student
+    if trial.student_train:
+        return StudentViews(student, _views(trial.student_train, banked), _views(trial.student_test, banked))
+
+    def live(split: Split) -> ViewSource:
+        return LiveViews(split.pixels, trial.trial.views, student.size, student.backbone.interpolation)
+
+    return StudentViews(student, live(trial.dataset.train), live(trial.dataset.test))
+
+
+def _views(shards: Sequence[Shard], banked: Banked) -> Views:
+    return Views(tuple(banked[shard.key] for shard in shards))
+
+
+def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:
+    values = asdict(measured)
+    index, picked, diagnostics = (values.pop(name) for name in ("index", "picked", "diagnostics"))
+    return {
+        **trial.trial.identity,
+        "round": index,
+        "n_classes": trial.dataset.n_classes,
+        "query_size": trial.query_size,
+        **values,
+        **{name: None if math.isnan(value) else value for name, value in (diagnostics or {}).items()},
+        **provenance(execution.device, execution.threads),
+        PICKED: list(picked),
+    }
+
+
+@lru_cache(maxsize=2)
+def provenance(device: str, threads: int = 1) -> dict[str, str]:
+    """Commit of the code, versions of the libraries that decide the numbers, and the device.
+
+    The kind of CPU and the number of threads count: vector instructions round convolutions in their own way, threads
+    add up sums in another order, and training amplifies that.
+    """
+    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    return {
+        "commit": _commit(),
+        "versions": f"python {platform.python_version()} {versions}",
+        "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else cpu}"
+        + (f" {threads} threads" if threads > 1 else ""),
+    }
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()

@@ -1,0 +1,49 @@
+"""Trials one after the other in this process, without Ray: for a debugger."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.columns import seconds_of
+from bench.settings import Options, local_device
+from bench.store.rows import Store
+from bench.terminal import GridProgress
+from bench.trials.inputs import compute_shard, compute_text_head
+from bench.trials.resolved import ResolvedTrial, shards_of, text_heads_of
+from bench.trials.run import Execution, run_trial
+
+
+def run_serially(
+    trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
+) -> None:
+    """Run the missing rounds of these trials; what a trial raises ends the run.
+
+    Args:
+        trials: with a missing round, in the order in which they start.
+        cache: folder of the caches.
+        folder: the results folder.
+        progress: updated as the grid goes on.
+        options: of the command.
+    """
+    device, threads = local_device(options.device), options.extraction.cpus
+    execution = Execution(device, options.trial.cpus, options.diagnostics)
+    shards = shards_of(trials)
+    store = Store(folder)
+    with progress:
+        banked = {}
+        for done, (shard, trial) in enumerate(shards.items(), start=1):
+            encoder = trial.encoder_of(shard)
+            banked[shard.key] = compute_shard(shard, trial.split(shard.split), encoder, cache, device, threads)
+            progress.banked(done, len(shards))
+        heads = {
+            key: compute_text_head(trial.teacher.network, trial.dataset, cache, device, threads)
+            for key, trial in text_heads_of(trials).items()
+            if trial.teacher is not None
+        }
+        for trial in trials:
+            progress.started(trial.id)
+            head = heads[trial.head_key] if trial.head_key else None
+            for row in run_trial(trial, banked, head, store.begin(trial.id), execution):
+                store.append(row)
+                progress.round_done(trial.id, seconds_of(row))
+            progress.ended(trial.id)
+    store.close()
