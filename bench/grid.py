@@ -100,6 +100,9 @@ def run(
     diagnostics: Annotated[
         bool, typer.Option(help="Measure calibration, diversity and coverage too: one more prediction of the pool.")
     ] = True,
+    report: Annotated[
+        bool, typer.Option(help="Write tables, figures and pages in the end; `python -m bench.report RUN` does so too.")
+    ] = True,
 ) -> None:
     """Run a grid, or go on with it where it stopped; end with the report."""
     with user_errors("interrupted: the rows so far are stored. Resume with the same command."):
@@ -118,6 +121,7 @@ def run(
             dashboard_host=dashboard_host,
             spill=(spill or cache_folder() / "spill").resolve(),
             diagnostics=diagnostics,
+            report=report,
         )
         raise typer.Exit(launch(whole, only, out or store.RUNS / whole.name, options))
 

@@ -73,7 +73,8 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         if failures:
             print_failures(failures, spec.trials, folder / store.FAILURES)
             return EXIT_FAILED
-        _report(folder, [t.id for t in trials])
+        if options.report:
+            _report(folder, [t.id for t in trials])
     return 0
 
 

@@ -55,6 +55,7 @@ class Options:
         dashboard_host: where a local Ray's dashboard listens.
         spill: folder for what a local Ray's memory cannot hold.
         diagnostics: measure them in every round.
+        report: write it in the end.
     """
 
     serial: bool = False
@@ -70,6 +71,7 @@ class Options:
     dashboard_host: str = "127.0.0.1"
     spill: Path = Path("spill")
     diagnostics: bool = True
+    report: bool = True
 
 
 def default_spec() -> str:

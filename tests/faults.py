@@ -94,7 +94,7 @@ class Grid:
 
     folder: Path
     cache: Path
-    options: tuple[str, ...] = ("--max-concurrent", "2", "--device", "cpu")
+    options: tuple[str, ...] = ("--max-concurrent", "2", "--device", "cpu", "--no-report")
     more: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     injected: Counter[str] = field(default_factory=Counter)
@@ -214,8 +214,8 @@ def pause(seed: int) -> None:
 
 
 def numbers(run: Path) -> pd.DataFrame:
-    """The columns of rounds.parquet that must not depend on what happened."""
-    table = pd.read_parquet(run / "rounds.parquet").drop(columns=[*COSTS, *PROVENANCE])
+    """The columns of the rows that must not depend on what happened."""
+    table = pd.DataFrame(stored_rows(run)).drop(columns=[*COSTS, *PROVENANCE])
     return table.sort_values(["trial_id", "round"], ignore_index=True)
 
 

@@ -64,6 +64,7 @@ def edit(spec: Path, *pairs: tuple[str, str]) -> Path:
 
 def grid(spec: Path, cache: Path, *options: str, prefix: tuple[str, ...] = ()) -> Result:
     command = [sys.executable, "-m", "bench.grid", str(spec), "--out", str(spec.parent / "run"), "--device", "cpu"]
+    command.append("--no-report")
     return subprocess.run(
         [*prefix, *command, *options],
         env={**os.environ, "ACTIVEKD_CACHE": str(cache), "RAY_worker_niceness": "0"},

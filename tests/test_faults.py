@@ -106,7 +106,7 @@ def test_a_full_disk(grid: Grid, undisturbed: Grid) -> None:
 def test_a_lost_node(grid: Grid, undisturbed: Grid) -> None:
     """One of two worker nodes is lost with its worker, and another is added."""
     with nodes_of(grid.environment()) as nodes:
-        grid.options = ("--address", nodes.address, "--device", "cpu")
+        grid.options = ("--address", nodes.address, "--device", "cpu", "--no-report")
         process = grid.start()
         wait_for_rows(grid, 10, process)
         wait_for_processes(grid, WORKER, process)

@@ -64,7 +64,9 @@ def test_inputs_rendered_at_every_step_give_the_rows_of_banked_ones(
 ) -> None:
     monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
     spec, banked = serial_run
-    result = grid(grid_cache, spec, "--max-concurrent", "2", "--device", "cpu", "--out", tmp_path / "live")
+    result = grid(
+        grid_cache, spec, "--max-concurrent", "2", "--device", "cpu", "--no-report", "--out", tmp_path / "live"
+    )
     assert result.returncode == 0, result.stderr
     assert numbers(tmp_path / "live") == numbers(banked)
 
@@ -82,7 +84,9 @@ def test_only_needs_the_data_of_what_it_runs(grid_cache: Path, tiny_spec: Path, 
     refused = grid(grid_cache, tiny_spec, "--serial", "--out", out)
     assert refused.returncode == 2
     assert "folder:/absent: no such folder" in refused.stderr
-    result = grid(grid_cache, tiny_spec, "--serial", "--only", "dataset=digits,teacher=none", "--out", out)
+    result = grid(
+        grid_cache, tiny_spec, "--serial", "--only", "dataset=digits,teacher=none", "--no-report", "--out", out
+    )
     assert result.returncode == 0, result.stderr
     assert len(read_run(out).plan) == 2 * 4 * 3
 
@@ -141,7 +145,7 @@ def test_status_and_partial_report_of_an_unfinished_run(
     serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
 ) -> None:
     spec, _ = serial_run
-    result = grid(grid_cache, spec, "--serial", "--only", "teacher=none", "--out", tmp_path)
+    result = grid(grid_cache, spec, "--serial", "--only", "teacher=none", "--no-report", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
     status = grid(grid_cache, "status", tmp_path)
     assert "2 of 4 trials, 6 of 12 rounds" in status.stdout

@@ -211,7 +211,7 @@ def test_full_disks(grid: Grid, undisturbed: Grid) -> None:
 def nodes(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """A head without CPUs and two nodes of one CPU."""
     with nodes_of(grid.environment()) as made:
-        grid.options = ("--address", made.address, "--device", "cpu")
+        grid.options = ("--address", made.address, "--device", "cpu", "--no-report")
         yield made
     grid.kill_all()
 

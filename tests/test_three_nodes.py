@@ -24,7 +24,19 @@ WHOLE = "ACTIVEKD_TEST_WHOLE_DEMO"
 def demo(out: Path, environment: dict[str, str], *options: str) -> "subprocess.Popen[str]":
     only = () if WHOLE in os.environ else ("--only", "seed=0,dataset=digits")
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.grid", "demo", *only, "--out", str(out), "--device", "cpu", *options],
+        [
+            sys.executable,
+            "-m",
+            "bench.grid",
+            "demo",
+            *only,
+            "--out",
+            str(out),
+            "--device",
+            "cpu",
+            "--no-report",
+            *options,
+        ],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
