@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from activekd.bank.given import GivenFeatures, read_features
+from activekd.bank.given import GivenFeatures, read_features, read_head
 from activekd.datasets import Dataset, check_dataset_name, load_dataset
 from activekd.errors import InputError
 from activekd.networks.checkpoints import UnreachableError
@@ -22,7 +22,6 @@ from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
-from activekd.teachers.text_heads import given_text_head
 from bench.spec import Trial
 from bench.trials.resolved import ResolvedTrial
 
@@ -43,12 +42,12 @@ class _Faults:
     def __init__(self) -> None:
         self._messages: list[str] = []
 
-    def resolve(self, names: Iterable[str], find: Callable[[str], _T]) -> dict[str, _T]:
-        """What ``find`` returns for each name, in order, once; its InputErrors are kept."""
+    def resolve(self, names: Iterable[str], registry: Callable[[str], _T]) -> dict[str, _T]:
+        """What ``registry`` returns for each name, in order, once; its InputErrors are kept."""
         out = {}
         for name in dict.fromkeys(names):
             try:
-                out[name] = find(name)
+                out[name] = registry(name)
             except InputError as fault:
                 self._messages.append(str(fault))
         return out
@@ -115,7 +114,7 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
         try:
             for part, split in (("train", dataset.train), ("test", dataset.test)):
                 features = read_features(given, split, part)
-                given_text_head(given, dataset.class_names, features.shape[1])
+                read_head(given, dataset.class_names, features.shape[1])
         except InputError as fault:
             yield str(fault)
     rounds, shots, query_size = trial.trial.rounds, trial.trial.shots, trial.query_size

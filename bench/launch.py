@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activekd.bank.shards import check_cache
-from activekd.selectors import own_code
 from bench.cluster.loopback import use_loopback
 from bench.settings import LOCK, Options, cache_folder
 from bench.spec import Spec
@@ -13,7 +12,7 @@ from bench.store import folder as store
 from bench.store.locks import exclusive
 from bench.store.rows import rounds_done
 from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures
-from bench.trials.resolved import ResolvedTrial, with_shards
+from bench.trials.resolved import ResolvedTrial, planned, sources_of, with_shards
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,9 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     trials = resolve(spec.trials, cache, DecodingLines())
     with exclusive(folder, LOCK):
         done = rounds_done(folder)
-        _claim(folder, whole, trials, done)
+        plan, sources = planned(whole.trials, trials), sources_of(trials)
+        store.check_belongs(folder, whole.name, [t.id for t in whole.trials], done, sources)
+        store.write_plan(folder, whole.name, plan, sources)
         left = _unfinished(folder, trials, done, options)
         counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
         console.print(
@@ -69,7 +70,14 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
                 store.forget_failure(folder, trial.id)
             todo = sorted(with_shards(left.trials), key=lambda t: t.work(done.get(t.id, 0)), reverse=True)
             progress = GridProgress.of_trials(spec.trials, done, every=options.log_every)
-            failures |= _run(todo, cache, folder, progress, options)
+            if options.serial:
+                from bench.trials.serial import run_serially
+
+                run_serially(todo, cache, folder, progress, options)
+            else:
+                from bench.cluster.grid import run_on_ray
+
+                failures |= run_on_ray(todo, cache, folder.resolve(), progress, options)
         if failures:
             print_failures(failures, spec.trials, folder / store.FAILURES)
             return EXIT_FAILED
@@ -87,24 +95,6 @@ def _check_tracker(options: Options) -> None:
     check_tracker(str(options.track))
 
 
-def _claim(folder: Path, whole: Spec, trials: Sequence[ResolvedTrial], stored: Mapping[str, int]) -> None:
-    """Check that the folder may hold this grid's rows, and write its plan.
-
-    The counts that only a data set knows are left open for trials that ``only`` left out.
-    """
-    by_dataset = {t.dataset.name: t.dataset for t in trials}
-    codes = {t.selector.name: code for t in trials if (code := own_code(t.selector.name))}
-    sources = store.Sources({name: dataset.fingerprint for name, dataset in by_dataset.items()}, codes)
-    store.check_belongs(folder, whole.name, [t.id for t in whole.trials], stored, sources)
-    planned = []
-    for trial in whole.trials:
-        n_classes = by_dataset[trial.dataset].n_classes if trial.dataset in by_dataset else None
-        query_size = None if n_classes is None else trial.labels_per_query(n_classes)
-        counts = {"n_classes": n_classes, "query_size": query_size, "rounds": trial.rounds}
-        planned.append({**trial.identity, **counts})
-    store.write_plan(folder, whole.name, planned, sources)
-
-
 def _unfinished(
     folder: Path, trials: Sequence[ResolvedTrial], done: Mapping[str, int], options: Options
 ) -> _Unfinished:
@@ -113,20 +103,6 @@ def _unfinished(
         return _Unfinished(missing, [])
     failed = store.read_failures(folder)
     return _Unfinished([t for t in missing if t.id not in failed], [t.id for t in missing if t.id in failed])
-
-
-def _run(
-    trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
-) -> Mapping[str, str]:
-    """Run the trials, on Ray or in this process; why some were given up, by id."""
-    if options.serial:
-        from bench.trials.serial import run_serially
-
-        run_serially(trials, cache, folder, progress, options)
-        return {}
-    from bench.cluster.grid import run_on_ray
-
-    return run_on_ray(trials, cache, folder.resolve(), progress, options)
 
 
 def _report(folder: Path, trial_ids: Sequence[str]) -> None:

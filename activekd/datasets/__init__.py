@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from activekd.datasets.benchmark import benchmark_source, split_name
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.embedded import digits, mnist5k
-from activekd.datasets.folder import check_image_folder, image_folder
+from activekd.datasets.folder import image_folder
 from activekd.datasets.split import Source, Split
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
@@ -116,16 +116,14 @@ def check_dataset_name(name: str) -> None:
         InputError: an unknown name or choice, a missing folder, or ``$ACTIVEKD_DATA`` that is not set.
     """
     if name.startswith(FOLDER):
-        check_image_folder(_folder(name))
+        folder = Path(name.removeprefix(FOLDER)).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"{name}: no such folder; expected: class folders, or train/ and test/ with class folders")
     elif name.partition("?")[0] in CATALOG:
         split_name(name)
         data_folder()
     elif name not in DATASETS:
         raise unknown("dataset", name, [*DATASETS, *CATALOG, f"{FOLDER}PATH"])
-
-
-def _folder(name: str) -> Path:
-    return Path(name.removeprefix(FOLDER)).expanduser()
 
 
 def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] = no_progress) -> Dataset:
@@ -141,7 +139,7 @@ def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] 
     """
     check_dataset_name(name)
     if name.startswith(FOLDER):
-        source = image_folder(_folder(name), cache)
+        source = image_folder(Path(name.removeprefix(FOLDER)).expanduser(), cache)
     elif name in DATASETS:
         source = DATASETS[name]()
     else:

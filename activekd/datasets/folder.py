@@ -49,18 +49,6 @@ def _prompts(folder: Path) -> tuple[str, ...]:
     return prompts
 
 
-def check_image_folder(folder: Path) -> None:
-    """Check that the folder of a data set is there.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not folder.is_dir():
-        raise InputError(
-            f"folder:{folder}: no such folder; expected: class folders, or train/ and test/ with class folders"
-        )
-
-
 def image_folder(folder: Path, cache: Path) -> Source:
     """A folder with one sub-folder a class, or with ``train/`` and ``test/`` of that form (``val/`` may stand beside).
 
@@ -68,11 +56,14 @@ def image_folder(folder: Path, cache: Path) -> Source:
     the images are split 60 / 20 / 20 by a fixed seed, class by class. ``prompts.txt`` in the folder may hold prompt
     templates, one a line; without it 'a photo of a {}.' is used. Every image is decoded here, once, into the cache.
 
+    Args:
+        folder: an existing one.
+        cache: folder of the cache of decoded images.
+
     Raises:
-        InputError: no such folder, a class without an image, other classes in ``test`` than in ``train``, or images
+        InputError: a class without an image, other classes in ``test`` than in ``train``, or images
             that cannot be decoded, each by name.
     """
-    check_image_folder(folder)
     parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
     if ("train" in parts) != ("test" in parts):
         raise InputError(

@@ -1,4 +1,4 @@
-"""A trial whose names have become objects, the banked arrays that it reads, and how long it takes."""
+"""A trial whose names have become objects: the banked arrays that it reads, its sources, how long it takes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,12 @@ from activekd.bank.given import GivenFeatures
 from activekd.bank.shards import Shard
 from activekd.datasets import Dataset, Split
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
-from activekd.selectors import Selector
+from activekd.selectors import Selector, own_code
 from activekd.students.networks import StudentNetwork
 from activekd.teachers import Teacher
 from bench.settings import bank_limit_bytes
 from bench.spec import Trial
+from bench.store.folder import Sources
 
 TEACHER = "teacher:"
 """Prefix of the encoders that are a teacher's image tower."""
@@ -167,3 +168,30 @@ def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
 def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], ResolvedTrial]:
     """Each (teacher network, data set) whose text head some trial reads, with a trial that does."""
     return {trial.head_key: trial for trial in trials if trial.head_key is not None}
+
+
+def sources_of(trials: Sequence[ResolvedTrial]) -> Sources:
+    """What the numbers of these trials depend on besides their ids."""
+    datasets = {t.dataset.name: t.dataset for t in trials}
+    codes = {name: own_code(name) for name in {t.selector.name for t in trials}}
+    return Sources(
+        {name: dataset.fingerprint for name, dataset in datasets.items()},
+        {name: code for name, code in codes.items() if code is not None},
+    )
+
+
+def planned(trials: Sequence[Trial], resolved: Sequence[ResolvedTrial]) -> list[dict[str, object]]:
+    """The trials of a spec as a plan has them: identity, counts of the data set, rounds.
+
+    The counts are left open for trials whose data set is not among the resolved ones.
+    """
+    n_classes = {t.dataset.name: t.dataset.n_classes for t in resolved}
+    return [
+        {
+            **trial.identity,
+            "n_classes": n_classes.get(trial.dataset),
+            "query_size": trial.labels_per_query(n_classes[trial.dataset]) if trial.dataset in n_classes else None,
+            "rounds": trial.rounds,
+        }
+        for trial in trials
+    ]
