@@ -2,16 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check speed report
+.PHONY: demo test soak check speed report
 
 demo: .venv/installed
 	$(BIN)/python -m bench.grid demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest
 
-test-slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+soak: .venv/installed
+	$(BIN)/python -m pytest -m soak
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
@@ -25,7 +25,8 @@ speed: .venv/installed
 report: .venv/installed
 	$(BIN)/python -m bench.report results/demo --readme README.md
 	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech
-	$(BIN)/python -m bench.report results/caltech-selectors --readme README.md --block selectors --show standing
+	$(BIN)/python -m bench.report results/caltech-recipes
+	$(BIN)/python -m bench.report results/caltech-selectors --readme README.md --block selectors --show areas
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
