@@ -11,6 +11,22 @@ from bench.columns import LABELS, teacher_label
 MANY_ROWS = 24
 """Tables with more rows are folded."""
 
+CLAIMS = "The paper's two claims on this run"
+CURVES = "Learning curves"
+TESTS = "Critical differences"
+WINS = "Wins"
+AREAS = "Area under the budget curve"
+PARTS = "Ranks by teacher and stage"
+GAINS = "Gain of distillation"
+SAVED = "Labels saved"
+DIAGNOSED = "Diagnostics"
+OVERLAP = "Overlap of queried labels"
+COST = "Costs"
+SEEDS = "Seeds that a difference needs"
+RECIPES = "Recipes side by side"
+PUBLISHED = "Published and other reference numbers"
+"""Titles of the sections of a run's page."""
+
 Record = Mapping[Any, Any]
 
 Columns = Mapping[str, Callable[[Record], str]]
@@ -100,7 +116,7 @@ def known_interval(low: float, high: float) -> str:
 
 
 def counts(low: float, high: float) -> str:
-    """An interval of a count; one seed has none, and a part of the settings no entry."""
+    """An interval of a count; one seed has none."""
     return "one seed" if pd.isna(low) else f"{low:.0f} to {high:.0f}"
 
 

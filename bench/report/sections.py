@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.report.cells import Section
-from bench.report.tables import (
+from bench.report.cells import (
     AREAS,
     CLAIMS,
     COST,
@@ -17,11 +16,12 @@ from bench.report.tables import (
     RECIPES,
     SAVED,
     SEEDS,
-    TABLES,
     TESTS,
     WINS,
-    Frames,
+    Section,
 )
+from bench.report.frames import Frames
+from bench.report.tables import TABLES
 from bench.stats import claims
 
 
@@ -69,8 +69,8 @@ def sections(frames: Frames, figures: Mapping[str, str]) -> list[Section]:
 
 def conclusions(frames: Frames) -> list[str]:
     """Each claim of the paper with this run's conclusion."""
-    found = claims.conclusions(frames["ranks"], frames["claim_lead"], frames["claim_lift"])
-    return [f"{claim}: {conclusion}" for claim, conclusion in found.items()]
+    by_claim = claims.conclusions(frames["ranks"], frames["claim_lead"], frames["claim_lift"])
+    return [f"{claim}: {conclusion}" for claim, conclusion in by_claim.items()]
 
 
 def _notes(frames: Frames) -> list[str]:
