@@ -323,15 +323,14 @@ def selector_bars(rows: int, picks: int, device: str, out: Console) -> Iterator[
     yield from badge_bars(100_000, 1000, 512, picks, device)
     points = synthetic_probabilities(rows, 1000, peaked=True).to(device)
     seconds = _plain_seconds(plain_k_center, points, 1000, picks)
-    large = {"plain_seconds": seconds, "limit_bytes": 2e9}
-    yield from k_center_bars("pcoreset", " peaked", points, 1000, picks, 0.5, **large)
+    yield from k_center_bars("pcoreset", " peaked", points, 1000, picks, 0.5, plain_seconds=seconds, limit_bytes=2e9)
     print_read(points, out)
     yield from score_bars("entropy", points, picks, _entropy)
     yield from score_bars("margin", points, picks, _margin)
     yield from score_bars("classbalanced", points, picks, _argmax)
     del points
     points = synthetic_probabilities(rows, 1000, peaked=False).to(device)
-    yield from k_center_bars("pcoreset", " flat", points, 1000, picks, 1.1, **large)
+    yield from k_center_bars("pcoreset", " flat", points, 1000, picks, 1.1, plain_seconds=seconds, limit_bytes=2e9)
     del points
     features = synthetic_features(rows, 512).to(device)
     seconds = _plain_seconds(plain_coreset, features, 1000, picks)
@@ -362,7 +361,7 @@ def _best_seconds(name: str, device: str, *, n: int, classes: int, picks: int) -
 
 
 def print_growth(device: str, out: Console) -> None:
-    """Print how the seconds of each strategy grow with pool, classes and picks: exponents of power laws over 3 sizes."""
+    """Print how each strategy's seconds grow with pool, classes and picks: exponents of power laws over 3 sizes."""
     columns = (f"{BASE[axis]:,} to {4 * BASE[axis]:,} {axis}" for axis in BASE)
     table = Table("seconds ~ x to the power of", *columns, f"s at {', '.join(f'{v:,} {k}' for k, v in BASE.items())}")
     for name in GROWING:
