@@ -1,5 +1,6 @@
 """The grid with idle trials against bare Ray Tune, and the bank shared by trials; memory is read on Linux only."""
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,8 +79,11 @@ LIMIT_COMMAND_SECONDS = 5.0
 
 BANK_MEGABYTES = 500
 READERS = 2
+READING_TRIALS = 16
+"""So many that the second worker starts before the first one has run them all."""
+
 READING_SECONDS = 1.0
-"""Length of a round that reads: the second worker starts while the first one is reading."""
+"""Length of a round that reads."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ def _measure_sharing(megabytes: int, folder: Path) -> list[tuple[int, int]]:
     from bench.cluster.nodes import connected
     from bench.speed.bare_tune import synthetic_array
 
-    spec = read_spec(str(idle_spec(4 * READERS, 2, folder)))
+    spec = read_spec(str(idle_spec(READING_TRIALS, 2, folder)))
     write_idle_plan(folder / "run", spec)
     one_view = ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
     shard = Shard("digits", "train", 0, "synthetic", "synthetic", "synthetic", one_view)
@@ -266,11 +270,9 @@ def sharing_bar(megabytes: int = BANK_MEGABYTES) -> Bar:
         growth = apart(_measure_sharing, megabytes, Path(scratch))
     private = max(p for p, _ in growth) / (megabytes * 2**20)
     readers = sum(shared > 0.9 * megabytes * 2**20 for _, shared in growth)
-    if readers < READERS:
-        raise RuntimeError(f"{readers} workers mapped the bank; expected: at least {READERS} that share it")
     return Bar(
-        f"a bank of {megabytes} MB in concurrent trials: growth of a trial's private memory, share of the bank",
-        private,
+        f"{megabytes} MB bank in concurrent trials: private growth, share of the bank",
+        private if readers >= READERS else math.inf,
         LIMIT_PRIVATE,
-        f"{readers} workers mapped it; their private memory grew by at most {private * megabytes:.1f} MB",
+        f"at most {private * megabytes:.1f} MB; {readers} processes mapped the bank, expected: at least {READERS}",
     )
