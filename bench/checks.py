@@ -142,7 +142,7 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
     resumes does not load them again.
 
     Raises:
-        InputError: every fault at once: names that timm or open_clip do not know, weights that cannot be had, weights of
+        InputError: every fault at once: names that timm or open_clip do not know, weights that cannot be had or are of
             another architecture, a missing tokenizer.
     """
     networks = _networks(trials)

@@ -1,4 +1,4 @@
-"""The columns of a table of rounds: the kind of each and its label for people, stated once; the standard library only."""
+"""The columns of a table of rounds: the kind of each and its label for people, stated once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -102,7 +102,7 @@ def run(
     ] = True,
 ) -> None:
     """Run a grid, or go on with it where it stopped; end with the report."""
-    with user_errors("interrupted; the rows so far are stored, and the same command goes on from there"):
+    with user_errors("interrupted: the rows so far are stored. Resume with the same command."):
         whole = read_spec(spec or default_spec())
         options = Options(
             serial=serial,

@@ -187,8 +187,8 @@ def given_throughput(plan: Plan, images_per_second: float) -> Throughput:
 
 
 def hours(plan: Plan, throughput: Throughput, slots: int) -> dict[str, float]:
-    """Hours of the teachers' passes, of the trials and, where its rate is known, of decoding, at ``slots`` at a time."""
-    teachers = sum(load.predicted / throughput.predicted[name] for name, load in plan.teachers.items() if load.predicted)
+    """Hours of the teachers' passes, of the trials and, where its rate is known, of decoding, on so many slots."""
+    teachers = sum(load.predicted / throughput.predicted[name] for name, load in plan.teachers.items())
     trials = sum(
         load.trained / throughput.trained[name]
         + load.predicted / throughput.predicted[name]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -61,8 +61,8 @@ class Options:
     address: str = "local"
     max_concurrent: int | None = None
     device: Device = "auto"
-    trial: Share = Share()
-    extraction: Share = Share()
+    trial: Share = field(default_factory=Share)
+    extraction: Share = field(default_factory=Share)
     attempts: int = 3
     retry_failed: bool = False
     log_every: float = 10.0

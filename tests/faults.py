@@ -1,5 +1,6 @@
-"""What the tests of faults share: a small traced grid, its processes, and when its rows are whole."""
+"""Shared by the tests of faults: a small traced grid, its processes, injections, and when its rows are whole."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,10 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from conftest import SPEC
 
-from bench.columns import COST, PICKED, PROVENANCE
+from bench.columns import COSTS, PICKED, PROVENANCE
 from bench.store.rows import LOG, stored_rows
+from bench.store.rows import ROUNDS as ROUNDS_FILE
 
 MARK = "ACTIVEKD_TEST_MARK"
 WORKER = "ray::ResourceTrainable"
@@ -212,7 +215,7 @@ def pause(seed: int) -> None:
 
 def numbers(run: Path) -> pd.DataFrame:
     """The columns of rounds.parquet that must not depend on what happened."""
-    table = pd.read_parquet(run / "rounds.parquet").drop(columns=[*COST, *PROVENANCE])
+    table = pd.read_parquet(run / "rounds.parquet").drop(columns=[*COSTS, *PROVENANCE])
     return table.sort_values(["trial_id", "round"], ignore_index=True)
 
 
@@ -308,3 +311,89 @@ def nodes_of(environment: dict[str, str]) -> Iterator[Nodes]:
     finally:
         made.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Tally:
+    """Injections by kind, and those after which a grid was found whole."""
+
+    injected: Counter[str] = field(default_factory=Counter)
+    survived: Counter[str] = field(default_factory=Counter)
+
+    def inject(self, grid: Grid, what: str, n: int = 1) -> None:
+        """Count injections into a grid."""
+        grid.injected[what] += n
+        self.injected[what] += n
+
+    def check_whole(self, grid: Grid, undisturbed: Grid, *, store_deaths: int = 0) -> None:
+        """Check that a grid is whole, and count all that was injected into it as survived."""
+        assert_whole(grid, undisturbed, store_deaths=store_deaths)
+        self.survived.update(grid.injected)
+
+    def lines(self) -> list[str]:
+        """The tally, a line a kind."""
+        n, survived = sum(self.injected.values()), sum(self.survived.values())
+        kinds = (f"  {self.survived[what]:3} of {k:3} {what}" for what, k in sorted(self.injected.items()))
+        return [f"{n} injections, {survived} survived, {n - survived} losses", *kinds]
+
+
+def wait_for_rows(grid: Grid, n: int, process: "subprocess.Popen[str]") -> None:
+    """Wait until so many rows are stored; a grid that ended before fails the test with what it printed."""
+    if not wait_for(lambda: grid.rows >= n, process):
+        raise AssertionError(
+            f"the grid ended with {process.returncode} at {grid.rows} rows: {process.communicate()[0]}"
+        )
+
+
+def wait_for_processes(grid: Grid, title: str, process: "subprocess.Popen[str]") -> list[int]:
+    """Wait for processes of a grid with this title."""
+    found: list[int] = []
+    if not wait_for(lambda: found.extend(processes(grid.mark, title)) or bool(found), process):
+        raise AssertionError(
+            f"the grid ended with {process.returncode} at {grid.rows} rows: {process.communicate()[0]}"
+        )
+    return found
+
+
+def end(process: "subprocess.Popen[str]") -> str:
+    """Wait for a grid that must end well; its output."""
+    out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, out
+    return out
+
+
+def tear_last_row(run: Path, seed: int) -> None:
+    """Cut the last line of the rows short, as a loss of power does."""
+    path = run / ROUNDS_FILE
+    content = path.read_bytes()
+    last = content[:-1].rfind(b"\n") + 1
+    path.write_bytes(content[: random.Random(seed).randrange(last + 1, len(content))])
+
+
+def fill(path: Path) -> None:
+    """Write a file until its disk is full."""
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of 8 MB in a folder; the test is skipped where none may be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """A shell starts background jobs with SIGINT ignored, which children inherit; a handler they do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

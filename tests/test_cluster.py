@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bench import speed_grid
-from bench.cluster import TRIAL_VARIABLE
 from bench.store.folder import read_failures
 from bench.store.rows import LOG, stored_rows
 from bench.store.table import read_run
@@ -82,7 +80,7 @@ def events(run: Path, kind: str) -> list[dict[str, object]]:
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_trial_that_raises_is_tried_as_often_as_stated_while_the_rest_goes_on(spec: Path, cache: Path) -> None:
     run, flag = spec.parent / "run", spec.parent / "fail"
     edit(spec, ('["random", "pcoreset"]', '["random", "own:touchy"]'))
@@ -110,7 +108,7 @@ def test_a_trial_that_raises_is_tried_as_often_as_stated_while_the_rest_goes_on(
     assert not read_failures(run)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_trial_that_kills_its_worker_is_given_up_in_the_end(spec: Path, cache: Path) -> None:
     edit(spec, ('["random", "pcoreset"]', '["random", "own:deadly"]'))
     result = grid(spec, cache, "--max-concurrent", "1")
@@ -120,7 +118,7 @@ def test_a_trial_that_kills_its_worker_is_given_up_in_the_end(spec: Path, cache:
     assert len(stored_rows(spec.parent / "run")) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_largest_trial_comes_first_and_torch_has_the_threads_of_its_cpus(spec: Path, cache: Path) -> None:
     block = spec.read_text(encoding="utf-8").partition("[[block]]")[2].partition("[views")[0]
     more = block.replace("rounds = 3", "rounds = 3\nshots = 2\ngroup = 'two-shots'")
@@ -141,27 +139,13 @@ def test_the_largest_trial_comes_first_and_torch_has_the_threads_of_its_cpus(spe
     assert events(spec.parent / "run", "begins")[0]["trial_id"] == largest
 
 
-@pytest.mark.slow
-def test_every_worker_takes_part_in_short_trials_and_maps_the_one_bank() -> None:
-    claim = speed_grid.sharing(64)
-    assert claim.passes, claim.detail
-
-
-@pytest.mark.parametrize(("variables", "expected"), [({TRIAL_VARIABLE: "1"}, "True True"), ({}, "False False")])
-def test_the_processes_of_trials_alone_import_torch_by_themselves(variables: dict[str, str], expected: str) -> None:
-    code = "import sys, bench.cluster.preload; print(*(m in sys.modules for m in ('torch', 'bench.cluster.running')))"
-    environment = {key: value for key, value in os.environ.items() if key != TRIAL_VARIABLE} | variables
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == expected
-
-
 def test_a_trial_that_no_node_can_hold_is_refused(spec: Path, cache: Path) -> None:
     result = grid(spec, cache, "--cpus-per-trial", "640")
     assert result.returncode == 2
     assert "a trial takes 640 CPU, and no node has that; expected: what a node has" in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_trackers_see_every_round(spec: Path, cache: Path) -> None:
     result = grid(spec, cache, "--track", "tensorboard", "--max-concurrent", "1")
     assert result.returncode == 0, result.stderr

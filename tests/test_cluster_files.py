@@ -10,8 +10,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from bench.grid import ADDRESS_VARIABLE, DEVICE_VARIABLE
-from bench.spec import SPEC_VARIABLE, SPECS, read_spec
+from bench.settings import ADDRESS_VARIABLE, DEVICE_VARIABLE, SPEC_VARIABLE
+from bench.spec import SPECS, read_spec
 
 ROOT = Path(__file__).parents[1]
 FILES = ["cluster.yaml", "cluster-local.yaml"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from activekd.bank.given import feature_files, read_features, read_head
+from activekd.bank.given import given_features, read_features, read_head
 from activekd.datasets import Split
 from activekd.errors import InputError
 from activekd.teachers.text_heads import given_text_head
@@ -38,18 +38,18 @@ def split(names: tuple[str, ...] | None = None) -> Split:
 def test_rows_are_matched_by_name_whatever_their_order(data: Path) -> None:
     features = unit(3)
     save(data, test_f=features[::-1], test_path=np.array(NAMES[::-1]))
-    found = read_features(feature_files("features:clip.npz"), split(NAMES), "train")
+    found = read_features(given_features("features:clip.npz"), split(NAMES), "train")
     np.testing.assert_array_equal(found, features)
 
 
 def test_rows_without_names_are_taken_in_order(data: Path) -> None:
     save(data)
-    np.testing.assert_array_equal(read_features(feature_files("features:clip.npz"), split(NAMES), "test"), unit(3))
+    np.testing.assert_array_equal(read_features(given_features("features:clip.npz"), split(NAMES), "test"), unit(3))
 
 
 def test_head_is_normalised_for_the_zero_shot_teacher(data: Path) -> None:
     save(data, W=3 * unit(2).astype(np.float32))
-    head = given_text_head("features:clip.npz", CLASSES, 4)
+    head = given_text_head(given_features("features:clip.npz"), CLASSES, 4)
     np.testing.assert_allclose(np.linalg.norm(head.zero_shot, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(head.text, axis=1), 3, rtol=1e-2)
 
@@ -72,10 +72,10 @@ def nan(x: np.ndarray) -> np.ndarray:
         ({"test_path": np.array(NAMES[:2])}, "no features of 1|rows of features"),
     ],
 )
-def test_feature_files_that_are_refused(arrays: dict[str, Any], message: str, data: Path) -> None:
+def test_given_features_that_are_refused(arrays: dict[str, Any], message: str, data: Path) -> None:
     save(data, **arrays)
     with pytest.raises(InputError, match=message):
-        read_features(feature_files("features:clip.npz"), split(NAMES), "test")
+        read_features(given_features("features:clip.npz"), split(NAMES), "test")
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_feature_files_that_are_refused(arrays: dict[str, Any], message: str, da
 def test_heads_that_are_refused(arrays: dict[str, Any], message: str, data: Path) -> None:
     save(data, **arrays)
     with pytest.raises(InputError, match=message):
-        read_head(feature_files("features:clip.npz"), CLASSES, 4)
+        read_head(given_features("features:clip.npz"), CLASSES, 4)
 
 
 def test_files_that_are_not_there_or_no_archive(data: Path) -> None:
     with pytest.raises(InputError, match=r"no file .*absent\.npz"):
-        feature_files("features:absent.npz")
+        given_features("features:absent.npz")
     (data / "clip.npz").write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"expected: an \.npz file of plain arrays"):
-        read_features(feature_files("features:clip.npz"), split(NAMES), "test")
+        read_features(given_features("features:clip.npz"), split(NAMES), "test")

@@ -236,13 +236,13 @@ def test_renamed_classes_are_those_of_coop(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @needs_real_data
 def test_real_features_and_head_have_their_published_accuracy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from activekd.bank.given import feature_files, read_features, read_head
+    from activekd.bank.given import given_features, read_features, read_head
 
     monkeypatch.setenv("ACTIVEKD_DATA", str(REAL))
     head_file = "clip_vitb32/caltech101_zeroshot_head.npz"
     dataset = load_dataset(f"caltech101?pool=val&classes={head_file}", tmp_path)
     assert (dataset.n_classes, len(dataset.train), len(dataset.test)) == (70, 1294, 1938)
-    files = feature_files(f"features:clip_vitb32/caltech101.npz:{head_file}")
+    files = given_features(f"features:clip_vitb32/caltech101.npz:{head_file}")
     features = read_features(files, dataset.test, "test").astype(np.float32)
     head = read_head(files, dataset.class_names, features.shape[1])
     accuracy = float(((features @ head.T).argmax(axis=1) == dataset.test.labels).mean())
@@ -250,7 +250,7 @@ def test_real_features_and_head_have_their_published_accuracy(monkeypatch: pytes
 
 
 @needs_real_data
-@pytest.mark.slow
+@pytest.mark.soak
 def test_an_independent_implementation_agrees_on_the_same_labels(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

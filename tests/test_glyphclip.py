@@ -26,7 +26,7 @@ def test_fonts_draw_every_character() -> None:
     assert "DejaVuSans.ttf" in names
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_training_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
     glyphclip.train(out=tmp_path, steps=20, threads=2, seed=0)
     network = VisionLanguageNetwork(

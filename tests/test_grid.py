@@ -1,20 +1,21 @@
 """The grid on real digits: with Ray and without, stopped and continued, and everything that is refused."""
 
 import os
+import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from bench.columns import COST, PICKED, PROVENANCE
-from bench.report.__main__ import write_report
+from activekd.errors import InputError
+from bench.checks import resolve
+from bench.columns import COSTS, PICKED, PROVENANCE
+from bench.report.pages import write_report
+from bench.spec import read_spec
 from bench.store.rows import stored_rows
 from bench.store.table import read_run
 
@@ -40,16 +41,8 @@ def grid(cache: Path, *arguments: str | Path) -> Result:
     )
 
 
-@pytest.fixture
-def heeding_interrupts() -> Iterator[None]:
-    """A shell's background jobs are started with SIGINT ignored, which children inherit; a handler they do not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def numbers(run: Path) -> list[dict[str, Any]]:
-    rows = [{k: v for k, v in row.items() if k not in {*COST, *PROVENANCE}} for row in stored_rows(run)]
+    rows = [{k: v for k, v in row.items() if k not in {*COSTS, *PROVENANCE}} for row in stored_rows(run)]
     return sorted(rows, key=lambda row: (row["trial_id"], row["round"]))
 
 
@@ -66,13 +59,12 @@ def serial_run(grid_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return spec, folder / "run"
 
 
-@pytest.mark.parametrize("how", [["--serial"], ["--max-concurrent", "2"]])
 def test_inputs_rendered_at_every_step_give_the_rows_of_banked_ones(
-    how: list[str], grid_cache: Path, serial_run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grid_cache: Path, serial_run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
     spec, banked = serial_run
-    result = grid(grid_cache, spec, *how, "--device", "cpu", "--out", tmp_path / "live")
+    result = grid(grid_cache, spec, "--max-concurrent", "2", "--device", "cpu", "--out", tmp_path / "live")
     assert result.returncode == 0, result.stderr
     assert numbers(tmp_path / "live") == numbers(banked)
 
@@ -145,34 +137,6 @@ def test_ray_gives_the_rows_of_the_serial_run_and_a_second_run_has_nothing_to_do
     assert len(stored_rows(tmp_path / "run")) == 12
 
 
-@pytest.mark.usefixtures("heeding_interrupts")
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_grid_that_was_stopped_goes_on_to_the_same_rows(
-    kill: signal.Signals, serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
-) -> None:
-    """More seeds than the serial run has, so that there is work left when the signal comes."""
-    tiny, out = serial_run
-    spec, run = tmp_path / "tiny.toml", tmp_path / "run"
-    spec.write_text(tiny.read_text(encoding="utf-8").replace("seeds = [0]", f"seeds = {list(range(4))}"))
-    process = subprocess.Popen(
-        command(spec, "--out", run),
-        env=environment(grid_cache),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while len(stored_rows(run)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(kill)
-    code = process.wait(timeout=60)
-    assert code == (-kill if kill == signal.SIGKILL else 130)
-    assert 2 <= len(stored_rows(run)) < 4 * 12
-    result = grid(grid_cache, spec, "--out", run)
-    assert result.returncode == 0, result.stderr
-    assert len(stored_rows(run)) == 4 * 12
-    assert [row for row in numbers(run) if row["seed"] == 0] == numbers(out)
-
-
 def test_status_and_partial_report_of_an_unfinished_run(
     serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
 ) -> None:
@@ -198,20 +162,6 @@ def test_status_and_partial_report_of_an_unfinished_run(
     assert "Unfinished: 6 of 12" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
-def test_plan_counts(serial_run: tuple[Path, Path], grid_cache: Path) -> None:
-    result = grid(grid_cache, "plan", serial_run[0])
-    assert result.returncode == 0, result.stderr
-    cells = {
-        line.split("│")[1].strip(): line.split("│")[2].strip()
-        for line in result.stdout.splitlines()
-        if line.count("│") == 3
-    }
-    assert cells["trials"] == "4"
-    assert cells["fits (trial, round)"] == "12"
-    assert cells["optimiser steps"] == "36"
-    assert cells["settings (configuration, query round)"] == "4"
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -225,15 +175,26 @@ def test_plan_counts(serial_run: tuple[Path, Path], grid_cache: Path) -> None:
         ("rounds = 3", "rounds = 3\nshots = 900", "has 104 train images; expected: at least 900"),
     ],
 )
-def test_bad_names_end_with_one_message_and_code_2(
-    tiny_spec: Path, grid_cache: Path, tmp_path: Path, old: str, new: str, message: str
+def test_bad_names_are_refused_before_any_work(
+    tiny_spec: Path, grid_cache: Path, old: str, new: str, message: str
 ) -> None:
     text = tiny_spec.read_text(encoding="utf-8")
     assert old in text
     tiny_spec.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        resolve(read_spec(str(tiny_spec)).trials, grid_cache, lambda name, done, total: None)
+
+
+def test_all_bad_names_end_with_one_message_and_code_2(tiny_spec: Path, grid_cache: Path, tmp_path: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8")
+    for old, new in (('"pcoreset"]', '"pcorset"]'), ("glyphclip+clap", "glyphclip+clop"), ('"digits"', '"digit"')):
+        text = text.replace(old, new)
+    tiny_spec.write_text(text, encoding="utf-8")
     result = grid(grid_cache, tiny_spec, "--out", tmp_path / "run")
     assert result.returncode == 2
-    assert message in result.stderr
+    assert result.stderr.startswith("error: 3 faults:")
+    for name in ("pcorset", "clop", "digit"):
+        assert f"'{name}'; did you mean" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
 

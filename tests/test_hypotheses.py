@@ -118,7 +118,7 @@ def test_equal_selectors_are_not_told_apart() -> None:
     assert set(stats.wilcoxon_holm(rows, "a")["p"]) == {1.0}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_tests_hold_their_level() -> None:
     """Three selectors of one distribution on 12 data sets: within chance one in twenty differs at 5%."""
     rng = np.random.default_rng(0)

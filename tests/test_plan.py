@@ -1,5 +1,7 @@
 """Plans: counted by hand, made without data or weights, and told on the command line."""
 
+import io
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from activekd.datasets import DATASETS, load_dataset
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.sizes import EMBEDDED, Sizes, dataset_sizes
 from activekd.errors import InputError
+from activekd.networks.vision_language import NETWORKS
 from bench import plan as planning
 from bench.grid import app
 from bench.spec import read_spec
@@ -47,7 +50,7 @@ def test_a_small_plan_by_hand(tiny_spec: Path, tmp_path: Path) -> None:
     assert load.rendered == 0
     assert made.teachers["glyphclip"].predicted == 2 * pool + test
     pixels = 3 * 16 * 16 * (2 * pool + test)
-    features = 2 * planning.feature_width("glyphclip") * (2 * pool + test)
+    features = 2 * NETWORKS["glyphclip"].feature_width * (2 * pool + test)
     assert made.bank_bytes == pixels + features
     assert made.cache_bytes == 0
 
@@ -68,15 +71,30 @@ def test_views_too_many_for_the_bank_are_rendered(
 def test_hours_follow_from_the_throughput(tiny_spec: Path, tmp_path: Path) -> None:
     made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
     load = made.students["resnet6_mini@16"]
-    rates = planning.given_throughput(made, 10.0)
-    parts = planning.hours(made, rates, 2)
+    teacher = made.teachers["glyphclip"]
+    parts = planning.hours(made, planning.given_throughput(made, 10.0), 2)
     assert parts["trials"] == pytest.approx((load.trained / 10 + load.predicted / 30) / 3600 / 2)
+    assert parts["teachers, every view once"] == pytest.approx(teacher.predicted / 30 / 3600 / 2)
+    assert "decoding into the image cache" not in parts
+    measured = planning.Throughput({load.name: 5.0}, {load.name: 20.0, teacher.name: 40.0}, rendered=7.0, decoded=3.0)
+    parts = planning.hours(made, measured, 1)
+    assert parts["trials"] == pytest.approx((load.trained / 5 + load.predicted / 20) / 3600)
     assert parts["decoding into the image cache"] == 0
-    measured = planning.measured_throughput(made, "cpu")
-    assert measured.trained["resnet6_mini@16"] > 0
-    assert measured.predicted["glyphclip"] > 0
-    with Console(quiet=True).capture():
-        planning.print_plan("tiny", made, measured, 2, Console(quiet=True))
+
+
+def test_a_plan_is_printed_with_its_counts_and_its_hours(tiny_spec: Path, tmp_path: Path) -> None:
+    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    out = io.StringIO()
+    console = Console(file=out, width=120)
+    planning.print_plan("tiny", made, console)
+    planning.print_hours(made, planning.given_throughput(made, 1.0), 1, console)
+    cells = [[word.strip() for word in re.split("[│┃]", line)[1:-1]] for line in out.getvalue().splitlines()]
+    assert ["optimiser steps", "36"] in cells
+    assert ["digits", "10", "1,078", "360", "359"] in cells
+    assert ["resnet6_mini@16", "1.0", "3.0"] in cells
+    assert ["glyphclip", "", "3.0"] in cells
+    hours = planning.hours(made, planning.given_throughput(made, 1.0), 1)
+    assert ["in all", f"{sum(hours.values()):.2f}"] in cells
 
 
 def test_choices_of_a_name_change_its_size(tmp_path: Path) -> None:
@@ -93,9 +111,10 @@ def test_command_line(tiny_spec: Path) -> None:
     told = runner.invoke(app, ["plan", "paper"])
     assert told.exit_code == 0
     assert "73" in told.output
-    both = runner.invoke(app, ["plan", str(tiny_spec), "--measure", "--images-per-second", "3"])
-    assert both.exit_code == 2
-    assert "expected: one of them" in both.stderr
+    assert "python -m bench.speed throughput paper" in told.output
+    hours = runner.invoke(app, ["plan", str(tiny_spec), "--images-per-second", "3", "--slots", "2"])
+    assert hours.exit_code == 0
+    assert "hours, 2 at a time" in hours.output
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -237,7 +237,7 @@ def test_latex_escapes_and_breaks_long_tables() -> None:
     assert "1234567" in latex.table(pd.DataFrame({"bytes": [1234567]}), "c")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_latex_tables_compile(tmp_path: Path) -> None:
     """Of the committed demo, every one."""
     program = shutil.which("pdflatex")

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from activekd.errors import InputError
+from bench.settings import default_spec
 from bench.spec import SPECS, read_spec
 
 
 def test_demo_is_the_default_and_has_the_trials_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACTIVEKD_SPEC", raising=False)
-    spec = read_spec(None)
+    spec = read_spec(default_spec())
     assert spec.name == "demo"
     assert len(spec.trials) == 2 * 2 * 3 * 6 * 3
     assert len({t.id for t in spec.trials}) == len(spec.trials)
@@ -22,7 +23,7 @@ def test_demo_is_the_default_and_has_the_trials_it_should(monkeypatch: pytest.Mo
 
 def test_variable_names_the_default_spec(tiny_spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVEKD_SPEC", str(tiny_spec))
-    assert read_spec(None).name == "tiny"
+    assert read_spec(default_spec()).name == "tiny"
 
 
 def test_trial_id_follows_what_defines_the_trial_alone(tiny_spec: Path) -> None:

@@ -100,13 +100,13 @@ def test_rows_of_another_spec_other_images_or_other_code_are_refused(tmp_path: P
     store = Store(tmp_path)
     store.append(make_row("a", 0))
     store.close()
-    check_belongs(tmp_path, "tiny", ["a", "b"], Sources({"d": "f"}, {"m:f": "1", "m:g": "5"}))
+    check_belongs(tmp_path, "tiny", ["a", "b"], {"a"}, Sources({"d": "f"}, {"m:f": "1", "m:g": "5"}))
     with pytest.raises(InputError, match="rows of 1 trials that spec 'tiny' does not define"):
-        check_belongs(tmp_path, "tiny", ["b"], Sources({"d": "f"}, {}))
+        check_belongs(tmp_path, "tiny", ["b"], {"a"}, Sources({"d": "f"}, {}))
     with pytest.raises(InputError, match="images or labels of d changed"):
-        check_belongs(tmp_path, "tiny", ["a"], Sources({"d": "g"}, {}))
+        check_belongs(tmp_path, "tiny", ["a"], {"a"}, Sources({"d": "g"}, {}))
     with pytest.raises(InputError, match="the code of m:f changed"):
-        check_belongs(tmp_path, "tiny", ["a"], Sources({"d": "f"}, {"m:f": "2"}))
+        check_belongs(tmp_path, "tiny", ["a"], {"a"}, Sources({"d": "f"}, {"m:f": "2"}))
 
 
 def test_holes_are_the_rows_of_the_plan_without_a_measurement(tmp_path: Path) -> None:

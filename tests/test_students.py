@@ -16,9 +16,11 @@ from activekd.networks.backbones import NAMED, backbone
 from activekd.networks.checkpoints import UnreachableError
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
-from activekd.students.heads import _pretrained, build_student
+from activekd.students import encoders
+from activekd.students.encoders import check_loads, student_encoder
+from activekd.students.heads import build_student, pretrained
 from activekd.students.networks import STUDENTS, StudentNetwork, _file_hash, student_network
-from bench.checks import load_networks
+from bench.checks import check_networks, resolve
 from bench.spec import read_spec
 
 SMALL = "timm:test_resnet"
@@ -63,7 +65,7 @@ def test_inputs_are_made_as_the_weights_want_them() -> None:
 def test_weights_from_a_file_reach_the_student(weights: Path, suffix: str) -> None:
     state = saved("test_resnet", weights / f"test_resnet.r160_in1k{suffix}")
     network = student_network(f"{SMALL}@64")
-    network.check()
+    check_loads(network)
     backbone.cache_clear()
     student = build_student(network, (3, 64, 64), 5, rng=stream(0, "student", 0))
     own = dict(student.backbone[1].named_parameters())  # pyright: ignore[reportIndexIssue]
@@ -77,7 +79,7 @@ def test_frozen_student_banks_the_features_of_its_file(weights: Path) -> None:
     network = student_network(f"frozen:{SMALL}@32")
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
     with torch.inference_mode():
-        found = network.encoder().encode(images)
+        found = student_encoder(network).encode(images)
     assert found.dtype == np.float16
     torch.manual_seed(7)
     reference: Any = timm.create_model("test_resnet", num_classes=1000).eval()
@@ -89,7 +91,7 @@ def test_frozen_student_banks_the_features_of_its_file(weights: Path) -> None:
 def test_dino_weights_have_no_classifier(weights: Path) -> None:
     state = {k: v for k, v in timm.create_model("resnet50").state_dict().items() if not k.startswith("fc.")}
     torch.save(state, weights / "dino_resnet50_pretrain.pth")
-    student_network("resnet50_dino@64").check()
+    check_loads(student_network("resnet50_dino@64"))
 
 
 def test_missing_weights_name_the_file_to_put_where(weights: Path) -> None:
@@ -110,10 +112,10 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
     with pytest.raises(
         InputError, match=r"resnet10t.c3_in1k.pth are of another architecture: .*unknown weights \(layer3"
     ):
-        student_network("timm:resnet10t@64").check()
+        check_loads(student_network("timm:resnet10t@64"))
     (weights / "test_vit.r160_in1k.pth").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="expected: a state dict"):
-        student_network("timm:test_vit").check()
+        check_loads(student_network("timm:test_vit"))
 
 
 def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(
@@ -123,27 +125,27 @@ def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(
         '"resnet6_mini@16"', '"resnet6_mini@16", "timm:test_resnet@64"'
     )
     tiny_spec.write_text(text, encoding="utf-8")
-    trials = [t for t in read_spec(str(tiny_spec)).trials if t.teacher == "none"]
+    names = [t for t in read_spec(str(tiny_spec)).trials if t.teacher == "none"]
+    trials = resolve(names, tmp_path, lambda name, done, total: None)
     loaded = []
-    check = StudentNetwork.check
 
     def counted(network: StudentNetwork) -> None:
         loaded.append(network.name)
-        check(network)
+        check_loads(network)
 
-    monkeypatch.setattr(StudentNetwork, "check", counted)
+    monkeypatch.setattr(encoders, "check_loads", counted)
     file = weights / "test_resnet.r160_in1k.safetensors"
     saved("test_resnet", file)
     for _ in range(2):
-        load_networks(trials, tmp_path)
+        check_networks(trials, tmp_path)
     assert sorted(loaded) == ["resnet6_mini@16", "timm:test_resnet@64"]
 
     saved("resnet10t", file)
-    for cached in (_file_hash, _pretrained):
+    for cached in (_file_hash, pretrained):
         cached.cache_clear()
     for _ in range(2):
         with pytest.raises(InputError, match="are of another architecture"):
-            load_networks(trials, tmp_path)
+            check_networks(trials, tmp_path)
     assert loaded[2:] == ["timm:test_resnet@64"] * 2
 
 
@@ -160,7 +162,7 @@ def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(
 )
 def test_students_that_are_refused(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        student_network(name)
+        student_network(name).check_name()
 
 
 def test_tags_of_named_students_exist() -> None:
@@ -193,7 +195,7 @@ def test_rendered_inputs_are_the_banked_ones_bit_for_bit(cache: Path) -> None:
     geometry = ViewGeometry(3, (0.5, 1.0), (0.75, 1.3333), 0.5)
     network = student_network("resnet6_mini@16")
     live = LiveViews(images, geometry, 16, "bilinear")
-    banked = Views(tuple(compute(images, network.encoder(), geometry, view) for view in range(3)))
+    banked = Views(tuple(compute(images, student_encoder(network), geometry, view) for view in range(3)))
     rows, views = np.array([5, 900, 5, 17, 0]), np.array([2, 0, 1, 2, 2])
     assert torch.equal(live.gather(rows, views), banked.gather(rows, views))
     assert (live.shape, live.n_rows) == (banked.shape, banked.n_rows)

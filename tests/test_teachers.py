@@ -7,17 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from activekd import teachers
 from activekd.bank.views import Views
 from activekd.datasets import Labeled, load_dataset
 from activekd.errors import InputError
+from activekd.losses import teacher_logits
 from activekd.networks.checkpoints import UnreachableError
+from activekd.networks.vision_language import NETWORKS, WEIGHTS, VisionLanguageNetwork, vision_language_network
 from activekd.recipes import ClapRecipe, ViewGeometry
 from activekd.streams import stream
-from bench import trial as trials
+from activekd.teachers import Teacher, teacher
+from activekd.teachers.clap import clap
+from activekd.teachers.encoder import load_encoder
+from activekd.teachers.text_heads import TextHead
+from bench.trials import inputs
 
 CLAP = ClapRecipe(lr=0.01, momentum=0.9, epochs=30, batch=8, warmup=0.1)
-GLYPHCLIP = teachers.WEIGHTS / "glyphclip.safetensors"
+GLYPHCLIP = WEIGHTS / "glyphclip.safetensors"
 
 
 @pytest.fixture
@@ -26,33 +31,33 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", teachers.NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_teacher_is_known_without_its_weights(name: str) -> None:
-    assert teachers.split_teacher(f"{name}+zeroshot") == (name, "zeroshot")
-    assert teachers.split_teacher(f"{name}+clap") == (name, "clap")
+    assert teacher(f"{name}+zeroshot") == Teacher(f"{name}+zeroshot", NETWORKS[name], "zeroshot")
+    assert teacher(f"{name}+clap").adapt is clap
 
 
 def test_the_users_file_comes_before_the_hub(weights: Path) -> None:
     (weights / "clip_rn50.safetensors").write_bytes(b"")
     (weights / "ViT-B-32.openai.pt").write_bytes(b"")
-    assert teachers.checkpoint_file("clip_rn50") == weights / "clip_rn50.safetensors"
-    assert teachers.checkpoint_file("open_clip:ViT-B-32/openai") == weights / "ViT-B-32.openai.pt"
+    assert vision_language_network("clip_rn50").weights() == weights / "clip_rn50.safetensors"
+    assert vision_language_network("open_clip:ViT-B-32/openai").weights() == weights / "ViT-B-32.openai.pt"
 
 
 def test_missing_weights_name_the_file_to_put_where(weights: Path) -> None:
     with pytest.raises(
         UnreachableError, match=r"huggingface.co/timm/vit_base_patch16_clip_224.openai.*/clip_vitb16.safetensors"
     ):
-        teachers.checkpoint_file("clip_vitb16", online=False)
+        vision_language_network("clip_vitb16").weights(online=False)
 
 
 def test_weights_of_another_architecture_are_named(weights: Path) -> None:
     (weights / "clip_rn50.safetensors").write_bytes(GLYPHCLIP.read_bytes())
     with pytest.raises(InputError, match=r"teacher network 'clip_rn50' cannot be loaded from .*clip_rn50.safetensors"):
-        teachers.load_encoder("clip_rn50")
+        load_encoder(vision_language_network("clip_rn50"))
     (weights / "clip_rn50.safetensors").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="teacher network 'clip_rn50' cannot be loaded"):
-        teachers.load_encoder("clip_rn50")
+        load_encoder(vision_language_network("clip_rn50"))
 
 
 @pytest.mark.parametrize(
@@ -68,25 +73,30 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
     ],
 )
 def test_teachers_that_are_refused(name: str, message: str) -> None:
+    def resolve() -> None:
+        network = teacher(name).network
+        assert isinstance(network, VisionLanguageNetwork)
+        network.check_name()
+
     with pytest.raises(InputError, match=message):
-        teachers.split_teacher(name)
+        resolve()
 
 
 def test_teacher_logits_are_a_hundred_cosines() -> None:
-    logits = teachers.teacher_logits(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]))
+    logits = teacher_logits(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]))
     assert logits.tolist()[0] == pytest.approx([60.0, 80.0])
 
 
 def test_clap_learns_from_labels_and_stays_near_the_text() -> None:
-    head = teachers.TextHead(np.eye(2, dtype=np.float32), 2 * np.eye(2, dtype=np.float32))
+    head = TextHead(np.eye(2, dtype=np.float32), 2 * np.eye(2, dtype=np.float32))
     features = np.array([[0.8, 1.0], [1.0, 0.8]], dtype=np.float16)
     labeled = Labeled(np.array([0, 1]), np.array([0, 1]))
     geometry = ViewGeometry(count=1, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
     views = Views((features,))
-    before = teachers.teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot))
+    before = teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot))
     assert before.argmax(dim=1).tolist() == [1, 0]
-    prototypes = teachers.clap(head, views, geometry, labeled, CLAP, stream(0, "teacher", 0))
-    after = teachers.teacher_logits(torch.from_numpy(features), prototypes)
+    prototypes = clap(head, views, geometry, labeled, CLAP, stream(0, "teacher", 0))
+    after = teacher_logits(torch.from_numpy(features), prototypes)
     assert after.argmax(dim=1).tolist() == [0, 1]
     assert prototypes.dtype == torch.float32
 
@@ -94,28 +104,28 @@ def test_clap_learns_from_labels_and_stays_near_the_text() -> None:
 def test_glyphclip_checkpoint_is_small_and_half_precision() -> None:
     from safetensors.torch import load_file
 
-    path = Path(teachers.NETWORKS["glyphclip"].pretrained)
+    path = Path(NETWORKS["glyphclip"].pretrained)
     assert path.stat().st_size < 8 * 2**20
     assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}
 
 
-def test_a_text_head_is_kept_on_disk_to_the_bit(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = load_dataset("digits", cache)
-    assert trials.kept_text_head("glyphclip", dataset, tmp_path) is None
-    made = trials.make_text_head("glyphclip", dataset, tmp_path)
-    monkeypatch.setattr(trials, "_teacher_encoder", None)
-    kept = trials.make_text_head("glyphclip", dataset, tmp_path)
-    assert np.array_equal(made.zero_shot, kept.zero_shot)
-    assert np.array_equal(made.text, kept.text)
-    assert not np.array_equal(kept.text, kept.zero_shot)
+def test_a_text_head_is_cached_on_disk_to_the_bit(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, network = load_dataset("digits", cache), NETWORKS["glyphclip"]
+    assert inputs.cached_text_head(network, dataset, tmp_path) is None
+    computed = inputs.compute_text_head(network, dataset, tmp_path)
+    monkeypatch.setattr(inputs, "_teacher", None)
+    cached = inputs.compute_text_head(network, dataset, tmp_path)
+    assert np.array_equal(computed.zero_shot, cached.zero_shot)
+    assert np.array_equal(computed.text, cached.text)
+    assert not np.array_equal(cached.text, cached.zero_shot)
     other = replace(dataset, prompts=("a drawing of {}.",))
-    assert trials.kept_text_head("glyphclip", other, tmp_path) is None
+    assert inputs.cached_text_head(network, other, tmp_path) is None
     (file,) = (tmp_path / "heads").glob("*.npy")
     file.write_bytes(file.read_bytes()[:-4])
-    assert trials.kept_text_head("glyphclip", dataset, tmp_path) is None
+    assert inputs.cached_text_head(network, dataset, tmp_path) is None
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_tag_brings_its_activation_and_preprocessing_to_a_local_file(weights: Path) -> None:
     import open_clip
     from PIL import Image
@@ -124,7 +134,7 @@ def test_a_tag_brings_its_activation_and_preprocessing_to_a_local_file(weights: 
     torch.manual_seed(0)
     reference, _, preprocess = open_clip.create_model_and_transforms("RN50-quickgelu")
     save_file({k: v.contiguous() for k, v in reference.state_dict().items()}, weights / "clip_rn50.safetensors")
-    encoder = teachers.load_encoder("clip_rn50")
+    encoder = load_encoder(vision_language_network("clip_rn50"))
     assert (encoder.size, encoder.interpolation) == (224, "bicubic")
     pixels = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     with torch.inference_mode():

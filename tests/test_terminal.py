@@ -1,16 +1,17 @@
-"""The progress of a grid, what is left by what rounds were measured to take; signals while Ray starts."""
+"""The terminal: the progress of a grid and the time left, failures, signals."""
 
 import io
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import typer
 from rich.console import Console
 
 from bench import terminal
-from bench.cluster.nodes import _interrupts_at_the_end, ray_utils
-from bench.terminal import EXIT_INTERRUPTED, GridProgress, user_errors
+from bench.spec import read_spec
+from bench.terminal import EXIT_INTERRUPTED, GridProgress, print_failures, user_errors
 
 KINDS = {"a": "small", "b": "small", "c": "large"}
 
@@ -81,30 +82,32 @@ def test_a_line_every_so_many_seconds_where_there_is_no_terminal(clock: Clock) -
     assert out.getvalue().count("rounds:") == 2
 
 
+def test_the_progress_of_trials_counts_what_is_stored(tiny_spec: Path, clock: Clock) -> None:
+    trials = read_spec(str(tiny_spec)).trials
+    made = GridProgress.of_trials(trials, {trials[0].id: 3, trials[1].id: 1}, every=10.0)
+    assert made.state() == "1 of 4 trials done, 0 running"
+
+
+def test_failures_name_the_trial_the_error_and_the_file(
+    tiny_spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = read_spec(str(tiny_spec)).trials
+    traceback = "Traceback (most recent call last):\n  File x\nmine.OddError: it is odd\nround 2\n"
+    print_failures({trials[0].id: traceback, trials[1].id: ""}, trials, tmp_path)
+    head, first, second = capsys.readouterr().err.splitlines()
+    assert head == "2 of 4 trials failed; the same command with --retry-failed tries them again:"
+    assert first.endswith(f"random seed 0: mine.OddError: it is odd ({tmp_path / trials[0].id}.txt)")
+    assert "failed before" in second
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_ray_starts_ends_the_command_once_it_has_started(number: signal.Signals) -> None:
-    def of_ray(number: int, frame: object) -> None:
-        raise SystemExit(number)
-
-    steps = []
-
-    def command() -> None:
-        with user_errors():
-            handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-            try:
-                with _interrupts_at_the_end():
-                    ray_utils.set_sigterm_handler(of_ray)
-                    os.kill(os.getpid(), number)
-                    steps.append("started")
-                steps.append("went on")
-            finally:
-                assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def test_signals_end_a_command_with_one_message(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
     try:
-        with pytest.raises(typer.Exit) as end:
-            command()
+        with pytest.raises(typer.Exit) as end, user_errors("stopped; all is kept"):
+            os.kill(os.getpid(), number)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before[0])
     assert end.value.exit_code == EXIT_INTERRUPTED
-    assert steps == ["started"]
+    assert capsys.readouterr().err == "stopped; all is kept\n"
+    assert signal.getsignal(signal.SIGTERM) == before[1]

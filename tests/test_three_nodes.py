@@ -16,7 +16,7 @@ from faults import MARK, begun_again, kill, nodes_of, numbers, processes, wait_f
 
 from bench.store.rows import stored_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 WHOLE = "ACTIVEKD_TEST_WHOLE_DEMO"
 

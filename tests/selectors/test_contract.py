@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activekd.selectors import SELECTORS, Selector, check, select, selector
+from activekd.selectors import SELECTORS, Selector, check, selector
 from activekd.selectors.contract import LARGE, declared, made_up_view
+from activekd.selectors.query import select
 from activekd.selectors.uncertainty import Scratch, by_score
 from activekd.selectors.view import PoolView
 from activekd.streams import stream

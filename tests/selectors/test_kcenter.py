@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activekd.selectors import kcenter
+from activekd.selectors import coverage, float64
 from activekd.selectors.kcenter import greedy_k_center
 
 
@@ -74,8 +74,10 @@ def test_k_center_without_centers_and_to_the_last_point() -> None:
 @pytest.fixture
 def small_fronts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fronts, blocks and first comparisons of a few rows, so that small pools go through every branch."""
-    for name, size in (("FRONT_LEAST", 4), ("CHUNK", 16), ("CLOSE", 3), ("FRONT_SHARE", 500)):
-        monkeypatch.setattr(kcenter, name, size)
+    for name, size in (("FRONT_LEAST", 4), ("CHUNK", 16), ("FRONT_SHARE", 500)):
+        monkeypatch.setattr(coverage, name, size)
+    for name, size in (("CHUNK", 16), ("CLOSE", 3)):
+        monkeypatch.setattr(float64, name, size)
 
 
 KINDS = ["flat", "peaked", "one-hot", "duplicates", "grid", "far", "certain"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from activekd.errors import InputError
-from activekd.selectors import check, own_code, select, selector
+from activekd.selectors import check, own_code, selector
 from activekd.selectors.contract import declared, made_up_view
 from activekd.selectors.own import UNDECLARED
+from activekd.selectors.query import select
 from activekd.streams import stream
 from bench.store.table import read_run
 
@@ -68,9 +69,9 @@ def test_a_selector_of_ones_own_goes_by_its_place() -> None:
 def test_a_function_declares_its_needs_or_is_given_what_every_trial_has() -> None:
     assert selector("own_selectors:draw").needs == frozenset()
     assert selector("own_selectors:first").needs == UNDECLARED
-    check(selector("own_selectors:draw").query)
+    check(selector("own_selectors:draw").function)
     with pytest.raises(ValueError, match=r"selector 'first' breaks its contract:\n  - the order of the rows"):
-        check(selector("own_selectors:first").query)
+        check(selector("own_selectors:first").function)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def with_selector(spec: Path, name: str) -> Path:
     return spec
 
 
-@pytest.mark.parametrize("how", [["--serial"], pytest.param(["--max-concurrent", "2"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", [["--serial"], pytest.param(["--max-concurrent", "2"], marks=pytest.mark.soak)])
 def test_the_selector_that_readme_shows_runs(how: list[str], cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     block = readme.partition("```python\n# my_selectors.py\n")[2].partition("```")[0]
@@ -157,7 +158,7 @@ def test_the_selector_that_readme_shows_runs(how: list[str], cache: Path, tiny_s
     assert "the code of my_selectors:narrow changed since its rows were made" in refused.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_selector_that_breaks_its_contract_is_named_with_the_round(
     cache: Path, tiny_spec: Path, tmp_path: Path
 ) -> None:

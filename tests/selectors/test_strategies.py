@@ -7,11 +7,12 @@ from torch.nn import functional as F
 
 from activekd.errors import InputError
 from activekd.pool import Pool
-from activekd.selectors import SELECTORS, Selector, select, selector
+from activekd.selectors import NEEDS, SELECTORS, Selector, selector
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
+from activekd.selectors.query import select
 from activekd.selectors.typical import gaussian
-from activekd.selectors.view import NEEDS, PoolView
+from activekd.selectors.view import PoolView
 
 N, CLASSES, DIM = 60, 4, 5
 
