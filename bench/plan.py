@@ -188,7 +188,8 @@ def given_throughput(plan: Plan, images_per_second: float) -> Throughput:
 
 def hours(plan: Plan, throughput: Throughput, slots: int) -> dict[str, float]:
     """Hours of the teachers' passes, of the trials and, where its rate is known, of decoding, on so many slots."""
-    teachers = sum(load.predicted / throughput.predicted[name] for name, load in plan.teachers.items())
+    running = {name: load for name, load in plan.teachers.items() if load.predicted}
+    teachers = sum(load.predicted / throughput.predicted[name] for name, load in running.items())
     trials = sum(
         load.trained / throughput.trained[name]
         + load.predicted / throughput.predicted[name]

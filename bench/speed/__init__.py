@@ -1,1 +1,1 @@
-"""Claims about speed, each measured against the plain way in the same run."""
+"""What the suite promises about speed, each promise measured on this machine."""

@@ -1,18 +1,17 @@
-"""Claims about speed as ratios, each measured against the plain way in the same run."""
+"""The command line of the measurements of speed."""
 
+import importlib.metadata
 import os
 import platform
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated
 
-import torch
 import typer
 from rich.table import Table
 
-from bench import speed_grid
-from bench.launch import local_device
-from bench.speed import report as speed_report
-from bench.speed import selectors as speed_selectors
-from bench.speed.training import PAPER_STEP, distillation_step, paper_steps
+from bench.settings import Device, cache_folder, default_slots, default_spec, local_device
+from bench.spec import read_spec
+from bench.speed.bars import Bar, print_bars
 from bench.terminal import EXIT_FAILED, console, user_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
@@ -24,97 +23,158 @@ Repeats = Annotated[int, typer.Option(min=1, help="Counted repetitions; the medi
 def demo(repeats: Repeats = 5) -> None:
     """A training step of the demo's end-to-end student: teacher features banked, and teacher run at every step."""
     with user_errors():
+        from bench.speed.training import distillation_step
+
         banked, live = distillation_step(repeats)
         table = Table("teacher", "ms a step", "ratio", title="training step of the demo's end-to-end student")
         table.add_row("live at every step", f"{1000 * live:.1f}", "1.00")
         table.add_row("banked features", f"{1000 * banked:.1f}", f"{banked / live:.2f}")
         console.print(table)
-        _tell_machine(repeats)
+        _print_machine("1 thread", f"median of {repeats}")
 
 
 @app.command(epilog="Example: `python -m bench.speed train --repeats 1`")
 def train(repeats: Repeats = 3) -> None:
     """A training step of the paper's recipe at 224 px from JPEG files: banked features, and CLIP RN50 at every step."""
     with user_errors():
-        torch.set_num_threads(os.cpu_count() or 1)
+        from bench.speed.training import PAPER_STEP, paper_steps
+
+        threads = _use_all_threads()
         steps = paper_steps(repeats)
-        whole = {name: sum(step.values()) for name, step in steps.items()}
-        table = Table("seconds", *(f"teacher {name}" for name in steps), title=PAPER_STEP)
+        whole = {way: sum(step.values()) for way, step in steps.items()}
+        table = Table("seconds", *(f"teacher {way}" for way in steps), title=PAPER_STEP)
         for part in steps["live"]:
             table.add_row(part, *(f"{step[part]:.2f}" for step in steps.values()))
         table.add_row("whole step", *(f"{seconds:.2f}" for seconds in whole.values()))
         table.add_row("ratio", *(f"{seconds / whole['live']:.2f}" for seconds in whole.values()))
         console.print(table)
-        _tell_machine(repeats)
+        _print_machine(threads, f"median of {repeats}")
 
 
 @app.command(epilog="Example: `python -m bench.speed selectors --rows 200000 --picks 200`")
 def selectors(
-    rows: Annotated[int, typer.Option(min=20_000, help="Images of the large pools.")] = speed_selectors.IMAGENET,
-    picks: Annotated[int, typer.Option(min=10, help="Labels asked for.")] = 1000,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the pools are.")] = "cpu",
+    rows: Annotated[
+        int, typer.Option(min=20_000, help="Images of the large pools; ImageNet's by default.")
+    ] = 1_281_167,
+    picks: Annotated[int, typer.Option(min=10, help="Query size.")] = 1000,
+    device: Annotated[Device, typer.Option(help="Where the pools are.")] = "cpu",
 ) -> None:
-    """The strategies at ImageNet's size against their plain forms; half an hour and 16 GB at full size."""
-    with user_errors():
-        local_device(device)
-        torch.set_num_threads(os.cpu_count() or 1)
-        cases = speed_selectors.measure(rows, picks, device, console)
-        speed_selectors.growth(device, console)
-        speed_selectors.print_cases(cases, console)
-        _tell_machine(1)
-        if not all(case.passes for case in cases):
-            raise typer.Exit(EXIT_FAILED)
+    """The strategies at ImageNet's size against their plain forms; half an hour and 16 GB at full size.
 
-
-@app.command(epilog="Example: `python -m bench.speed grid --trials 500`")
-def grid(
-    trials: Annotated[int, typer.Option(min=speed_grid.POINTS, help="Trials of the idle grid.")] = 5000,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each.")] = 8,
-    work: Annotated[bool, typer.Option(help="Also run the demo, on Ray and in serial processes.")] = True,
-) -> None:
-    """The grid itself: against bare Ray Tune with idle students, and against serial processes with the demo's.
-
-    Half an hour at full size.
+    Exit code 1 where a bar is missed.
     """
     with user_errors():
-        claims = speed_grid.overhead(trials, rounds, console)
-        claims.append(speed_grid.sharing(500))
-        if work:
-            claims.append(speed_grid.real_work(console))
-        speed_grid.print_claims(claims, console)
-        _tell_machine(1)
-        if not all(claim.passes for claim in claims):
-            raise typer.Exit(EXIT_FAILED)
+        from bench.speed.selectors import print_growth, selector_bars
+
+        there, threads = local_device(device), _use_all_threads()
+        bars = _shown(selector_bars(rows, picks, there, console))
+        print_growth(there, console)
+        _judge(bars, there, threads)
+
+
+@app.command(epilog="Examples: `python -m bench.speed grid` · `python -m bench.speed grid --trials 500 --no-work`")
+def grid(
+    trials: Annotated[int, typer.Option(min=10, help="Idle trials.")] = 5000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each.")] = 8,
+    work: Annotated[bool, typer.Option(help="Also run the demo, on Ray and in serial processes.")] = True,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Times that the demo runs in the order serial, Ray, Ray, serial.")
+    ] = 2,
+) -> None:
+    """The grid: how soon it answers, idle trials against bare Ray Tune, memory shared by trials, the demo on Ray.
+
+    Half an hour or more at full size. Exit code 1 where a bar is missed.
+    """
+    with user_errors():
+        from bench.speed.commands import demo_bar, first_row_bar, help_bar, wrong_spec_bar
+        from bench.speed.grid import idle_bars, sharing_bar
+
+        def bars() -> Iterable[Bar]:
+            yield help_bar()
+            yield wrong_spec_bar()
+            yield from idle_bars(trials, rounds)
+            yield sharing_bar()
+            if work:
+                yield first_row_bar()
+                yield demo_bar(repeats, lambda line: console.print(line, highlight=False))
+
+        _judge(_shown(bars()))
 
 
 @app.command(epilog="Example: `python -m bench.speed report --trials 1000`")
 def report(
-    trials: Annotated[int, typer.Option(min=480, help="Trials of the made-up run.")] = 5000,
+    trials: Annotated[int, typer.Option(min=480, help="Trials of the synthetic run.")] = 5000,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of each.")] = 16,
 ) -> None:
-    """The report of a run of thousands of trials: seconds and peak memory."""
+    """The report of a run of thousands of trials: seconds and peak memory. Exit code 1 where a bar is missed."""
     with user_errors():
-        claims = speed_report.report_claims(trials, rounds)
-        speed_grid.print_claims(claims, console)
-        _tell_machine(1)
-        if not all(claim.passes for claim in claims):
-            raise typer.Exit(EXIT_FAILED)
+        from bench.speed.report import report_bars
+
+        _judge(report_bars(trials, rounds))
+
+
+@app.command(
+    epilog="Examples: `python -m bench.speed throughput paper` · `python -m bench.speed throughput full --slots 8`"
+)
+def throughput(
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
+        ),
+    ] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
+    device: Annotated[Device, typer.Option(help="Where the networks run.")] = "auto",
+) -> None:
+    """Images per second of each network of a spec on this machine, and the hours that its grid would take.
+
+    Networks have random weights and run in one thread; neither data sets nor weights need be on this machine.
+    """
+    with user_errors():
+        from bench.plan import make_plan, print_hours
+        from bench.speed.throughput import measured_throughput
+
+        plan = make_plan(read_spec(spec or default_spec()).trials, cache_folder())
+        there = local_device(device)
+        print_hours(plan, measured_throughput(plan, there, console), slots or default_slots(), console)
+        _print_machine(there, "1 thread")
 
 
 @app.callback(invoke_without_command=True)
 def everything(context: typer.Context) -> None:
-    """Measure the claims about speed on this machine: one by name; without one, `demo` and `train`."""
+    """Measure speed on this machine. Without a command, `demo` and `train`."""
     if context.invoked_subcommand is None:
         demo()
         train()
 
 
-def _tell_machine(repeats: int) -> None:
-    threads = torch.get_num_threads()
-    console.print(
-        f"{platform.machine()}, {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}, median of {repeats}",
-        highlight=False,
-    )
+def _shown(bars: Iterable[Bar]) -> list[Bar]:
+    """The bars, each printed as it is measured."""
+    out = []
+    for bar in bars:
+        console.print(f"{bar.what}: {bar.value:.3g}", highlight=False, soft_wrap=True)
+        out.append(bar)
+    return out
+
+
+def _judge(bars: list[Bar], *how: str) -> None:
+    """Print the bars; exit with code 1 where one is missed."""
+    print_bars(bars, console)
+    _print_machine(*how)
+    if not all(bar.passes for bar in bars):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _use_all_threads() -> str:
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    return f"{torch.get_num_threads()} threads"
+
+
+def _print_machine(*how: str) -> None:
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in ("torch", "ray"))
+    console.print(", ".join([platform.machine(), f"{os.cpu_count()} CPUs", *versions, *how]), highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,56 +1,56 @@
-"""What the grid costs beside the work in its trials: against bare Ray Tune, and against serial processes."""
+"""Bars: measured values with the largest that passes; the table of them, and processes in which they are measured."""
 
-import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from multiprocessing import get_context
+from typing import ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 TABLE_WIDTH = 140
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True)
-class Claim:
-    """One row of the table.
+class Bar:
+    """A measured value and the largest that passes.
 
     Attributes:
-        what: is claimed.
-        found: the measured value.
-        bar: the largest that passes.
-        detail: the figures behind it.
+        what: is measured, with its unit.
+        value: as measured.
+        limit: the largest value that passes.
+        detail: the figures behind the value.
     """
 
     what: str
-    found: float
-    bar: float
-    detail: str
+    value: float
+    limit: float
+    detail: str = ""
 
     @property
     def passes(self) -> bool:
-        return self.found <= self.bar
+        """Whether the value is at most the limit; NaN misses."""
+        return self.value <= self.limit
 
 
-def apart(target: Callable[..., None], *arguments: Any) -> Any:
-    """What a function puts into the queue that is its first argument, run in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    process = context.Process(target=target, args=(answer, *arguments))
-    process.start()
-    while process.is_alive() and answer.empty():
-        process.join(0.2)
-    if answer.empty():
-        raise RuntimeError(f"{target.__name__} ended with exit code {process.exitcode}")
-    found = answer.get()
-    process.join()
-    return found
+def print_bars(bars: Sequence[Bar], out: Console) -> None:
+    """One row a bar, pass or MISS."""
+    table = Table("measured", "value", "limit", "", "figures")
+    for bar in bars:
+        table.add_row(bar.what, f"{bar.value:.3g}", f"{bar.limit:.3g}", "pass" if bar.passes else "MISS", bar.detail)
+    print_wide(table, out)
 
 
-def print_claims(claims: Sequence[Claim], out: Console) -> None:
-    """The table, with pass or miss a row."""
-    table = Table("claim", "found", "bar", "", "figures")
-    for claim in claims:
-        found = f"{claim.found:.3g}"
-        table.add_row(claim.what, found, f"{claim.bar:g}", "pass" if claim.passes else "MISS", claim.detail)
+def print_wide(table: Table, out: Console) -> None:
+    """A table in its full width, also where the terminal is narrower."""
     Console(file=out.file, width=max(TABLE_WIDTH, out.width)).print(table)
+
+
+def apart(measure: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """What a function returns in a fresh process: with memory and imports of its own."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments, **named).result()

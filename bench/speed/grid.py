@@ -1,30 +1,38 @@
-"""What the grid costs beside the work in its trials: against bare Ray Tune, and against serial processes."""
+"""The grid with idle trials against bare Ray Tune, and the bank shared by trials; memory is read on Linux only."""
 
-import subprocess
-import sys
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, sleep, time
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from activekd.bank.shards import Shard
+from activekd.datasets import Dataset, Split
+from activekd.recipes import ViewGeometry
+from activekd.selectors import selector
+from activekd.students.networks import student_network
+from activekd.teachers.text_heads import TextHead
+from bench.cluster.loopback import LOCAL, use_loopback
 from bench.columns import PICKED, Row
-from bench.spec import Share, Spec, Trial, read_spec
-from bench.speed.bars import Claim, apart
+from bench.settings import Options
+from bench.spec import Spec, read_spec
+from bench.speed.bars import Bar, apart
+from bench.speed.commands import command_bar
+from bench.speed.memory import PRIVATE, SHARED, memory_bytes
 from bench.store.folder import Sources, write_plan
-from bench.store.rows import ROUNDS, stored_rows
+from bench.store.rows import stored_rows
 from bench.terminal import GridProgress
-from bench.trial import Inputs, Needs, Running, RunTrial, provenance
+from bench.trials.inputs import Banked
+from bench.trials.resolved import ResolvedTrial
+from bench.trials.run import Execution, RunTrial, provenance
 
-SELECTORS = ("random", "entropy", "margin", "least_confidence", "coreset", "badge", "classbalanced", "typiclust")
-
-SPEC = """
+IDLE_SPEC = """
 name = "idle"
-selectors = {selectors}
+selectors = ["random"]
 seeds = {seeds}
 [[block]]
 datasets = ["digits"]
@@ -57,42 +65,80 @@ single_view = "targets"
 clap = {{ lr = 0.01, momentum = 0.9, epochs = 1, batch = 8, warmup = 0.1 }}
 """
 
-CPUS = 2
+N_CLASSES = 10
+PARTS = 5
+BLOCK = 1000
+"""Trials at the start and at the end whose seconds are compared; a fifth of them where there are fewer than 5,000."""
 
-POINTS = 5
+LIMIT_TUNE, LIMIT_FLAT = 1.5, 1.2
+LIMIT_PRIVATE = 0.1
+"""Largest growth of a reader's private memory, as a share of the bank."""
 
-BAR_TUNE, BAR_FLAT, BAR_SHARE = 1.3, 1.2, 0.10
+LIMIT_FOLDER_BYTES = 100e6
+LIMIT_COMMAND_SECONDS = 5.0
 
-BAR_FOLDER_BYTES, BAR_COMMAND_SECONDS = 100e6, 5.0
+BANK_MEGABYTES = 500
+READERS = 2
+READING_TRIALS = 16
+"""So many that the second worker starts before the first one has run them all."""
 
 READING_SECONDS = 1.0
-"""Length of a round that reads: long enough for the second worker to start while the first is at it."""
+"""Length of a round that reads."""
 
-ORDER = 2 * ("serial", "ray", "ray", "serial")
-"""In which the demo is timed."""
 
-BAR_PRIVATE = 0.1
-"""Largest part of a shared array by which a reader's private memory may grow."""
+@dataclass(frozen=True)
+class IdleRun:
+    """A grid of idle trials as measured.
+
+    Attributes:
+        n_rounds: of each trial.
+        seconds: from the first trial's start to the end.
+        completed: seconds from the start to the completion of each trial, in order.
+        resident: resident bytes of the driver at each completion.
+    """
+
+    n_rounds: int
+    seconds: float
+    completed: Sequence[float]
+    resident: Sequence[int]
+
+    @property
+    def what(self) -> str:
+        """The size of the grid in words."""
+        return f"{len(self.completed):,} idle trials x {self.n_rounds} rounds"
 
 
 def idle_spec(n_trials: int, n_rounds: int, folder: Path) -> Path:
-    """A spec of so many trials (rounded down to whole seeds) whose students will do nothing."""
+    """Write a spec of so many trials whose students will not be trained."""
     path = folder / "idle.toml"
-    seeds = list(range(max(1, n_trials // len(SELECTORS))))
-    path.write_text(SPEC.format(selectors=list(SELECTORS), seeds=seeds, rounds=n_rounds), encoding="utf-8")
+    path.write_text(IDLE_SPEC.format(seeds=list(range(n_trials)), rounds=n_rounds), encoding="utf-8")
     return path
 
 
-def idle_rounds(trial: Trial, inputs: Inputs, done: Sequence[Row], running: Running) -> Iterator[Row]:
-    """The rows of a trial in which nothing is trained: complete ones, with as many picks as digits has classes."""
-    picks = list(range(1000, 1010))
-    for index in range(len(done), trial.rounds):
+def idle_trials(spec: Spec, bank: tuple[Shard, ...] = ()) -> list[ResolvedTrial]:
+    """The trials of an idle spec on a stand-in data set, which has labels only.
+
+    Args:
+        bank: shards that each trial reads.
+    """
+    split = Split(None, np.arange(100 * N_CLASSES) % N_CLASSES)
+    dataset = Dataset("digits", tuple(map(str, range(N_CLASSES))), (), split, split, split)
+    chosen, student = selector("random"), student_network("resnet6_mini@16")
+    return [ResolvedTrial(t, dataset, student, None, chosen, student_train=bank) for t in spec.trials]
+
+
+def idle_rounds(
+    trial: ResolvedTrial, banked: Banked, head: TextHead | None, done: Sequence[Row], execution: Execution
+) -> Iterator[Row]:
+    """The rows of a trial in which nothing is trained: complete ones, with a pick for each class."""
+    for index in range(len(done), trial.trial.rounds):
+        last = index + 1 == trial.trial.rounds
         yield {
-            **trial.identity,
+            **trial.trial.identity,
             "round": index,
-            "n_classes": 10,
-            "query_size": 10,
-            "n_labeled": 10 * (index + 1),
+            "n_classes": N_CLASSES,
+            "query_size": N_CLASSES,
+            "n_labeled": N_CLASSES * (index + 1),
             "accuracy": 0.5,
             "teacher_accuracy": None,
             "teacher_seconds": 0.0,
@@ -100,211 +146,133 @@ def idle_rounds(trial: Trial, inputs: Inputs, done: Sequence[Row], running: Runn
             "predict_seconds": 0.0,
             "select_seconds": 0.0,
             "peak_rss_bytes": 0,
-            **provenance(running.device, running.threads),
-            PICKED: picks if index + 1 < trial.rounds else [],
+            **provenance(execution.device, execution.threads),
+            PICKED: [] if last else list(range(N_CLASSES * (index + 1), N_CLASSES * (index + 2))),
         }
 
 
-def reading_rounds(trial: Trial, inputs: Inputs, done: Sequence[Row], running: Running) -> Iterator[Row]:
-    """Rows that tell by how much private and shared memory grew when the banked array was read to its end."""
-    from bench.speed.bare_tune import private_and_shared_bytes
-
-    for row in idle_rounds(trial, inputs, done, running):
-        private, shared = private_and_shared_bytes()
-        (array,) = inputs.banked.values()
+def reading_rounds(
+    trial: ResolvedTrial, banked: Banked, head: TextHead | None, done: Sequence[Row], execution: Execution
+) -> Iterator[Row]:
+    """Idle rows with the growth of private and shared memory while the banked array was read to its end."""
+    for row in idle_rounds(trial, banked, head, done, execution):
+        private, shared = memory_bytes(PRIVATE), memory_bytes(SHARED)
+        (array,) = banked.values()
         total = float(array.sum())
-        after = private_and_shared_bytes()
+        growth = memory_bytes(PRIVATE) - private, memory_bytes(SHARED) - shared
         sleep(READING_SECONDS)
-        yield {**row, "private_growth": after[0] - private, "shared_growth": after[1] - shared, "total": total}
+        yield {**row, "private_growth": growth[0], "shared_growth": growth[1], "total": total}
 
 
-def _as_plan(spec: Spec) -> list[dict[str, Any]]:
-    return [{**t.identity, "n_classes": 10, "query_size": 10, "rounds": t.rounds} for t in spec.trials]
+def write_idle_plan(folder: Path, spec: Spec) -> None:
+    """Write the plan of an idle grid into its results folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = {"n_classes": N_CLASSES, "query_size": N_CLASSES}
+    write_plan(folder, spec.name, [{**t.identity, **counts, "rounds": t.rounds} for t in spec.trials], Sources({}, {}))
 
 
-def _connect(folder: Path) -> None:
-    from bench.cluster.nodes import LOCAL, connect
-
-    connect(LOCAL, n_cpus=CPUS, spill=folder / "spill", dashboard_host="127.0.0.1")
-
-
-def _run(spec: Spec, run: Path, run_trial: RunTrial, refs: Mapping[str, Any], needs: Needs, probe: Any) -> float:
-    from bench.cluster.running import Work, run_trials
+def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunTrial, refs: Mapping[str, Any], probe: Any) -> float:
+    """Seconds of the trials on a Ray that is running."""
+    from bench.cluster.running import run_trials
     from bench.cluster.storing import start_store
 
-    run.mkdir(parents=True, exist_ok=True)
-    write_plan(run, spec.name, _as_plan(spec), Sources({}, {}))
-    work = Work(
-        {t.id: t for t in spec.trials},
-        dict.fromkeys((t.id for t in spec.trials), needs),
-        dict.fromkeys({t.dataset for t in spec.trials}, None),  # pyright: ignore[reportArgumentType]
-        "cpu",
-        run_trial=run_trial,
-    )
-    rounds = {t.id: t.rounds for t in spec.trials}
-    progress = GridProgress(dict.fromkeys(rounds, "idle"), rounds, {}, every=60.0)
-    ids = list(rounds)
+    progress = GridProgress.of_trials([t.trial for t in trials], {}, every=60.0)
     start = perf_counter()
     with progress:
-        share, store = Share(), start_store(run, attempts=1)
-        run_trials(work, ids, refs, {}, store, run, progress, share=share, max_concurrent=None, callbacks=[probe])
+        store = start_store(folder, attempts=1)
+        execution, callbacks = Execution(), [probe] if probe else []
+        run_trials(trials, refs, {}, store, folder, progress, execution, Options(), run=run, callbacks=callbacks)
     return perf_counter() - start
 
 
-def measure_ours(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> None:
-    """In a process of its own: seconds and points of the grid with idle students."""
-    from bench.cluster.nodes import disconnect
+def _measure_idle(n_trials: int, n_rounds: int, folder: Path) -> IdleRun:
+    use_loopback(LOCAL)
+    from bench.cluster.nodes import connected
     from bench.speed.bare_tune import Probe
 
     spec = read_spec(str(idle_spec(n_trials, n_rounds, folder)))
-    _connect(folder)
-    probe = Probe(max(1, len(spec.trials) // POINTS))
-    seconds = _run(spec, folder / "run", idle_rounds, {}, Needs((), None, (), None, None), probe)
-    disconnect()
-    answer.put((seconds, probe.points))
+    write_idle_plan(folder / "run", spec)
+    with connected(Options(spill=folder / "spill")):
+        probe = Probe()
+        seconds = _run(idle_trials(spec), folder / "run", idle_rounds, {}, probe)
+    return IdleRun(n_rounds, seconds, probe.seconds, probe.resident)
 
 
-def measure_bare(answer: Any, n_trials: int, n_rounds: int, folder: Path) -> None:
-    """In a process of its own: seconds and points of bare Tune with as many reports."""
-    from bench.cluster.nodes import disconnect
-    from bench.speed.bare_tune import Probe, bare_tune
+def _measure_bare(n_trials: int, n_rounds: int, folder: Path) -> float:
+    use_loopback(LOCAL)
+    from bench.cluster.nodes import connected
+    from bench.speed.bare_tune import bare_tune
 
-    _connect(folder)
-    probe = Probe(max(1, n_trials // POINTS))
-    seconds = bare_tune(n_trials, n_rounds, probe)
-    disconnect()
-    answer.put((seconds, probe.points))
+    with connected(Options(spill=folder / "spill")):
+        return bare_tune(n_trials, n_rounds)
 
 
-def measure_sharing(answer: Any, megabytes: int, folder: Path) -> None:
-    """In a process of its own: what concurrent trials that read one banked array add to their own memory."""
-    from activekd.bank.shards import Shard
-    from activekd.recipes import ViewGeometry
-    from bench.cluster.nodes import disconnect
-    from bench.speed.bare_tune import Probe, made_up_array
+def _measure_sharing(megabytes: int, folder: Path) -> list[tuple[int, int]]:
+    """By how many bytes private and shared memory of each trial grew while it read the bank."""
+    use_loopback(LOCAL)
+    from bench.cluster.nodes import connected
+    from bench.speed.bare_tune import synthetic_array
 
-    spec = read_spec(str(idle_spec(len(SELECTORS), 2, folder)))
-    _connect(folder)
-    one = ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
-    shard = Shard("digits", "train", 0, "made up", "made up", "made up", one)
-    needs = Needs((shard,), None, (), None, None)
-    _run(spec, folder / "run", reading_rounds, {shard.key: made_up_array.remote(megabytes)}, needs, Probe(1))
-    disconnect()
-    rows = stored_rows(folder / "run")
-    answer.put([(row["private_growth"], row["shared_growth"]) for row in rows if row["round"] == 0])
+    spec = read_spec(str(idle_spec(READING_TRIALS, 2, folder)))
+    write_idle_plan(folder / "run", spec)
+    one_view = ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
+    shard = Shard("digits", "train", 0, "synthetic", "synthetic", "synthetic", one_view)
+    with connected(Options(spill=folder / "spill")):
+        refs = {shard.key: synthetic_array.remote(megabytes)}
+        _run(idle_trials(spec, (shard,)), folder / "run", reading_rounds, refs, None)
+    first = [row for row in stored_rows(folder / "run") if row["round"] == 0]
+    return [(row["private_growth"], row["shared_growth"]) for row in first]
 
 
-def overhead(n_trials: int, n_rounds: int, out: Console) -> list[Claim]:
-    """The grid with idle students beside bare Tune."""
+def idle_bars(n_trials: int, n_rounds: int) -> list[Bar]:
+    """A grid of idle trials: its seconds against bare Tune, its growth, its folder, ``plan`` and ``status`` on it."""
     with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
         folder = Path(scratch)
-        seconds, points = apart(measure_ours, n_trials, n_rounds, folder)
-        out.print(f"grid: {seconds:.1f} s", highlight=False)
-        plain, plain_points = apart(measure_bare, n_trials, n_rounds, folder / "bare")
-        out.print(f"bare Tune: {plain:.1f} s", highlight=False)
-        _print_points(points, plain_points, out)
-        size = sum(path.stat().st_size for path in (folder / "run").rglob("*") if path.is_file())
-        commands = {
-            "plan": _seconds_of(["plan", str(folder / "idle.toml")]),
-            "status": _seconds_of(["status", str(folder / "run")]),
-        }
-    per_point = np.diff([0.0, *(t for _, t, _ in points)])
-    memory = [m for _, _, m in points]
-    what = f"{n_trials:,} trials x {n_rounds} rounds"
-    return [
-        Claim(
-            f"{what}: seconds against bare Tune", seconds / plain, BAR_TUNE, f"{seconds:.0f} s against {plain:.0f} s"
-        ),
-        Claim(
-            f"{what}: a trial of the last fifth against one of the first",
-            float(per_point[-1] / per_point[0]),
-            BAR_FLAT,
-            " ".join(f"{1000 * s / (n_trials / POINTS):.0f}" for s in per_point) + " ms",
-        ),
-        Claim(
-            f"{what}: the driver's memory after the last fifth against the first",
-            memory[-1] / memory[0],
-            BAR_FLAT,
-            " ".join(f"{m / 1e6:.0f}" for m in memory) + " MB",
-        ),
-        Claim(f"{what}: results folder, MB", size / 1e6, BAR_FOLDER_BYTES / 1e6, ""),
-        *(Claim(f"{what}: {name}, s", value, BAR_COMMAND_SECONDS, "") for name, value in commands.items()),
-    ]
+        idle = apart(_measure_idle, n_trials, n_rounds, folder)
+        bare_seconds = apart(_measure_bare, n_trials, n_rounds, folder)
+        return [
+            tune_bar(idle, bare_seconds),
+            flat_bar(idle),
+            folder_bar(idle, folder / "run"),
+            command_bar(f"{idle.what}: plan", LIMIT_COMMAND_SECONDS, "plan", str(folder / "idle.toml")),
+            command_bar(f"{idle.what}: status", LIMIT_COMMAND_SECONDS, "status", str(folder / "run")),
+        ]
 
 
-def sharing(megabytes: int) -> Claim:
-    """Whether concurrent trials share the bank."""
-    with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
-        grown = apart(measure_sharing, megabytes, Path(scratch))
-    private = max(p for p, _ in grown) / (megabytes * 2**20)
-    readers = sum(s > 0.9 * megabytes * 2**20 for _, s in grown)
-    if readers < CPUS:
-        raise RuntimeError(f"{readers} workers mapped the bank; at least {CPUS} are needed to see that they share it")
-    return Claim(
-        f"a bank of {megabytes} MB read by {CPUS} trials at a time: private growth of a reader, of the bank",
-        private,
-        BAR_PRIVATE,
-        f"{readers} workers mapped {megabytes} MB of shared memory; own memory grew by {private * megabytes:.1f} MB",
+def tune_bar(idle: IdleRun, bare_seconds: float) -> Bar:
+    """Idle trials against bare Tune with as many trials and reports."""
+    figures = f"{idle.seconds:.0f} s against {bare_seconds:.0f} s"
+    return Bar(f"{idle.what}: seconds against bare Ray Tune", idle.seconds / bare_seconds, LIMIT_TUNE, figures)
+
+
+def flat_bar(idle: IdleRun) -> Bar:
+    """Seconds per trial of the last block of trials against the first; the start of the workers is left out."""
+    k = min(BLOCK, len(idle.completed) // PARTS)
+    first = (idle.completed[k] - idle.completed[0]) / k
+    last = (idle.completed[-1] - idle.completed[-1 - k]) / k
+    figures = (
+        f"{1000 * last:.1f} ms against {1000 * first:.1f} ms; driver's memory {idle.resident[k] / 1e6:.0f} MB to "
+        f"{idle.resident[-1] / 1e6:.0f} MB"
     )
+    what = f"{idle.what}: seconds of the last {k:,} against the first {k:,}"
+    return Bar(what, last / first, LIMIT_FLAT, figures)
 
 
-def real_work(out: Console) -> Claim:
-    """The demo on Ray against two serial processes that share its selectors; caches are warm.
+def folder_bar(idle: IdleRun, run: Path) -> Bar:
+    """The size of the results folder."""
+    size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+    return Bar(f"{idle.what}: results folder, MB", size / 1e6, LIMIT_FOLDER_BYTES / 1e6)
 
-    Seconds from the command to the last row on disk: without the report that follows, which is not Ray's, and without
-    Ray's shutdown, a second or two. Each is run four times, in the order of ORDER, by which a machine that grows
-    slower or faster in between counts for both alike.
-    """
-    names = list(dict.fromkeys(t.selector for t in read_spec("demo").trials))
-    halves = [",".join(f"selector={name}" for name in names[k::CPUS]) for k in range(CPUS)]
-    commands = {
-        "serial": [("demo", "--serial", "--only", half) for half in halves],
-        "ray": [("demo", "--max-concurrent", str(CPUS))],
-    }
-    seconds: dict[str, list[float]] = {way: [] for way in commands}
+
+def sharing_bar(megabytes: int = BANK_MEGABYTES) -> Bar:
+    """Whether trials that run at the same time share the bank."""
     with tempfile.TemporaryDirectory(prefix="activekd-speed-") as scratch:
-        folder = Path(scratch)
-        _grid("demo", "--serial", "--only", "seed=0,selector=random", "--out", str(folder / "warm"))
-        for index, way in enumerate(ORDER):
-            seconds[way].append(_until_last_row(commands[way], folder / str(index)))
-            out.print(f"demo, {way}: {seconds[way][-1]:.1f} s", highlight=False)
-    serial, on_ray = sum(seconds["serial"]), sum(seconds["ray"])
-    figures = "{} s against {} s".format(*(" ".join(f"{s:.0f}" for s in seconds[way]) for way in ("ray", "serial")))
-    return Claim("demo: Ray's share of the wall time to the last row", (on_ray - serial) / on_ray, BAR_SHARE, figures)
-
-
-def _until_last_row(commands: Sequence[Sequence[str]], folder: Path) -> float:
-    """Seconds until the last row of grids that run beside each other is on disk."""
-    folders = [folder / str(k) for k in range(len(commands))]
-    start = time()
-    running = [
-        subprocess.Popen(_command(*command, "--out", str(out)), stdout=subprocess.DEVNULL)
-        for command, out in zip(commands, folders, strict=True)
-    ]
-    codes = [process.wait() for process in running]
-    if any(codes):
-        raise RuntimeError(f"grids ended with exit codes {codes}")
-    return max((out / ROUNDS).stat().st_mtime for out in folders) - start
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "bench.grid", *arguments]
-
-
-def _grid(*arguments: str) -> None:
-    subprocess.run(_command(*arguments), check=True, stdout=subprocess.DEVNULL)
-
-
-def _seconds_of(arguments: Sequence[str]) -> float:
-    start = perf_counter()
-    _grid(*arguments)
-    return perf_counter() - start
-
-
-def _print_points(ours: Sequence[Any], bare: Sequence[Any], out: Console) -> None:
-    table = Table(
-        "trials done", "grid, s", "grid, MB", "bare Tune, s", "bare Tune, MB", title="the driver as it goes on"
+        growth = apart(_measure_sharing, megabytes, Path(scratch))
+    private = max(p for p, _ in growth) / (megabytes * 2**20)
+    readers = sum(shared > 0.9 * megabytes * 2**20 for _, shared in growth)
+    return Bar(
+        f"{megabytes} MB bank in concurrent trials: private growth, share of the bank",
+        private if readers >= READERS else math.inf,
+        LIMIT_PRIVATE,
+        f"at most {private * megabytes:.1f} MB; {readers} processes mapped the bank, expected: at least {READERS}",
     )
-    for (done, seconds, memory), (_, plain, plain_memory) in zip(ours, bare, strict=False):
-        table.add_row(f"{done:,}", f"{seconds:.0f}", f"{memory / 1e6:.0f}", f"{plain:.0f}", f"{plain_memory / 1e6:.0f}")
-    out.print(table)

@@ -1,8 +1,9 @@
 """The cost of the strategies at full size, each against its plain form in the same run, with the picks compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,54 +14,59 @@ from torch.nn import functional as F
 
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import UNLABELED, Pool
-from activekd.selectors import select, selector
+from activekd.selectors import selector
+from activekd.selectors.query import select
 from activekd.selectors.view import PoolView
 from activekd.streams import stream
+from bench.speed.bars import Bar, print_wide
 
-IMAGENET = 1_281_167
 BLOCK = 8192
-TABLE_WIDTH = 140
+"""Rows of an array that are read at a time."""
+
+_T = TypeVar("_T")
+
 PURPOSE = "speed"
+"""Of the random streams."""
 
 GROWING = ("random", "entropy", "margin", "classbalanced", "pcoreset", "coreset", "badge", "typiclust", "maxherding")
 BASE = {"n": 50_000, "classes": 250, "picks": 200}
 """Where the growth of the strategies is measured: once, twice and four times each of these."""
 
 PAIR_SECONDS = 0.3
-"""Repetitions of a growth point stop when they took this long."""
+"""Repetitions of a growth point stop after so many seconds."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """One row of the table.
+class Answer:
+    """What a strategy picked, and what the query took, with the checks of its view and rows.
 
     Attributes:
-        what: strategy and size.
-        against: the plain form.
-        seconds: of the strategy, the checks of its view and rows included.
-        plain_seconds: of the plain form.
-        bar: largest ratio that passes.
-        same: whether float64 picks the same rows (for scores: rows of the largest scores); None where rows are drawn.
-        extra_bytes: growth of the process's peak memory while the strategy ran.
-        extra_bar: largest growth that passes; None without a bar.
+        picks: rows.
+        seconds: of the query.
+        extra_bytes: growth of the process's peak memory.
     """
 
-    what: str
-    against: str
+    picks: list[int]
     seconds: float
-    plain_seconds: float
-    bar: float
-    same: bool | None
     extra_bytes: int
-    extra_bar: float | None = None
-
-    @property
-    def passes(self) -> bool:
-        in_memory = self.extra_bar is None or self.extra_bytes <= self.extra_bar
-        return self.seconds <= self.bar * self.plain_seconds and self.same is not False and in_memory
 
 
-def made_up_probabilities(n: int, classes: int, *, peaked: bool) -> Tensor:
+def _bar(what: str, answer: Answer, against: str, plain_seconds: float, limit: float) -> Bar:
+    """The seconds of a strategy against its plain form."""
+    figures = f"{answer.seconds:.2f} s against {plain_seconds:.2f} s, {answer.extra_bytes / 1e9:.1f} GB more memory"
+    return Bar(f"{what}: seconds against {against}", answer.seconds / plain_seconds, limit, figures)
+
+
+def _picks_bar(what: str, found: list[int], expected: list[int]) -> Bar:
+    """How many picks differ from those of float64; none may."""
+    return Bar(f"{what}: picks unlike float64's", sum(f != e for f, e in zip(found, expected, strict=True)), 0)
+
+
+def _memory_bar(what: str, answer: Answer, limit_bytes: float) -> Bar:
+    return Bar(f"{what}: more memory, GB", answer.extra_bytes / 1e9, limit_bytes / 1e9)
+
+
+def synthetic_probabilities(n: int, classes: int, *, peaked: bool) -> Tensor:
     """Softmax of noise; peaked ones lie around the class corners with a mean top probability of about 0.7."""
     generator = torch.Generator().manual_seed(0)
     out = torch.empty(n, classes)
@@ -81,7 +87,7 @@ def one_hot(n: int, classes: int) -> Tensor:
     return out
 
 
-def made_up_features(n: int, dim: int) -> Tensor:
+def synthetic_features(n: int, dim: int) -> Tensor:
     """Noise around 200 centers."""
     generator = torch.Generator().manual_seed(1)
     centers = torch.randn(200, dim, generator=generator)
@@ -115,7 +121,7 @@ def plain_k_center(points: Tensor, labeled: np.ndarray, query_size: int) -> list
 def float64_picks(points: Tensor, labeled: np.ndarray, picks: list[int]) -> list[int]:
     """What float64 picks after each prefix of the picks, in one pass over the points; ties to the lowest row.
 
-    The distances are expanded ones; a pick whose distance is within 1e-12 of the largest is taken for the largest.
+    Distances are expanded; a pick whose distance is within 1e-12 of the largest counts as the largest.
     """
     centers = points[torch.tensor([*labeled.tolist(), *picks[:-1]], device=points.device)].double()
     squares, k = centers.square().sum(dim=1), len(picks)
@@ -143,7 +149,7 @@ def float64_picks(points: Tensor, labeled: np.ndarray, picks: list[int]) -> list
 
 
 def recomputing_k_center(points: Tensor, labeled: np.ndarray, query_size: int) -> list[int]:
-    """All distances to all centers, computed anew for every pick, as the released code does."""
+    """All distances to all centers, recomputed for every pick, as the released code does."""
     chosen = labeled.tolist()
     for _ in range(query_size):
         nearest = torch.cdist(points, points[chosen]).amin(dim=1)
@@ -175,8 +181,8 @@ def plain_badge(view: PoolView, query_size: int) -> list[int]:
     return view.pool.unlabeled[picks].tolist()
 
 
-def _timed(action: Callable[[], object]) -> tuple[object, float, int]:
-    """What an action returned, its seconds and by how much the peak memory grew."""
+def _timed(action: Callable[[], _T]) -> tuple[_T, float, int]:
+    """What an action returned, its seconds and the growth of the peak memory."""
     forget_peak()
     before = peak_rss_bytes()
     start = perf_counter()
@@ -198,53 +204,57 @@ def _view(arrays: dict[str, Tensor], labeled: np.ndarray, classes: int) -> PoolV
     return PoolView(Pool(n, tuple(labeled.tolist())), labels, classes, arrays)
 
 
-def _ask(name: str, view: PoolView, picks: int) -> tuple[list[int], float, int]:
-    """What a strategy picks, with all checks, its seconds and by how much the peak memory grew."""
+def _ask(name: str, view: PoolView, picks: int) -> Answer:
     found, seconds, extra = _timed(lambda: select(selector(name), view, picks, rng=stream(0, PURPOSE)))
-    assert isinstance(found, np.ndarray)
-    return found.tolist(), seconds, extra
+    return Answer(found.tolist(), seconds, extra)
 
 
-def k_center_case(
+def k_center_bars(
     name: str,
     kind: str,
     points: Tensor,
     labeled: int,
     picks: int,
-    bar: float,
+    limit: float,
     *,
-    plain: Callable[..., list[int]] = plain_k_center,
-    against: str = "plain incremental",
-    plain_seconds: float | None = None,
-    extra_bar: float | None = None,
-) -> Case:
+    plain_seconds: float,
+    against: str = "the plain incremental form",
+    limit_bytes: float | None = None,
+) -> list[Bar]:
     """A k-center strategy against a plain form.
 
     Args:
         name: ``pcoreset`` or ``coreset``.
-        kind: what the points are, for the table.
-        plain_seconds: of the plain form, where it was measured in this run on as many numbers; its seconds do not
-            depend on what they are.
-        extra_bar: as in Case.
+        kind: of points, for the table.
+        points: probabilities or features, one row an image.
+        labeled: images with a label at the start.
+        picks: the query size.
+        limit: of the ratio.
+        plain_seconds: of the plain form on as many numbers, whatever these are.
+        against: the plain form in words.
+        limit_bytes: of the growth of the peak memory; None for no bar.
     """
     n, dim = points.shape
     rows = _labeled(n, labeled)
     array = "features" if name == "coreset" else "student_probabilities"
-    view = _view({array: points}, rows, labeled if name == "coreset" else dim)
-    found, seconds, extra = _ask(name, view, picks)
-    if plain_seconds is None:
-        _, plain_seconds, _ = _timed(lambda: plain(points, rows, picks))
-    same = found == float64_picks(F.normalize(points, dim=1) if name == "coreset" else points, rows, found)
+    answer = _ask(name, _view({array: points}, rows, labeled if name == "coreset" else dim), picks)
+    exact = float64_picks(F.normalize(points, dim=1) if name == "coreset" else points, rows, answer.picks)
     what = f"{name} {n:,} x {dim:,}{kind}, {picks:,} picks"
-    return Case(what, against, seconds, plain_seconds, bar, same, extra, extra_bar)
+    bars = [_bar(what, answer, against, plain_seconds, limit), _picks_bar(what, answer.picks, exact)]
+    return bars if limit_bytes is None else [*bars, _memory_bar(what, answer, limit_bytes)]
 
 
-def badge_case(n: int, classes: int, dim: int, picks: int, device: str) -> Case:
+def _plain_seconds(plain: Callable[..., list[int]], points: Tensor, labeled: int, picks: int) -> float:
+    """Seconds of a plain k-center."""
+    return _timed(lambda: plain(points, _labeled(len(points), labeled), picks))[1]
+
+
+def badge_bars(n: int, classes: int, dim: int, picks: int, device: str) -> list[Bar]:
     """BADGE against two matrix-vector products a pick; picks against the written-out factors in float64."""
-    probabilities = made_up_probabilities(n, classes, peaked=True).to(device)
-    features = made_up_features(n, dim).to(device)
+    probabilities = synthetic_probabilities(n, classes, peaked=True).to(device)
+    features = synthetic_features(n, dim).to(device)
     view = _view({"student_probabilities": probabilities, "features": features}, _labeled(n, classes), classes)
-    found, seconds, extra = _ask("badge", view, picks)
+    answer = _ask("badge", view, picks)
 
     def products() -> None:
         for row in range(picks):
@@ -253,9 +263,11 @@ def badge_case(n: int, classes: int, dim: int, picks: int, device: str) -> Case:
 
     _, plain_seconds, _ = _timed(products)
     what = f"badge {n:,} x {classes:,} x {dim}, {picks:,} picks"
-    against = "two matrix-vector products a pick"
-    same = found == plain_badge(view, picks)
-    return Case(what, against, seconds, plain_seconds, 1.3, same, extra, 4.0 * n * (classes + dim))
+    return [
+        _bar(what, answer, "two matrix-vector products a pick", plain_seconds, 1.3),
+        _picks_bar(what, answer.picks, plain_badge(view, picks)),
+        _memory_bar(what, answer, 4.0 * n * (classes + dim)),
+    ]
 
 
 def _entropy(p: Tensor) -> Tensor:
@@ -270,64 +282,63 @@ def _argmax(p: Tensor) -> Tensor:
     return p.argmax(dim=1)
 
 
-def score_case(name: str, probabilities: Tensor, picks: int, expression: Callable[[Tensor], Tensor]) -> Case:
+def score_bars(name: str, probabilities: Tensor, picks: int, expression: Callable[[Tensor], Tensor]) -> list[Bar]:
     """A strategy by score against one torch expression of the score over the same array.
 
-    The scores of its picks must be the largest of the expression; classbalanced has none, its score is the class.
+    The scores of its picks must be the largest of the expression. The score of classbalanced is the class, which has no
+    largest value.
     """
     n, classes = probabilities.shape
-    view = _view({"student_probabilities": probabilities}, _labeled(n, classes), classes)
-    found, seconds, extra = _ask(name, view, picks)
-    plain, plain_seconds, _ = _timed(lambda: expression(probabilities))
-    assert isinstance(plain, Tensor)
-    same = None
-    if plain.is_floating_point():
-        largest = plain[view.at(view.pool.unlabeled)].topk(picks).values
-        same = torch.allclose(plain[found], largest, rtol=1e-5, atol=1e-6)
-    return Case(f"{name} {n:,} x {classes:,}", "one torch expression", seconds, plain_seconds, 1.5, same, extra)
+    answer = _ask(name, _view({"student_probabilities": probabilities}, _labeled(n, classes), classes), picks)
+    scores, plain_seconds, _ = _timed(lambda: expression(probabilities))
+    what = f"{name} {n:,} x {classes:,}, {picks:,} picks"
+    bars = [_bar(what, answer, "one torch expression", plain_seconds, 1.5)]
+    if scores.is_floating_point():
+        unlabeled = np.setdiff1d(np.arange(n), _labeled(n, classes))
+        largest = scores[torch.from_numpy(unlabeled).to(scores.device)].topk(picks).values
+        lower = ~torch.isclose(scores[answer.picks], largest, rtol=1e-5, atol=1e-6)
+        bars.append(Bar(f"{what}: scores below the largest", int(lower.sum()), 0))
+    return bars
 
 
-def measure(rows: int, picks: int, device: str, out: Console) -> list[Case]:
-    """Every case, told as it is done.
+def selector_bars(rows: int, picks: int, device: str, out: Console) -> Iterator[Bar]:
+    """Every bar, as it is measured.
 
     Args:
-        rows: of the large pools; IMAGENET for the claims.
-        picks: of the large cases; 1,000 for the claims.
+        rows: of the large pools.
+        picks: of the large pools.
         device: ``cpu`` or ``cuda``.
+        out: where the speed of the memory is printed.
     """
-    cases = []
-
-    def done(case: Case) -> None:
-        cases.append(case)
-        out.print(f"{case.what}: {case.seconds:.1f} s against {case.plain_seconds:.1f} s", highlight=False)
-
-    small = made_up_probabilities(20_000, 100, peaked=True).to(device)
-    anew = {"plain": recomputing_k_center, "against": "all distances anew at every pick"}
-    done(k_center_case("pcoreset", "", small, 2000, 200, 1 / 150, **anew))
-    points = made_up_probabilities(100_000, 1000, peaked=True).to(device)
-    done(k_center_case("pcoreset", "", points, 1000, picks, 0.8))
+    small = synthetic_probabilities(20_000, 100, peaked=True).to(device)
+    seconds = _plain_seconds(recomputing_k_center, small, 2000, 200)
+    against = "all distances recomputed at every pick"
+    yield from k_center_bars("pcoreset", "", small, 2000, 200, 1 / 150, plain_seconds=seconds, against=against)
+    points = synthetic_probabilities(100_000, 1000, peaked=True).to(device)
+    seconds = _plain_seconds(plain_k_center, points, 1000, picks)
+    yield from k_center_bars("pcoreset", "", points, 1000, picks, 0.8, plain_seconds=seconds)
     points = one_hot(100_000, 1000).to(device)
-    done(k_center_case("pcoreset", " one-hot, all ties", points, 500, picks, 1.1))
-    done(badge_case(100_000, 1000, 512, picks, device))
-    plain_seconds = None
-    for kind, bar in (("peaked", 0.5), ("flat", 1.1)):
-        points = made_up_probabilities(rows, 1000, peaked=kind == "peaked").to(device)
-        more = {"extra_bar": 2e9, "plain_seconds": plain_seconds}
-        done(k_center_case("pcoreset", f" {kind}", points, 1000, picks, bar, **more))
-        plain_seconds = cases[-1].plain_seconds
-        if kind == "peaked":
-            floor(points, out)
-            done(score_case("entropy", points, picks, _entropy))
-            done(score_case("margin", points, picks, _margin))
-            done(score_case("classbalanced", points, picks, _argmax))
-        del points
-    features = made_up_features(rows, 512).to(device)
-    done(k_center_case("coreset", "", features, 1000, picks, 1.05, plain=plain_coreset))
-    return cases
+    seconds = _plain_seconds(plain_k_center, points, 500, picks)
+    yield from k_center_bars("pcoreset", " one-hot, all ties", points, 500, picks, 1.1, plain_seconds=seconds)
+    yield from badge_bars(100_000, 1000, 512, picks, device)
+    points = synthetic_probabilities(rows, 1000, peaked=True).to(device)
+    seconds = _plain_seconds(plain_k_center, points, 1000, picks)
+    yield from k_center_bars("pcoreset", " peaked", points, 1000, picks, 0.5, plain_seconds=seconds, limit_bytes=2e9)
+    print_read(points, out)
+    yield from score_bars("entropy", points, picks, _entropy)
+    yield from score_bars("margin", points, picks, _margin)
+    yield from score_bars("classbalanced", points, picks, _argmax)
+    del points
+    points = synthetic_probabilities(rows, 1000, peaked=False).to(device)
+    yield from k_center_bars("pcoreset", " flat", points, 1000, picks, 1.1, plain_seconds=seconds, limit_bytes=2e9)
+    del points
+    features = synthetic_features(rows, 512).to(device)
+    seconds = _plain_seconds(plain_coreset, features, 1000, picks)
+    yield from k_center_bars("coreset", "", features, 1000, picks, 1.05, plain_seconds=seconds)
 
 
-def floor(array: Tensor, out: Console) -> None:
-    """What the memory allows: the seconds of one read of an array, the least that a plain pick can take."""
+def print_read(array: Tensor, out: Console) -> None:
+    """Print the seconds of one read of an array: a lower bound on a plain pick."""
     _, first, _ = _timed(array.sum)
     seconds = min(first, *(_timed(array.sum)[1] for _ in range(2)))
     out.print(
@@ -339,18 +350,18 @@ def floor(array: Tensor, out: Console) -> None:
 
 def _best_seconds(name: str, device: str, *, n: int, classes: int, picks: int) -> float:
     arrays = {
-        "student_probabilities": made_up_probabilities(n, classes, peaked=True).to(device),
-        "features": made_up_features(n, 64).to(device),
+        "student_probabilities": synthetic_probabilities(n, classes, peaked=True).to(device),
+        "features": synthetic_features(n, 64).to(device),
     }
     view = _view(arrays, _labeled(n, 100), classes)
     times = []
     while not times or (sum(times) < PAIR_SECONDS and len(times) < 9):
-        times.append(_ask(name, view, picks)[1])
+        times.append(_ask(name, view, picks).seconds)
     return min(times)
 
 
-def growth(device: str, out: Console) -> None:
-    """How the seconds of each strategy grow with pool, classes and picks: exponents of power laws fitted to 3 sizes."""
+def print_growth(device: str, out: Console) -> None:
+    """Print how each strategy's seconds grow with pool, classes and picks: exponents of power laws over 3 sizes."""
     columns = (f"{BASE[axis]:,} to {4 * BASE[axis]:,} {axis}" for axis in BASE)
     table = Table("seconds ~ x to the power of", *columns, f"s at {', '.join(f'{v:,} {k}' for k, v in BASE.items())}")
     for name in GROWING:
@@ -361,30 +372,4 @@ def growth(device: str, out: Console) -> None:
             times = [at_base, *(_best_seconds(name, device, **{**BASE, axis: size}) for size in sizes[1:])]
             exponents.append(f"{np.polyfit(np.log(sizes), np.log(times), 1)[0]:.2f}")
         table.add_row(name, *exponents, f"{at_base:.4f}")
-    _print(table, out)
-
-
-def _print(table: Table, out: Console) -> None:
-    """A table in its full width, also where the terminal is narrower."""
-    Console(file=out.file, width=max(TABLE_WIDTH, out.width)).print(table)
-
-
-def print_cases(cases: list[Case], out: Console) -> None:
-    """The table, with pass or miss a row."""
-    table = Table()
-    table.add_column("case, against its plain form", no_wrap=True)
-    for column in ("s", "plain s", "ratio", "bar", "picks of float64", "extra GB", "bar", ""):
-        table.add_column(column, justify="right", no_wrap=True)
-    for case in cases:
-        table.add_row(
-            f"{case.what}\n  {case.against}",
-            f"{case.seconds:.2f}",
-            f"{case.plain_seconds:.2f}",
-            f"{case.seconds / case.plain_seconds:.4f}",
-            f"{case.bar:.3g}",
-            {True: "yes", False: "NO", None: ""}[case.same],
-            f"{case.extra_bytes / 1e9:.1f}",
-            "" if case.extra_bar is None else f"{case.extra_bar / 1e9:.1f}",
-            "pass" if case.passes else "MISS",
-        )
-    _print(table, out)
+    print_wide(table, out)

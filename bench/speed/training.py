@@ -1,4 +1,4 @@
-"""Claims about speed as ratios, each measured against the plain way in the same run."""
+"""A training step with banked teacher features against one that runs the teacher live, in the same run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,31 +9,39 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from torch import nn
+from PIL import Image
 
 from activekd.bank.views import LiveViews, Views
-from activekd.datasets import load_dataset, reveal
+from activekd.datasets import reveal
 from activekd.images.cache import decode_files
 from activekd.images.pixels import Images
 from activekd.images.rendering import render
-from activekd.losses import dual_head_loss
+from activekd.losses import dual_head_loss, teacher_logits
 from activekd.networks.backbones import backbone
+from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students.fit import Guide, fit_student
-from activekd.students.heads import Normalise, Student, build_student
-from activekd.students.networks import student_network
+from activekd.students.heads import build_student
 from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
-from activekd.teachers.logits import teacher_logits
-from bench import trial as trials
-from bench.launch import cache_folder
+from bench.checks import resolve
+from bench.settings import cache_folder
 from bench.spec import read_spec
-from bench.speed.throughput import untrained
+from bench.speed.throughput import photograph
+from bench.speed.untrained import untrained_student, untrained_vision_language
+from bench.terminal import DecodingLines
+from bench.trials.inputs import compute_shard
+from bench.trials.resolved import shards_of, with_shards
 
 STEPS = 20
+"""Of the demo's student in one measurement."""
 
+N_LABELED = 50
 PAPER_CLASSES = 100
+CLIP = "RN50-quickgelu"
+FEATURE_WIDTH = 1024
+"""Of CLIP RN50."""
 
 PAPER_STEP = "step of the paper's recipe: ResNet-18, CLIP RN50, 64 + 64 JPEG files, 224 px"
 
@@ -47,6 +55,7 @@ class LiveGuide(Guide):
     encoder: VisionLanguageEncoder
 
     def logits(self, rows: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        """Teacher logits of crops that are rendered and encoded here."""
         size, interpolation = self.encoder.size, self.encoder.interpolation
         crops = [
             render(self.images, rows[k : k + 1], view, self.geometry, size=size, interpolation=interpolation)
@@ -57,8 +66,8 @@ class LiveGuide(Guide):
         return teacher_logits(features, self.prototypes)
 
 
-def seconds(action: Callable[[], object], repeats: int) -> float:
-    """Median seconds of an action, after one call that is not counted."""
+def _median_seconds(action: Callable[[], object], repeats: int) -> float:
+    """Median seconds of an action, after one uncounted call."""
     action()
     times = []
     for _ in range(repeats):
@@ -70,56 +79,54 @@ def seconds(action: Callable[[], object], repeats: int) -> float:
 
 def distillation_step(repeats: int) -> tuple[float, float]:
     """Seconds of a training step of the demo's end-to-end student: teacher features banked, and teacher run live."""
-    trial = next(t for t in read_spec("demo").trials if t.teacher.endswith("zeroshot"))
-    dataset = load_dataset(trial.dataset, cache_folder())
-    wanted = trials.needs(trial, dataset)
-    shards = trials.shards_of([trial], {trial.dataset: dataset})
-    banked = {shard.key: trials.make_shard(shard, encoder, cache_folder()) for shard, encoder in shards.items()}
-    inputs = Views(tuple(banked[s.key] for s in wanted.student_train))
-    teacher = Views(tuple(banked[s.key] for s in wanted.teacher_train))
-    encoder = load_encoder(str(wanted.teacher_network))
+    cache = cache_folder()
+    name = next(t for t in read_spec("demo").trials if t.teacher.endswith("+zeroshot"))
+    (trial,) = with_shards(resolve([name], cache, DecodingLines()))
+    assert trial.teacher is not None
+    assert isinstance(trial.teacher.network, VisionLanguageNetwork)
+    banked = {
+        shard.key: compute_shard(shard, trial.split(shard.split), trial.encoder_of(shard), cache)
+        for shard in shards_of([trial])
+    }
+    inputs = Views(tuple(banked[shard.key] for shard in trial.student_train))
+    teacher = Views(tuple(banked[shard.key] for shard in trial.teacher_train))
+    dataset, geometry = trial.dataset, name.views
+    encoder = load_encoder(trial.teacher.network)
     prototypes = torch.from_numpy(encoder.text_head(dataset.class_names, dataset.prompts).zero_shot)
-    pool = Pool(len(dataset.train), tuple(range(50)))
+    pool = Pool(len(dataset.train), tuple(range(N_LABELED)))
     labeled = reveal(dataset, pool)
-    recipe = replace(trial.recipe, steps=STEPS, step_rule="fixed")
-    network = student_network(trial.student)
+    recipe = replace(name.recipe, steps=STEPS, step_rule="fixed")
     torch.set_num_threads(1)
 
     def fit(guide: Guide) -> None:
-        student = build_student(network, inputs.arrays[0].shape[1:], dataset.n_classes, rng=stream(0, "speed"))
-        fit_student(
-            student, inputs, labeled, pool.unlabeled, guide, "both", recipe, trial.views, rng=stream(0, "speed batches")
-        )
+        rng, batches = stream(0, "speed"), stream(0, "speed batches")
+        student = build_student(trial.student, inputs.shape, dataset.n_classes, rng=rng)
+        fit_student(student, inputs, labeled, pool.unlabeled, guide, "both", recipe, geometry, rng=batches)
 
-    live = LiveGuide(teacher, prototypes, dataset.train.pixels, trial.views, encoder)
-    of_bank = seconds(lambda: fit(Guide(teacher, prototypes)), repeats) / STEPS
-    return of_bank, seconds(lambda: fit(live), repeats) / STEPS
+    live = LiveGuide(teacher, prototypes, dataset.train.pixels, geometry, encoder)
+    of_bank = _median_seconds(lambda: fit(Guide(teacher, prototypes)), repeats) / STEPS
+    return of_bank, _median_seconds(lambda: fit(live), repeats) / STEPS
 
 
 def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
     """Median seconds of the parts of one step of ``paper-ten`` with ResNet-18 and CLIP RN50, banked and live.
 
-    Networks have random weights, since their speed does not depend on them; images are JPEG files of noise, 375 x 500,
-    decoded in every step in both ways. The live teacher is shown the student's own crops, which spares it a rendering
-    of its own.
+    Networks have random weights. Images are JPEG files of noise, decoded in every step in both ways. The live teacher
+    reads the student's crops, which saves it a second rendering.
     """
     import open_clip
 
     recipe = next(t.recipe for t in read_spec("paper").trials if t.recipe_name == "paper-ten")
     geometry = ViewGeometry(9, (0.5, 1.0), (0.75, 1.3333), 0.5)
     chosen = backbone("resnet18")
-    body = chosen.build()
-    body.reset_classifier(0)
-    student = Student(nn.Sequential(Normalise(chosen), body), body.num_features, PAPER_CLASSES)
-    student.to(memory_format=torch.channels_last).train()
+    student = untrained_student(chosen, PAPER_CLASSES).train()
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    name = "RN50-quickgelu"
-    encoder = VisionLanguageEncoder(untrained(name), open_clip.get_tokenizer(name))
-    n, width = recipe.batch_labeled + recipe.batch_unlabeled, 1024
+    encoder = VisionLanguageEncoder(untrained_vision_language(CLIP), open_clip.get_tokenizer(CLIP))
+    n = recipe.batch_labeled + recipe.batch_unlabeled
     rows, views = np.arange(n), np.tile(np.asarray(geometry.training), n)[:n]
     rng = np.random.default_rng(0)
-    bank = Views(tuple(rng.normal(size=(n, width)).astype(np.float16) for _ in range(geometry.count)))
-    prototypes = torch.from_numpy(rng.normal(size=(PAPER_CLASSES, width)).astype(np.float32))
+    bank = Views(tuple(rng.normal(size=(n, FEATURE_WIDTH)).astype(np.float16) for _ in range(geometry.count)))
+    prototypes = torch.from_numpy(rng.normal(size=(PAPER_CLASSES, FEATURE_WIDTH)).astype(np.float32))
     labels = torch.from_numpy(rng.integers(PAPER_CLASSES, size=recipe.batch_labeled))
 
     def step(files: Images, live: bool) -> dict[str, float]:
@@ -160,24 +167,20 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
         lap("student")
         return spent
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(prefix="activekd-speed-") as folder:
         files = _photographs(Path(folder), n)
         out = {}
-        for what, live in (("live", True), ("banked", False)):
+        for way, live in (("live", True), ("banked", False)):
             step(files, live)
             measured = [step(files, live) for _ in range(repeats)]
-            out[what] = {part: median(m[part] for m in measured) for part in measured[0]}
+            out[way] = {part: median(m[part] for m in measured) for part in measured[0]}
     return out
 
 
 def _photographs(folder: Path, n: int) -> Images:
     """JPEG files of noise, decoded whenever they are read."""
-    from PIL import Image
-
     rng = np.random.default_rng(0)
-    paths = []
-    for k in range(n):
-        noise = rng.integers(0, 256, size=(75, 100, 3), dtype=np.uint8)
-        paths.append(folder / f"{k}.jpg")
-        Image.fromarray(np.kron(noise, np.ones((5, 5, 1), dtype=np.uint8))).save(paths[-1], quality=90)
+    paths = [folder / f"{k}.jpg" for k in range(n)]
+    for path in paths:
+        Image.fromarray(photograph(rng)).save(path, quality=90)
     return decode_files(paths, folder, threads=1, keep=False)
