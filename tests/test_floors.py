@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"activekd", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.recipes", "activekd.pool"},
-    {"activekd.losses", "activekd.folders"},
+    {"activekd", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.pool"},
+    {"activekd.recipes", "activekd.losses", "activekd.folders"},
     {"activekd.images", "activekd.networks"},
     {"activekd.datasets"},
     {"activekd.bank"},
