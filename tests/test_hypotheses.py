@@ -168,7 +168,7 @@ def test_probability_of_improvement_by_hand() -> None:
     assert one[["low", "high"]].isna().all().all()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_intervals_of_improvement_cover_the_truth() -> None:
     """Two selectors of 20 seeds, the first ahead by half a standard deviation: it wins with Phi(.5 / sqrt 2)."""
     rng = np.random.default_rng(1)

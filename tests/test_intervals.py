@@ -50,7 +50,7 @@ def test_t_intervals_cover_the_truth(n: int) -> None:
     assert np.mean((limits[:, 0] <= 0.3) & (limits[:, 1] >= 0.3)) == pytest.approx(0.95, abs=0.02)
 
 
-@pytest.mark.parametrize("n", [5, 10, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [5, 10, pytest.param(20, marks=pytest.mark.soak)])
 def test_bootstrap_intervals_cover_the_truth(n: int) -> None:
     rng = np.random.default_rng(n)
     limits = np.array([bootstrap_interval(rng.normal(0.3, 2.0, size=n)) for _ in range(SIMULATIONS)])
