@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,13 @@ def test_hours_follow_from_the_throughput(tiny_spec: Path, tmp_path: Path) -> No
     parts = planning.hours(made, measured, 1)
     assert parts["trials"] == pytest.approx((load.trained / 5 + load.predicted / 20) / 3600)
     assert parts["decoding into the image cache"] == 0
+
+
+def test_given_features_take_no_hours(tiny_spec: Path, tmp_path: Path) -> None:
+    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    given = replace(made, teachers={"features:a.npz": planning.Load("features:a.npz")})
+    rates = planning.Throughput({"resnet6_mini@16": 1.0}, {"resnet6_mini@16": 1.0})
+    assert planning.hours(given, rates, 1)["teachers, every view once"] == 0
 
 
 def test_a_plan_is_printed_with_its_counts_and_its_hours(tiny_spec: Path, tmp_path: Path) -> None:

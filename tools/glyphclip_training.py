@@ -19,7 +19,7 @@ from bench.terminal import console
 
 DIGITS = "0123456789"
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
-"""Capital letters, but for O and I, which many fonts draw as 0 and 1."""
+"""Capital letters without O and I, which many fonts draw as 0 and 1."""
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGIT_CAPTIONS = (
@@ -34,7 +34,7 @@ LETTER_CAPTIONS = ('a photo of the letter: "{0}".', "the letter {0}", "a picture
 SIZE = 32
 CANVAS = 64
 COPIES = 12
-"""Renderings of a character in a font, each with its own pose."""
+"""Renderings of a digit in a font, each in another pose; a third as many of a letter."""
 
 BATCH = 128
 PEAK_LR = 2e-3
@@ -54,8 +54,8 @@ def fonts() -> list[Path]:
     """The fonts that matplotlib ships and that draw every character, in a fixed order."""
     import matplotlib
 
-    found = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("*.ttf"))
-    return [path for path in found if _draws_all(path)]
+    paths = sorted((Path(matplotlib.get_data_path()) / "fonts" / "ttf").glob("*.ttf"))
+    return [path for path in paths if _draws_all(path)]
 
 
 def _draws_all(path: Path) -> bool:
@@ -103,7 +103,7 @@ def _pose(path: Path, character: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Elastic warp, stroke, blur to a low resolution, contrast and noise: towards handwriting, without seeing any."""
+    """Elastic warp, stroke, low resolution, contrast and noise: closer to handwriting, of which none is seen."""
     n = len(images)
 
     def uniform(*shape: int) -> Tensor:
@@ -179,8 +179,8 @@ def fit(steps: int, seed: int) -> dict[str, Tensor]:
     for step in shown:
         chosen = np.concatenate([rng.choice(pools[0], BATCH - letters), rng.choice(pools[1], letters)])
         characters = glyphs.characters[chosen]
-        own_caption = np.array([rng.choice(texts_of[c]) for c in characters])
-        used, position = np.unique(own_caption, return_inverse=True)
+        caption = np.array([rng.choice(texts_of[c]) for c in characters])
+        used, position = np.unique(caption, return_inverse=True)
         images = augment(glyphs.images[torch.from_numpy(chosen)], generator).expand(-1, 3, -1, -1)
         images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
         text = model.encode_text(tokens[torch.from_numpy(used)])[torch.from_numpy(position)]

@@ -55,5 +55,5 @@ def bare_tune(n_trials: int, n_rounds: int) -> float:
 
 @ray.remote(num_cpus=1)
 def synthetic_array(megabytes: int) -> np.ndarray:
-    """An array for the object store, every page of it written."""
+    """An array for the object store, with every page written."""
     return np.ones(megabytes * 2**20 // 8)

@@ -51,6 +51,6 @@ def print_wide(table: Table, out: Console) -> None:
 
 
 def apart(measure: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-    """What a function returns in a fresh process: with memory and imports of its own."""
+    """Call a function in a fresh process, which shares neither memory nor imports with this one."""
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, *arguments, **named).result()

@@ -25,7 +25,7 @@ POOL = 1_000
 
 
 def synthetic_run(n_trials: int, n_rounds: int) -> Run:
-    """Rows of about so many trials, each data set in a group of its own: the longest tables that so many rows give."""
+    """Rows of about so many trials, one data set a group: the longest tables that so many rows give."""
     trials_per_dataset = len(SELECTORS) * len(TEACHERS) * len(STUDENTS) * SEEDS
     datasets = [f"d{k}" for k in range(max(1, round(n_trials / trials_per_dataset)))]
     names = ["dataset", "teacher", "student", "selector", "seed"]

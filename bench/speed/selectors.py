@@ -57,9 +57,9 @@ def _bar(what: str, answer: Answer, against: str, plain_seconds: float, limit: f
     return Bar(f"{what}: seconds against {against}", answer.seconds / plain_seconds, limit, figures)
 
 
-def _picks_bar(what: str, found: list[int], expected: list[int]) -> Bar:
+def _picks_bar(what: str, picks: list[int], expected: list[int]) -> Bar:
     """How many picks differ from those of float64; none may."""
-    return Bar(f"{what}: picks unlike float64's", sum(f != e for f, e in zip(found, expected, strict=True)), 0)
+    return Bar(f"{what}: picks unlike float64's", sum(p != e for p, e in zip(picks, expected, strict=True)), 0)
 
 
 def _memory_bar(what: str, answer: Answer, limit_bytes: float) -> Bar:
@@ -205,8 +205,8 @@ def _view(arrays: dict[str, Tensor], labeled: np.ndarray, classes: int) -> PoolV
 
 
 def _ask(name: str, view: PoolView, picks: int) -> Answer:
-    found, seconds, extra = _timed(lambda: select(selector(name), view, picks, rng=stream(0, PURPOSE)))
-    return Answer(found.tolist(), seconds, extra)
+    rows, seconds, extra = _timed(lambda: select(selector(name), view, picks, rng=stream(0, PURPOSE)))
+    return Answer(rows.tolist(), seconds, extra)
 
 
 def k_center_bars(
@@ -230,7 +230,7 @@ def k_center_bars(
         labeled: images with a label at the start.
         picks: the query size.
         limit: of the ratio.
-        plain_seconds: of the plain form on as many numbers, whatever these are.
+        plain_seconds: of the plain form on an array of this shape; they do not depend on its values.
         against: the plain form in words.
         limit_bytes: of the growth of the peak memory; None for no bar.
     """
