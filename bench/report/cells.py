@@ -1,59 +1,32 @@
 """Numbers as a reader sees them: the cells, tables and sections of a report."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from bench import plots, stats
+from bench import stats
+from bench.columns import LABELS, teacher_label
 
-RANK_HEADER = [
-    "selector",
-    "first",
-    "95% over seeds",
-    "clear",
-    "of these tied",
-    "settings",
-    "mean rank",
-    "mean accuracy",
-]
-CONFIGURATION_HEADER = ["data", "student", "teacher", "recipe"]
-GAIN_HEADER = ["gain in points", "95% interval"]
-
-MEASURES = {
-    "picks_coverage": "classes among the picks",
-    "labeled_coverage": "classes with a label",
-    "labeled_balance": "balance of the labels",
-    "picks_feature_diversity": "feature diversity of the picks",
-    "picks_probability_diversity": "probability diversity of the picks",
-    "picks_entropy": "entropy of the picks",
-    "pool_entropy": "entropy of the pool",
-    "picks_teacher_accuracy": "teacher accuracy on the picks",
-    "pool_teacher_accuracy": "teacher accuracy on the pool",
-    "student_ece": "calibration error of the student",
-    "student_nll": "log-likelihood loss of the student",
-    "teacher_ece": "calibration error of the teacher",
-    "teacher_nll": "log-likelihood loss of the teacher",
-    "misled": "confident mistakes of the teacher",
-    "misled_learned": "of these, unlabeled: learned",
-    "misled_labeled": "of these: labeled",
-    "misled_mended": "of these, labeled: mended",
-}
-"""Diagnostics by column, and what a report calls them."""
+MANY_ROWS = 24
+"""Tables with more rows are folded."""
 
 Record = Mapping[Any, Any]
+
+Columns = Mapping[str, Callable[[Record], str]]
+"""How records become rows: the cell of each column, by its header."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table to be shown.
+    """A table on a page.
 
     Attributes:
-        header: one name a column.
-        rows: strings, one a column.
-        title: above it; none needed.
-        folded: shown on a click only, where there are clicks.
+        header: names of the columns.
+        rows: one string per column.
+        title: above the table; may be empty.
+        folded: the HTML page shows it on a click.
     """
 
     header: list[str]
@@ -64,47 +37,72 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report.
+    """A part of a page.
 
     Attributes:
         title: its heading.
         text: paragraphs.
         points: a list.
+        figures: stems of files in the folder of figures.
         tables: below the text.
-        figures: stems of files in the folder of figures, below the tables.
     """
 
     title: str
     text: list[str] = field(default_factory=list)
     points: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
 
 
-def configuration(record: Record) -> list[str]:
-    """The cells under CONFIGURATION_HEADER."""
-    teacher = plots.teacher_label(record["teacher"], record["distillation"])
-    return [record["group"], record["student"], teacher, record["recipe"]]
+def table(frame: pd.DataFrame, columns: Columns, title: str = "") -> Table:
+    """A frame as a table, folded where it has more than MANY_ROWS rows."""
+    rows = [[cell(record) for cell in columns.values()] for record in frame.to_dict("records")]
+    return Table(list(columns), rows, title, folded=len(rows) > MANY_ROWS)
+
+
+def text(*names: str) -> Columns:
+    """Columns shown as they are, under their labels."""
+    return {LABELS.get(name, name): of(name, str) for name in names}
+
+
+def of(name: str, form: Callable[[Any], str]) -> Callable[[Record], str]:
+    """The cell of a column in a format."""
+    return lambda record: form(record[name])
+
+
+def limits(form: Callable[[float, float], str], low: str = "low", high: str = "high") -> Callable[[Record], str]:
+    """The cell of an interval in a format."""
+    return lambda record: form(record[low], record[high])
 
 
 def percent(value: float) -> str:
-    """A fraction with one decimal; empty where there is none."""
+    """A fraction with one decimal; empty where it is unknown."""
     return "" if pd.isna(value) else f"{value:.1%}"
 
 
+def percents(low: float, high: float) -> str:
+    """An interval of fractions; one seed has none."""
+    return "one seed" if pd.isna(low) else f"{low:.1%} to {high:.1%}"
+
+
 def points(value: float) -> str:
-    """A difference of fractions in points; empty where there is none."""
+    """A difference of fractions in points; empty where it is unknown."""
     return "" if pd.isna(value) else f"{100 * value:+.1f}"
 
 
 def interval(low: float, high: float) -> str:
-    """An interval of a difference in points; said so where one seed gives none."""
+    """An interval of a difference in points; one seed has none."""
     return "one seed" if pd.isna(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 def known_interval(low: float, high: float) -> str:
-    """The same, empty where there is none for another reason."""
+    """An interval of a difference in points; empty where it is unknown."""
     return "" if pd.isna(low) else interval(low, high)
+
+
+def counts(low: float, high: float) -> str:
+    """An interval of a count; one seed has none, and a part of the settings no entry."""
+    return "one seed" if pd.isna(low) else f"{low:.0f} to {high:.0f}"
 
 
 def p_value(value: float) -> str:
@@ -112,62 +110,70 @@ def p_value(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
-def count(value: float, most: int) -> str:
-    """A whole number; a bound where none was found up to ``most``."""
-    return f"> {most:,}" if pd.isna(value) else f"{int(value):,}"
+def decimals(places: int) -> Callable[[float], str]:
+    """A format with a number of decimals; empty where the value is unknown."""
+    return lambda value: "" if pd.isna(value) else f"{value:.{places}f}"
 
 
-def against(area: Record, reference: str) -> str:
-    """Difference in area from a reference, with its interval."""
-    difference = area[f"against_{reference}"]
-    if pd.isna(difference):
-        return ""
-    return f"{points(difference)} ({interval(area[f'against_{reference}_low'], area[f'against_{reference}_high'])})"
+def yes_no(value: bool) -> str:
+    """A flag."""
+    return "yes" if value else "no"
 
 
-def gain_cells(gain: Record) -> list[str]:
-    """The cells under GAIN_HEADER."""
-    return [points(gain["gain"]), interval(gain["low"], gain["high"])]
+def or_none(value: str) -> str:
+    """A list of names; ``none`` where it is empty."""
+    return value or "none"
 
 
-def rank_cells(table: pd.DataFrame, spread: pd.DataFrame) -> list[list[str]]:
-    """The rows of a rank table under RANK_HEADER.
+def teacher(record: Record) -> str:
+    """The label of a record's teacher; without a column for the distillation mode, that of both kinds of images."""
+    return teacher_label(record["teacher"], record.get("distillation", "both"))
+
+
+CONFIGURATION_COLUMNS: Columns = {**text("group", "student"), LABELS["teacher"]: teacher, **text("recipe")}
+
+GAIN_COLUMNS: Columns = {"gain in points": of("gain", points), "95% interval": limits(interval)}
+
+INTERVAL_HEADER = "95% over seeds"
+
+RANK_COLUMNS: Columns = {
+    **text("selector"),
+    "first": lambda record: f"{record['first']} ({record['first_share']:.1%})",
+    INTERVAL_HEADER: limits(counts, "first_low", "first_high"),
+    "clear": of("clear_first", str),
+    "of these tied": of("tied_first", str),
+    **text("settings"),
+    "mean rank": of("mean_rank", decimals(2)),
+    "mean accuracy": of("mean_accuracy", percent),
+}
+
+
+def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, title: str = "") -> Table:
+    """The rank table with the intervals of its first places.
 
     Args:
-        spread: ``stats.first_place_intervals`` of the same settings; may be empty.
+        ranks: ``stats.rank_table``.
+        first_places: ``stats.first_place_intervals`` of the same settings.
+        title: above it.
     """
-    limits = {r["selector"]: r for r in spread.to_dict("records")}
-    return [
-        [
-            str(r["selector"]),
-            f"{r['first']} ({r['first_share']:.1%})",
-            _range(limits.get(r["selector"])),
-            str(r["clear_first"]),
-            str(r["tied_first"]),
-            str(r["settings"]),
-            f"{r['mean_rank']:.2f}",
-            percent(r["mean_accuracy"]),
-        ]
-        for r in table.to_dict("records")
-    ]
+    intervals = first_places[["selector", "first_low", "first_high"]]
+    return table(ranks.merge(intervals, on="selector", how="left"), RANK_COLUMNS, title)
 
 
-def _range(limits: Record | None) -> str:
-    if limits is None:
-        return ""
-    return "one seed" if pd.isna(limits["first_low"]) else f"{limits['first_low']:.0f} to {limits['first_high']:.0f}"
+def rank_parts(by: list[str], name: Callable[[Record], str]) -> Callable[[pd.DataFrame], list[Table]]:
+    """Rank tables of parts of the settings, the part and its headline as title.
 
+    Args:
+        by: columns that split ``stats.rank_table_by``.
+        name: of a part, from one of its records.
+    """
+    columns = {header: cell for header, cell in RANK_COLUMNS.items() if header != INTERVAL_HEADER}
 
-def rank_parts(table: pd.DataFrame, by: list[str]) -> list[Table]:
-    """Rank tables of parts of the settings, the part and its headline as title."""
-    out = []
-    for key, part in table.groupby(by):
-        names = [str(k) for k in key]  # pyright: ignore[reportGeneralTypeIssues]
-        title = plots.teacher_label(names[0], names[1]) if len(names) > 1 else f"{names[0]} rounds"
-        cells = [[c for i, c in enumerate(row) if i != 2] for row in rank_cells(part, pd.DataFrame())]
-        header = [name for i, name in enumerate(RANK_HEADER) if i != 2]
-        out.append(Table(header, cells, f"{title}: {stats.headline(part)}"))
-    return out
+    def show(frame: pd.DataFrame) -> list[Table]:
+        parts = [part for _, part in frame.groupby(by)]
+        return [table(part, columns, f"{name(part.iloc[0].to_dict())}: {stats.headline(part)}") for part in parts]
+
+    return show
 
 
 def markdown_row(cells: Iterable[object]) -> str:

@@ -1,112 +1,139 @@
 """Several runs on one page: their headlines, their ranks side by side, and the cells that they have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from bench import stats
 from bench.report.cells import (
-    CONFIGURATION_HEADER,
-    RANK_HEADER,
+    CONFIGURATION_COLUMNS,
+    Columns,
+    Record,
     Section,
     Table,
-    configuration,
+    decimals,
+    interval,
+    limits,
+    of,
     percent,
     points,
-    rank_cells,
+    rank_table,
+    table,
+    text,
 )
-
-CELL = [*stats.SETTING, "selector"]
-OVERVIEW_HEADER = ["run", "headline", "clearly", "trials", "seeds", "protocol"]
-
-
-def common_cells(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Mean accuracies of the (setting, selector)s that every run has.
-
-    Args:
-        rows: of each run, by its name.
-
-    Returns:
-        Columns of SETTING, selector, and one a run with its accuracy.
-    """
-    curves = [stats.curves(table).set_index(CELL)["accuracy"].rename(name) for name, table in rows.items()]
-    return pd.concat(curves, axis=1, join="inner").reset_index()
+from bench.report.contents import Page
+from bench.report.tables import Frames
+from bench.stats import Facts
 
 
 @dataclass(frozen=True)
-class Standing:
-    """The ranks of a run.
+class RunSummary:
+    """A run on a page with others.
 
     Attributes:
-        rows: of the run.
-        table: ``stats.rank_table``.
-        spread: ``stats.first_place_intervals``.
+        facts: what it consists of.
+        frames: its tables.
     """
 
-    rows: pd.DataFrame
-    table: pd.DataFrame
-    spread: pd.DataFrame
+    facts: Facts
+    frames: Frames
 
 
-def standing_of(rows: pd.DataFrame) -> Standing:
-    """The ranks of a run from its rows."""
-    return Standing(rows, stats.rank_table(stats.ranks(rows)), stats.first_place_intervals(rows))
+def common_cells(runs: Mapping[str, RunSummary]) -> pd.DataFrame:
+    """``stats.common_cells`` of runs of one protocol; empty for several protocols."""
+    if len(_protocols(runs)) > 1:
+        return pd.DataFrame()
+    return stats.common_cells({name: run.frames["curves"] for name, run in runs.items()})
 
 
-def overview(runs: Mapping[str, Standing]) -> list[list[str]]:
-    """A line a run, under OVERVIEW_HEADER."""
-    return [
+def side_by_side_page(runs: Mapping[str, RunSummary], common: pd.DataFrame) -> Page:
+    """The page of several runs.
+
+    Args:
+        runs: by name.
+        common: ``common_cells`` of the same runs.
+    """
+    protocols = _protocols(runs)
+    caveat = f"The runs have protocols {', '.join(map(str, protocols))}; their cells cannot be compared."
+    ranks = [rank_table(run.frames["rank_table"], run.frames["first_places"], name) for name, run in runs.items()]
+    return Page(
+        name=", ".join(runs),
+        headline=f"{len(runs)} runs side by side",
+        caveats=[caveat] if len(protocols) > 1 else [],
+        ranking=_overview(runs),
+        note="Each run is ranked by itself; a setting is a configuration at a query round.",
+        sections=[
+            Section("First places and mean ranks by run", tables=[_ranks_by_run(runs)]),
+            Section("Ranks of each run", tables=ranks),
+            _common_section(list(runs), common),
+        ],
+        provenance=stats.joint_provenance({name: run.facts for name, run in runs.items()}),
+        selectors=_selectors(runs),
+    )
+
+
+def _protocols(runs: Mapping[str, RunSummary]) -> list[int]:
+    return sorted({run.facts.protocol for run in runs.values()})
+
+
+def _selectors(runs: Mapping[str, RunSummary]) -> list[str]:
+    return sorted({selector for run in runs.values() for selector in run.facts.distinct["selector"]})
+
+
+def _overview(runs: Mapping[str, RunSummary]) -> Table:
+    rows = [
         [
             name,
-            stats.headline(run.table),
-            stats.headline_confidence(run.table, run.spread),
-            f"{run.rows['trial_id'].nunique():,}",
-            f"{run.rows['seed'].nunique()}",
-            str(run.rows["protocol"].iloc[0]),
+            stats.headline(run.frames["rank_table"]),
+            stats.headline_confidence(run.frames["rank_table"], run.frames["first_places"]),
+            f"{run.facts.n_trials:,}",
+            str(len(run.facts.distinct["seed"])),
+            str(run.facts.protocol),
         ]
         for name, run in runs.items()
     ]
+    return Table(["run", "headline", "clearly", "trials", "seeds", "protocol"], rows)
 
 
-def beside_sections(runs: Mapping[str, Standing], common: pd.DataFrame) -> list[Section]:
-    """Ranks of each run, first places by selector and run, and the cells in common.
-
-    Args:
-        common: ``common_cells`` of the same rows; empty where they may not be compared.
-    """
-    names = list(runs)
-    ranks = [Table(RANK_HEADER, rank_cells(run.table, run.spread), name) for name, run in runs.items()]
-    by_run = {name: run.table.set_index("selector") for name, run in runs.items()}
-    selectors = sorted({selector for table in by_run.values() for selector in table.index})
-    beside = [[selector, *(_rank(by_run[name], selector) for name in names)] for selector in selectors]
-    out = [
-        Section("First places and mean ranks by run", tables=[Table(["selector", *names], beside)]),
-        Section("Ranks of each run", tables=ranks),
-    ]
-    if common.empty:
-        return [*out, Section("Cells in common", ["The runs have no cell in common that may be compared."])]
-    first, *others = names
-    header = [*CONFIGURATION_HEADER, "round", "selector", first, *(f"{name}, points beside" for name in others)]
-    cells = [
-        [
-            *configuration(c),
-            *(str(c["round"]), c["selector"], percent(c[first])),
-            *(points(c[name] - c[first]) for name in others),
-        ]
-        for c in common.to_dict("records")
-    ]
-    said = [
-        f"{name}: {100 * (common[name] - common[first]).mean():+.2f} points beside {first} on average over "
-        f"{len(common):,} cells, {100 * (common[name] - common[first]).min():+.1f} to "
-        f"{100 * (common[name] - common[first]).max():+.1f}"
-        for name in others
-    ]
-    return [*out, Section("Cells in common", points=said, tables=[Table(header, cells, "Cell by cell", folded=True)])]
+def _ranks_by_run(runs: Mapping[str, RunSummary]) -> Table:
+    by_run = [run.frames["rank_table"].set_index("selector") for run in runs.values()]
+    rows = [[selector, *(_rank(table, selector) for table in by_run)] for selector in _selectors(runs)]
+    return Table(["selector", *runs], rows)
 
 
 def _rank(table: pd.DataFrame, selector: str) -> str:
     if selector not in table.index:
         return ""
-    found = table.loc[selector]
-    return f"{found['first']} of {found['settings']}, mean rank {found['mean_rank']:.2f}"
+    line = table.loc[selector]
+    return f"{line['first']} of {line['settings']}, mean rank {line['mean_rank']:.2f}"
+
+
+def _common_section(names: list[str], common: pd.DataFrame) -> Section:
+    title, reference = "Cells in common", names[0]
+    if common.empty:
+        return Section(title, ["The runs have no cell in common that may be compared."])
+    summary: Columns = {
+        **text("run"),
+        f"points above {reference}": lambda record: decimals(2)(100 * record["mean"]),
+        "range over cells": limits(interval, "min", "max"),
+        "cells": of("n_cells", "{:,}".format),
+    }
+    cells: Columns = {
+        **CONFIGURATION_COLUMNS,
+        **text("round", "selector"),
+        reference: of(reference, percent),
+        **{f"{name}, points above {reference}": _difference(name, reference) for name in names[1:]},
+    }
+    by_cell = table(common, cells, "Cell by cell")
+    return Section(
+        title,
+        tables=[
+            table(stats.run_differences(common, reference), summary),
+            Table(by_cell.header, by_cell.rows, by_cell.title, folded=True),
+        ],
+    )
+
+
+def _difference(name: str, reference: str) -> Callable[[Record], str]:
+    return lambda record: points(record[name] - record[reference])

@@ -1,93 +1,470 @@
-"""Every table of a report, by name, from the rows of a run."""
+"""Every table of a report: its name, how it is computed, its caption, and where and how a page shows it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import pandas as pd
 
 from bench import stats
-from bench.report import published
-from bench.report.cells import MEASURES
+from bench.columns import CONFIGURATION, COSTS, DIAGNOSTICS, LABELS
+from bench.report.cells import (
+    CONFIGURATION_COLUMNS,
+    GAIN_COLUMNS,
+    Columns,
+    Record,
+    Table,
+    decimals,
+    interval,
+    known_interval,
+    limits,
+    of,
+    or_none,
+    p_value,
+    percent,
+    percents,
+    points,
+    rank_parts,
+    table,
+    teacher,
+    text,
+    yes_no,
+)
+from bench.report.published import published_cells
 from bench.stats import claims
-
-GAIN_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
-GAIN_BY_SELECTOR = ["teacher", "distillation", "selector"]
+from bench.stats.hypotheses import DIFFERENCES, MOST_SEEDS
 
 
-def frames_of(rows: pd.DataFrame, picks: pd.Series, control: str) -> dict[str, pd.DataFrame]:
-    """The frames of a report.
+@dataclass(frozen=True)
+class Frames:
+    """The frames of a run by name, each computed once, when it is first needed.
 
-    Args:
+    Attributes:
         rows: of settings that every selector has finished; checked by ``stats.check_rows``.
-        picks: train rows that each row bought, under the index of ``rows``.
+        picks: train rows that each row queried, under the index of ``rows``.
         control: the selector against which others are tested.
     """
-    ranked, curves = stats.ranks(rows), stats.curves(rows)
-    return {
-        "rank_table": stats.rank_table(ranked),
-        "rank_table_by_teacher": stats.rank_table_by(ranked, ["teacher", "distillation"]),
-        "rank_table_by_stage": stats.rank_table_by(stats.with_stage(ranked), ["stage"]),
-        "first_places": stats.first_place_intervals(rows),
-        "ranks": ranked,
-        "margins": stats.margins(rows),
-        "wins": stats.win_matrix(rows),
-        "improvement": stats.improvement(rows),
-        "mean_ranks": stats.mean_ranks(rows),
-        "friedman": stats.friedman(rows),
-        "nemenyi": stats.nemenyi(rows),
-        "wilcoxon": stats.wilcoxon_holm(rows, control),
-        "curves": curves,
-        "areas": stats.area_table(rows),
-        "paired_areas": stats.paired_areas(rows, control),
-        "labels_saved": stats.labels_saved(rows),
-        "gain": stats.gain(rows),
-        "gain_by_student": stats.gain_summary(rows, GAIN_BY),
-        "gain_by_selector": stats.gain_summary(rows[rows["round"] >= 1], GAIN_BY_SELECTOR),
-        "gain_summary": stats.gain_summary(rows),
-        "gain_split": stats.gain_split(rows),
-        "diagnostics": stats.diagnostics(rows, list(MEASURES)),
-        "overlap": stats.overlap(rows, picks),
-        "costs": stats.costs(rows, ["student", "teacher", "selector"]),
-        "pareto": stats.pareto(rows),
-        "pareto_overall": stats.pareto_overall(rows),
-        "recipes": stats.recipes_beside(rows),
-        "seeds_needed": stats.seeds_needed(rows),
-        "claim_lead": claims.lead(rows),
-        "claim_lift": claims.lift(rows),
-        "published": published.beside(curves),
+
+    rows: pd.DataFrame
+    picks: pd.Series
+    control: str
+    _computed: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._computed:
+            self._computed[name] = TABLES[name].compute(self)
+        return self._computed[name]
+
+    def items(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Every table, in the order of TABLES."""
+        return ((name, self[name]) for name in TABLES)
+
+    @cached_property
+    def seeds(self) -> pd.DataFrame:
+        """``stats.seed_means``."""
+        return stats.seed_means(self.rows)
+
+    @cached_property
+    def run_areas(self) -> pd.DataFrame:
+        """``stats.run_areas``."""
+        return stats.run_areas(self.rows)
+
+    @cached_property
+    def areas(self) -> pd.DataFrame:
+        """``stats.seed_areas``."""
+        return stats.seed_areas(self.run_areas)
+
+    @cached_property
+    def blocks(self) -> pd.DataFrame:
+        """``stats.blocks``."""
+        return stats.blocks(self.rows)
+
+    @cached_property
+    def gains(self) -> pd.DataFrame:
+        """``stats.seed_gains``."""
+        return stats.seed_gains(self.rows)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table of the report.
+
+    Attributes:
+        compute: the frame, from the rows or from other frames.
+        caption: of the LaTeX table.
+        section: title of the section that shows the table; the table is only a file without it.
+        show: the frame as tables of that section.
+    """
+
+    compute: Callable[[Frames], pd.DataFrame]
+    caption: str
+    section: str = ""
+    show: Callable[[pd.DataFrame], list[Table]] = lambda frame: []
+
+
+def shown(
+    columns: Columns, title: str = "", select: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
+) -> Callable[[pd.DataFrame], list[Table]]:
+    """One table with these columns, of the selected part of a frame."""
+    return lambda frame: [table(select(frame), columns, title)]
+
+
+def _against(reference: str) -> Callable[[Record], str]:
+    name = f"against_{reference}"
+    return lambda record: (
+        ""
+        if pd.isna(record[name])
+        else f"{points(record[name])} ({interval(record[f'{name}_low'], record[f'{name}_high'])})"
+    )
+
+
+def _bounded(name: str, form: str) -> Callable[[Record], str]:
+    return lambda record: f"{'> ' if record['lower_bound'] else ''}{record[name]:{form}}"
+
+
+def _seeds_for(difference: float) -> Callable[[Record], str]:
+    def cell(record: Record) -> str:
+        if pd.isna(record["spread"]):
+            return ""
+        seeds = record[f"seeds_for_{difference:g}"]
+        return f"> {MOST_SEEDS:,}" if pd.isna(seeds) else f"{int(seeds):,}"
+
+    return cell
+
+
+def _recipes(frame: pd.DataFrame) -> list[Table]:
+    keys = {name: cell for name, cell in CONFIGURATION_COLUMNS.items() if name != "recipe"} | text("selector")
+    recipes = [name for name in frame.columns if name not in {*CONFIGURATION, "selector"}]
+    return [table(frame, {**keys, **{name: of(name, percent) for name in recipes}})]
+
+
+def _diagnostics(frame: pd.DataFrame) -> list[Table]:
+    selectors = [name for name in frame.columns if name != "measure"]
+    columns = {"measure": of("measure", LABELS.__getitem__)}
+    return [table(frame, {**columns, **{name: of(name, decimals(3)) for name in selectors}})]
+
+
+def _published(frame: pd.DataFrame) -> list[Table]:
+    columns: Columns = {
+        **CONFIGURATION_COLUMNS,
+        **text("selector", "round"),
+        "this run": of("accuracy", percent),
+        "95% interval": limits(percents),
+        "published": lambda r: (
+            percent(r["published"])
+            + ("" if pd.isna(r["published_half_width"]) else f" ± {r['published_half_width']:.1%}")
+        ),
+        "difference": of("difference", points),
+        "intervals overlap": lambda r: yes_no(not r["disjoint"]),
     }
+    return [table(part, columns, f"{source}, cell by cell") for source, part in frame.groupby("source", sort=False)]
 
 
-CAPTIONS: Mapping[str, str] = {
-    "rank_table": "First places and mean ranks over all settings.",
-    "rank_table_by_teacher": "First places and mean ranks by teacher.",
-    "rank_table_by_stage": "First places and mean ranks in early and late rounds.",
-    "first_places": "First places when seeds are drawn anew, 95 percent of draws.",
-    "ranks": "The place of every selector in every setting.",
-    "margins": "The first against the second of every setting, paired by seed.",
-    "wins": "Settings in which a selector is ahead of another.",
-    "improvement": "Probability that a run of one selector has a larger area than a run of another.",
-    "mean_ranks": "Mean ranks over configurations and data sets.",
-    "friedman": "Friedman's test per query round.",
-    "nemenyi": "Nemenyi's test of every pair.",
-    "wilcoxon": "Wilcoxon's signed-rank test against the control, Holm's correction.",
-    "curves": "Learning curves.",
-    "areas": "Area under the budget curve.",
-    "paired_areas": "Differences in area from the control, over seeds and over data sets.",
-    "labels_saved": "Labels that random needs for the same accuracy.",
-    "gain": "Gain of distillation per configuration, selector and round.",
-    "gain_by_student": "Gain of distillation per data set and student.",
-    "gain_by_selector": "Gain of distillation per selector.",
-    "gain_summary": "Gain of distillation.",
-    "gain_split": "Gain of distillation by the images distilled on.",
-    "diagnostics": "Diagnostics per selector and round.",
-    "overlap": "Labels that two selectors have in common.",
-    "costs": "Seconds and memory of a round.",
-    "pareto": "Area against seconds of a run.",
-    "pareto_overall": "Area against seconds, relative to the mean of a configuration.",
-    "recipes": "Areas under several recipes.",
-    "seeds_needed": "Seeds that a difference needs.",
-    "claim_lead": "The lead of PCoreSet after the first rounds.",
-    "claim_lift": "The gain of distillation in the first and the last round.",
-    "published": "Published numbers beside ours.",
+CLAIMS = "The paper's two claims on this run"
+CURVES = "Learning curves"
+TESTS = "Critical differences"
+WINS = "Wins"
+AREAS = "Area under the budget curve"
+PARTS = "Ranks by teacher and stage"
+GAINS = "Gain of distillation"
+SAVED = "Labels saved"
+DIAGNOSED = "Diagnostics"
+OVERLAP = "Overlap of queried labels"
+COST = "Costs"
+SEEDS = "Seeds that a difference needs"
+RECIPES = "Recipes side by side"
+PUBLISHED = "Published numbers"
+
+TABLES: Mapping[str, TableSpec] = {
+    "rank_table": TableSpec(lambda f: stats.rank_table(f["ranks"]), "First places and mean ranks over all settings."),
+    "first_places": TableSpec(
+        lambda f: stats.first_place_intervals(f.seeds), "First places, 95 percent bootstrap interval over seeds."
+    ),
+    "ranks": TableSpec(
+        lambda f: stats.ranks(f["curves"], f["margins"]), "The rank of every selector in every setting."
+    ),
+    "margins": TableSpec(
+        lambda f: stats.margins(f["curves"], f.seeds), "The first against the second of every setting, paired by seed."
+    ),
+    "curves": TableSpec(lambda f: stats.curves(f.seeds), "Learning curves."),
+    "claim_lead": TableSpec(
+        lambda f: claims.lead(f.seeds),
+        "The lead of PCoreSet after the first rounds.",
+        CLAIMS,
+        shown(
+            {
+                **text("group", "student"),
+                "PCoreSet against": of("selector", str),
+                "difference in points": of("difference", points),
+                "95% interval": limits(interval),
+                **text("verdict"),
+            },
+            "Rounds after the first two queries, with a teacher; paired differences, 95% interval over seeds",
+        ),
+    ),
+    "claim_lift": TableSpec(
+        lambda f: claims.lift(f["gain_by_student"]),
+        "The gain of distillation in the first and the last round.",
+        CLAIMS,
+        shown(
+            {
+                **text("group", "student"),
+                "teacher": teacher,
+                **text("round"),
+                "with teacher": of("with_teacher", percent),
+                "without": of("without", percent),
+                "gain in points": of("difference", points),
+                "95% interval": limits(interval),
+                **text("verdict"),
+            },
+            "First and last round",
+        ),
+    ),
+    "mean_ranks": TableSpec(lambda f: stats.mean_ranks(f.blocks), "Mean ranks over configurations and data sets."),
+    "friedman": TableSpec(
+        lambda f: stats.friedman(f.blocks),
+        "Friedman's test per query round.",
+        TESTS,
+        shown(
+            {
+                **text("round"),
+                "blocks": of("n_blocks", str),
+                "data sets": of("n_datasets", str),
+                "selectors": of("n_selectors", str),
+                "chi-squared": of("statistic", decimals(2)),
+                "p": of("p", p_value),
+                "p of Iman and Davenport": of("f_p", p_value),
+                "critical difference": of("critical_difference", decimals(2)),
+                "left out": of("left_out", or_none),
+            },
+            "Friedman's test that all selectors have equal ranks",
+        ),
+    ),
+    "nemenyi": TableSpec(lambda f: stats.nemenyi(f.blocks), "Nemenyi's test of every pair."),
+    "wilcoxon": TableSpec(
+        lambda f: stats.wilcoxon_holm(f.blocks, f.run_areas, f.control),
+        "Wilcoxon's signed-rank test against the control, Holm's correction.",
+        TESTS,
+        shown(
+            {
+                **text("measure", "selector", "against"),
+                "blocks": of("n_blocks", str),
+                "median difference": of("median_difference", points),
+                "W": of("statistic", "{:g}".format),
+                "p": of("p", p_value),
+                "p after Holm": of("p_holm", p_value),
+                "significant at 5%": of("significant", yes_no),
+            },
+            "Wilcoxon's signed-rank test against the control, Holm's correction; differences in points",
+        ),
+    ),
+    "wins": TableSpec(lambda f: stats.win_matrix(f.seeds), "Settings in which a selector is ahead of another."),
+    "improvement": TableSpec(
+        lambda f: stats.improvement(f.areas),
+        "Probability that a run of one selector has a larger area than a run of another.",
+        WINS,
+        shown(
+            {
+                **text("selector", "against"),
+                "probability": of("probability", percent),
+                "95% over seeds": limits(percents),
+                "configurations": of("n_configurations", str),
+            },
+            "Probability that a run of the selector has a larger area than a run of the other",
+        ),
+    ),
+    "area_comparison": TableSpec(
+        lambda f: stats.compare_with(f["areas"], claims.LEADER),
+        "Selectors compared with PCoreSet by area.",
+        AREAS,
+        shown(
+            {
+                **CONFIGURATION_COLUMNS,
+                f"better than {claims.LEADER}": of("better", or_none),
+                "not significantly different": of("not_different", or_none),
+                "worse": of("worse", or_none),
+            }
+        ),
+    ),
+    "areas": TableSpec(
+        lambda f: stats.area_table(f.areas, stats.seconds_per_pick(f.rows)),
+        "Area under the budget curve.",
+        AREAS,
+        shown(
+            {
+                **CONFIGURATION_COLUMNS,
+                **text("selector"),
+                "area": of("area", percent),
+                **{f"against {name}, points (95% interval)": _against(name) for name in stats.REFERENCES},
+                "ms per pick": lambda record: f"{1000 * record['seconds_per_pick']:.2f}",
+            },
+            "Per configuration and selector",
+        ),
+    ),
+    "paired_areas": TableSpec(
+        lambda f: stats.paired_areas(f.run_areas, f.control),
+        "Differences in area from the control, over seeds and over data sets.",
+        AREAS,
+        shown(
+            {
+                **CONFIGURATION_COLUMNS,
+                **text("selector", "against", "over", "n"),
+                "difference": of("difference", points),
+                "95% Student t": limits(known_interval),
+                "95% bootstrap": limits(known_interval, "bootstrap_low", "bootstrap_high"),
+            },
+            "Differences from the control in points: over seeds, and over data sets",
+        ),
+    ),
+    "rank_table_by_teacher": TableSpec(
+        lambda f: stats.rank_table_by(f["ranks"], ["teacher", "distillation"]),
+        "First places and mean ranks by teacher.",
+        PARTS,
+        rank_parts(["teacher", "distillation"], teacher),
+    ),
+    "rank_table_by_stage": TableSpec(
+        lambda f: stats.rank_table_by(stats.with_stage(f["ranks"]), ["stage"]),
+        "First places and mean ranks in early and late rounds.",
+        PARTS,
+        rank_parts(["stage"], lambda record: f"{record['stage']} rounds"),
+    ),
+    "gain": TableSpec(lambda f: stats.gain(f.gains), "Gain of distillation per configuration, selector and round."),
+    "gain_summary": TableSpec(
+        lambda f: stats.gain_summary(f.gains),
+        "Gain of distillation.",
+        GAINS,
+        shown(
+            {
+                "teacher": teacher,
+                **text("round"),
+                "with teacher": of("with_teacher", percent),
+                "without": of("without", percent),
+                LABELS["teacher_accuracy"]: of("teacher_accuracy", percent),
+                **GAIN_COLUMNS,
+            }
+        ),
+    ),
+    "gain_by_selector": TableSpec(
+        lambda f: stats.gain_summary(stats.query_rounds(f.gains), stats.GAIN_BY_SELECTOR),
+        "Gain of distillation per selector.",
+        GAINS,
+        shown({**text("selector"), "teacher": teacher, **GAIN_COLUMNS}, "Per selector, query rounds"),
+    ),
+    "gain_split": TableSpec(
+        lambda f: stats.gain_split(f.gains),
+        "Gain of distillation by the images distilled on.",
+        GAINS,
+        shown(
+            {**text("group", "student", "teacher", "recipe", "selector", "distillation"), **GAIN_COLUMNS},
+            "By the images distilled on",
+        ),
+    ),
+    "gain_by_student": TableSpec(
+        lambda f: stats.gain_summary(f.gains, stats.GAIN_BY_STUDENT),
+        "Gain of distillation per data set and student.",
+        GAINS,
+        shown({**CONFIGURATION_COLUMNS, **text("round"), **GAIN_COLUMNS}, "Per data set and student"),
+    ),
+    "labels_saved": TableSpec(
+        lambda f: stats.labels_saved(f["curves"]),
+        "Labels that random needs for the same accuracy.",
+        SAVED,
+        shown(
+            {
+                **CONFIGURATION_COLUMNS,
+                **text("selector"),
+                "labels": of("n_labeled", "{:g}".format),
+                "accuracy": of("accuracy", percent),
+                "labels of random": _bounded("reference_labels", ".0f"),
+                "saved": _bounded("saved", "+.0f"),
+            },
+            select=partial(stats.last_rounds, by=CONFIGURATION),
+        ),
+    ),
+    "diagnostics": TableSpec(lambda f: stats.diagnostics(f.rows, DIAGNOSTICS), "Diagnostics per selector and round."),
+    "diagnostic_means": TableSpec(
+        lambda f: stats.diagnostic_means(f["diagnostics"]),
+        "Diagnostics per selector, means over rounds.",
+        DIAGNOSED,
+        _diagnostics,
+    ),
+    "overlap": TableSpec(
+        lambda f: stats.overlap(f.rows, f.picks),
+        "Queried labels that two selectors have in common.",
+        OVERLAP,
+        shown(
+            {
+                **text("selector", "against"),
+                "labels in common": of("overlap", percent),
+                "pairs of runs": of("n", str),
+            },
+            select=lambda frame: frame[frame["round"] == frame["round"].max()],
+        ),
+    ),
+    "pareto": TableSpec(lambda f: stats.pareto(f.areas, f.rows), "Area against seconds of a run."),
+    "pareto_overall": TableSpec(
+        lambda f: stats.pareto_overall(f["pareto"]),
+        "Area against seconds, relative to the mean of a configuration.",
+        COST,
+        shown(
+            {
+                **text("selector"),
+                "relative seconds": of("seconds", decimals(2)),
+                "area, points above the mean": of("area", points),
+                "on the Pareto front": of("on_front", yes_no),
+            }
+        ),
+    ),
+    "costs": TableSpec(
+        lambda f: stats.costs(f.rows, ["student", "teacher", "selector"]),
+        "Seconds and memory of a round.",
+        COST,
+        shown(
+            {
+                **text("student"),
+                "teacher": teacher,
+                **text("selector"),
+                **{LABELS[name]: of(name, decimals(3)) for name in COSTS if name.endswith("_seconds")},
+                LABELS["peak_rss_bytes"]: lambda record: f"{record['peak_rss_bytes'] / 1e6:.0f}",
+            },
+            "Seconds and memory of a round",
+        ),
+    ),
+    "seeds_needed": TableSpec(
+        lambda f: stats.seeds_needed(f.areas, f.seeds),
+        "Seeds that a difference needs.",
+        SEEDS,
+        shown(
+            {
+                **CONFIGURATION_COLUMNS,
+                **text("measure"),
+                "spread in points": lambda r: "one seed" if pd.isna(r["spread"]) else f"{100 * r['spread']:.2f}",
+                "seeds in this run": of("n_seeds", str),
+                **{f"seeds for {100 * d:g} points": _seeds_for(d) for d in DIFFERENCES},
+            }
+        ),
+    ),
+    "recipes": TableSpec(lambda f: stats.recipe_areas(f.areas), "Areas under several recipes.", RECIPES, _recipes),
+    "published_summary": TableSpec(
+        lambda f: stats.published_summary(f["published"]),
+        "Differences from published numbers.",
+        PUBLISHED,
+        shown(
+            {
+                **text("source", "student", "recipe"),
+                "teacher": teacher,
+                "this run minus published, points": of("mean", points),
+                "range over cells": limits(interval, "min", "max"),
+                "cells": of("n_cells", str),
+                "intervals overlap in": of("n_overlap", str),
+            }
+        ),
+    ),
+    "published": TableSpec(
+        lambda f: stats.compare_with_published(f["curves"], published_cells()),
+        "Published numbers and those of this run.",
+        PUBLISHED,
+        _published,
+    ),
 }
-"""What the LaTeX tables say of themselves."""
+"""In the order of the pages. A new table is one entry here."""

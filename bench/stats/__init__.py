@@ -1,9 +1,21 @@
-"""Data frame in, data frame out: from one row a (trial, round) to curves, ranks, tests, gains, areas and costs."""
+"""Data frame in, data frame out: from one row per (trial, round) to curves, ranks, tests, gains, areas and costs."""
 
-from bench.stats.areas import REFERENCES, area_table, run_areas, seed_areas, standing
-from bench.stats.costs import costs, pareto, pareto_overall, recipes_beside
-from bench.stats.gains import GAIN_SUMMARY, gain, gain_split, gain_summary
+from bench.columns import CONFIGURATION, SETTING
+from bench.stats.areas import REFERENCES, area_table, compare_with, run_areas, seed_areas
+from bench.stats.costs import costs, pareto, pareto_overall, recipe_areas, seconds_per_pick
+from bench.stats.facts import Facts, facts_of, joint_provenance
+from bench.stats.gains import (
+    GAIN_BY_SELECTOR,
+    GAIN_BY_STUDENT,
+    GAIN_BY_TEACHER,
+    gain,
+    gain_split,
+    gain_summary,
+    query_rounds,
+    seed_gains,
+)
 from bench.stats.hypotheses import (
+    blocks,
     critical_difference,
     friedman,
     improvement,
@@ -14,7 +26,8 @@ from bench.stats.hypotheses import (
     wilcoxon_holm,
 )
 from bench.stats.intervals import CONFIDENCE, bootstrap_interval, mean_interval, t_interval
-from bench.stats.picks import diagnostics, overlap
+from bench.stats.picks import diagnostic_means, diagnostics, overlap
+from bench.stats.published import compare_with_published, published_summary
 from bench.stats.ranking import (
     EARLY_ROUNDS,
     TIE,
@@ -31,30 +44,39 @@ from bench.stats.ranking import (
     win_matrix,
     with_stage,
 )
-from bench.stats.rows import CONFIGURATION, COSTS, NO_TEACHER, READ, SETTING, check_rows, seed_means
+from bench.stats.rows import REQUIRED, check_rows, first_rounds, last_rounds, seed_means
+from bench.stats.runs import common_cells, run_differences
 from bench.stats.savings import first_reached, labels_saved
 
 __all__ = [
     "CONFIDENCE",
     "CONFIGURATION",
-    "COSTS",
     "EARLY_ROUNDS",
-    "GAIN_SUMMARY",
-    "NO_TEACHER",
-    "READ",
+    "GAIN_BY_SELECTOR",
+    "GAIN_BY_STUDENT",
+    "GAIN_BY_TEACHER",
     "REFERENCES",
+    "REQUIRED",
     "SETTING",
     "TIE",
+    "Facts",
     "area_table",
+    "blocks",
     "bootstrap_interval",
     "check_rows",
+    "common_cells",
+    "compare_with",
+    "compare_with_published",
     "costs",
     "critical_difference",
     "curves",
+    "diagnostic_means",
     "diagnostics",
     "extra_firsts",
+    "facts_of",
     "first_place_intervals",
     "first_reached",
+    "first_rounds",
     "friedman",
     "gain",
     "gain_split",
@@ -62,7 +84,9 @@ __all__ = [
     "headline",
     "headline_confidence",
     "improvement",
+    "joint_provenance",
     "labels_saved",
+    "last_rounds",
     "margins",
     "mean_interval",
     "mean_ranks",
@@ -72,15 +96,19 @@ __all__ = [
     "paired_areas",
     "pareto",
     "pareto_overall",
+    "published_summary",
+    "query_rounds",
     "rank_table",
     "rank_table_by",
     "ranks",
-    "recipes_beside",
+    "recipe_areas",
     "run_areas",
+    "run_differences",
+    "seconds_per_pick",
     "seed_areas",
+    "seed_gains",
     "seed_means",
     "seeds_needed",
-    "standing",
     "t_interval",
     "wilcoxon_holm",
     "win_matrix",

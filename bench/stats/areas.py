@@ -1,10 +1,10 @@
-"""Area under the budget curve: one number for a whole run, with paired differences from reference selectors."""
+"""Area under the budget curve: one number per run, with paired differences from reference selectors."""
 
 import numpy as np
 import pandas as pd
 
+from bench.columns import CONFIGURATION
 from bench.stats.intervals import t_interval
-from bench.stats.rows import CONFIGURATION
 
 REFERENCES = ("random", "pcoreset")
 
@@ -22,34 +22,34 @@ def run_areas(rows: pd.DataFrame) -> pd.DataFrame:
     runs = ordered.groupby(keys)
     width = runs["n_labeled"].diff()
     height = (ordered["accuracy"] + runs["accuracy"].shift()) / 2
-    found = ordered[keys].assign(area=width * height, width=width).dropna()
-    sums = found.groupby(keys).sum().reset_index()
+    trapezoids = ordered[keys].assign(area=width * height, width=width).dropna()
+    sums = trapezoids.groupby(keys).sum().reset_index()
     return sums.assign(area=sums["area"] / sums.pop("width"))
 
 
-def seed_areas(rows: pd.DataFrame) -> pd.DataFrame:
+def seed_areas(run_areas: pd.DataFrame) -> pd.DataFrame:
     """The areas of ``run_areas``, the data sets of a group averaged within a seed.
 
     Returns:
         Columns of CONFIGURATION, selector, seed, area (a fraction).
     """
-    return run_areas(rows).groupby([*CONFIGURATION, "selector", "seed"]).agg({"area": "mean"}).reset_index()
+    return run_areas.groupby([*CONFIGURATION, "selector", "seed"]).agg({"area": "mean"}).reset_index()
 
 
-def area_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each selector's area in each configuration, and its paired differences from REFERENCES.
+def area_table(areas: pd.DataFrame, seconds_per_pick: pd.DataFrame) -> pd.DataFrame:
+    """Area of each selector in each configuration, and its paired differences from REFERENCES.
 
     Intervals are 95% Student t over seeds, of the difference within a seed.
 
+    Args:
+        areas: ``seed_areas``.
+        seconds_per_pick: ``costs.seconds_per_pick``.
+
     Returns:
-        Columns of CONFIGURATION, selector, area, n_seeds, seconds_per_pick, and for each reference R of the
-        configuration against_R, against_R_low, against_R_high (NaN for itself, for one seed and without R); the largest
+        Columns of CONFIGURATION, selector, area, n_seeds, for each reference R of the configuration against_R,
+        against_R_low, against_R_high (NaN for R itself, for one seed and without R), and seconds_per_pick; the largest
         area of a configuration first.
     """
-    areas = seed_areas(rows)
-    asked = rows[rows["round"] < rows.groupby("trial_id")["round"].transform("max")]
-    per_pick = asked.assign(seconds_per_pick=asked["select_seconds"] / asked["query_size"])
-    cost = per_pick.groupby([*CONFIGURATION, "selector"], as_index=False)["seconds_per_pick"].mean()
     out = []
     for _, part in areas.groupby(list(CONFIGURATION)):
         wide = part.pivot_table(index="seed", columns="selector", values="area")
@@ -67,28 +67,30 @@ def area_table(rows: pd.DataFrame) -> pd.DataFrame:
                 }
             out.append(line)
     order = [*CONFIGURATION, "area"]
-    table = pd.DataFrame(out).merge(cost, on=[*CONFIGURATION, "selector"], how="left")
+    table = pd.DataFrame(out).merge(seconds_per_pick, on=[*CONFIGURATION, "selector"], how="left")
     return table.sort_values(order, ascending=[True] * len(CONFIGURATION) + [False], ignore_index=True)
 
 
-def standing(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Who is above, below and not told apart from a reference in each configuration, by the paired intervals.
+def compare_with(area_table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Which selectors are better than a reference, worse, or not significantly different, in each configuration.
+
+    Better and worse: the paired 95% interval of the difference in area excludes 0.
 
     Args:
-        table: what ``area_table`` returned.
+        area_table: ``area_table``.
         reference: one of REFERENCES.
 
     Returns:
-        Columns of CONFIGURATION, above, level, below (names, the largest area first); without configurations in which
-        the reference did not take part.
+        Columns of CONFIGURATION, better, not_different, worse (selectors, comma-separated, the largest area first);
+        without configurations that lack the reference.
     """
     out = []
-    for _, part in table.groupby(list(CONFIGURATION)):
+    for _, part in area_table.groupby(list(CONFIGURATION)):
         others = part[part[f"against_{reference}"].notna()]
         if others.empty:
             continue
-        above, below = others[f"against_{reference}_low"] > 0, others[f"against_{reference}_high"] < 0
-        names = {"above": above, "level": ~(above | below), "below": below}
+        better, worse = others[f"against_{reference}_low"] > 0, others[f"against_{reference}_high"] < 0
+        groups = {"better": better, "not_different": ~(better | worse), "worse": worse}
         line = {name: part[name].iloc[0] for name in CONFIGURATION}
-        out.append(line | {place: ", ".join(others.loc[chosen, "selector"]) for place, chosen in names.items()})
-    return pd.DataFrame(out, columns=[*CONFIGURATION, "above", "level", "below"])
+        out.append(line | {group: ", ".join(others.loc[chosen, "selector"]) for group, chosen in groups.items()})
+    return pd.DataFrame(out, columns=[*CONFIGURATION, "better", "not_different", "worse"])

@@ -1,4 +1,4 @@
-"""The paper's two claims against a run: paired intervals over seeds, and the verdicts that follow from them."""
+"""The paper's two claims tested on a run: paired intervals over seeds, and the verdicts that follow from them."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 
 from activekd.errors import unknown
-from bench.stats import EARLY_ROUNDS, NO_TEACHER, gain_summary, headline, rank_table, ranks, t_interval
+from activekd.recipes import NO_TEACHER
+from bench.stats.gains import GAIN_BY_STUDENT
+from bench.stats.intervals import t_interval
+from bench.stats.ranking import EARLY_ROUNDS, headline, rank_table
+from bench.stats.rows import first_rounds, last_rounds
 
 LEADER = "pcoreset"
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
@@ -15,9 +19,8 @@ LEAD_CLAIM = (
     f"settings, 87.7%)"
 )
 LIFT_CLAIM = "Distillation from a teacher lifts the student (paper: +29.07 points on ImageNet in the last round)"
-LEAD_WORDS = (("ahead of", HOLDS), ("not told apart from", OPEN), ("behind", FAILS))
-LEAD_BY = ["group", "student", "recipe"]
-LIFT_BY = ["group", "student", "recipe", "teacher", "distillation", "round"]
+LEAD_WORDS = (("ahead of", HOLDS), ("not significantly different from", OPEN), ("behind", FAILS))
+LEAD_KEYS = ["group", "student", "recipe"]
 
 
 def control_of(rows: pd.DataFrame, wanted: str | None = None) -> str:
@@ -41,98 +44,97 @@ def verdict(low: float, high: float) -> str:
 
 def overall(verdicts: Sequence[str]) -> str:
     """The verdict on a claim from those on its parts: one part that fails is enough to fail it."""
-    found = set(verdicts)
-    if FAILS in found:
+    kinds = set(verdicts)
+    if FAILS in kinds:
         return FAILS
-    return OPEN if HOLDS not in found else HOLDS if found == {HOLDS} else PARTLY
+    return OPEN if HOLDS not in kinds else HOLDS if kinds == {HOLDS} else PARTLY
 
 
-def lead(rows: pd.DataFrame) -> pd.DataFrame:
-    """How far PCoreSet is ahead of each other selector under distillation, after the first EARLY_ROUNDS query rounds.
+def lead(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Lead of PCoreSet over each other selector under distillation, after the first EARLY_ROUNDS query rounds.
 
-    Accuracies are averaged over teachers, data sets of the group and rounds within a seed; the 95% Student t interval
-    of the paired difference is over seeds.
+    Accuracies are averaged over teachers and rounds within a seed; the 95% Student t interval of the paired difference
+    is over seeds.
+
+    Args:
+        seeds: ``rows.seed_means``.
 
     Returns:
         Columns group, student, recipe, selector, difference, low, high, n_seeds, verdict; empty without PCoreSet,
         another selector or such rounds.
     """
-    late = rows[(rows["teacher"] != NO_TEACHER) & (rows["round"] > EARLY_ROUNDS)]
+    late = seeds[(seeds["teacher"] != NO_TEACHER) & (seeds["round"] > EARLY_ROUNDS)]
     out = []
-    for key, part in late.groupby(LEAD_BY):
+    for key, part in late.groupby(LEAD_KEYS):
         if LEADER not in set(part["selector"]):
             continue
         index = ["teacher", "distillation", "round", "seed"]
-        cells = part.pivot_table(index=index, columns="selector", values="accuracy", aggfunc="mean")
+        cells = part.pivot_table(index=index, columns="selector", values="accuracy")
+        names = dict(zip(LEAD_KEYS, key, strict=True))  # pyright: ignore[reportArgumentType]
         for other in sorted(set(cells.columns) - {LEADER}):
-            per_seed = (cells[LEADER] - cells[other]).groupby("seed").mean().dropna()
-            n = len(per_seed)
-            middle, low, high = t_interval(per_seed.to_numpy())
-            names = dict(zip(LEAD_BY, key, strict=True))  # pyright: ignore[reportArgumentType]
-            out.append(
-                {
-                    **names,
-                    "selector": other,
-                    "difference": middle,
-                    "low": low,
-                    "high": high,
-                    "n_seeds": n,
-                    "verdict": verdict(low, high),
-                }
-            )
-    return pd.DataFrame(out, columns=[*LEAD_BY, "selector", "difference", "low", "high", "n_seeds", "verdict"])
+            differences = (cells[LEADER] - cells[other]).groupby("seed").mean().dropna().to_numpy()
+            difference, low, high = t_interval(differences)
+            limits = {"difference": difference, "low": low, "high": high, "n_seeds": len(differences)}
+            out.append({**names, "selector": other, **limits, "verdict": verdict(low, high)})
+    return pd.DataFrame(out, columns=[*LEAD_KEYS, "selector", "difference", "low", "high", "n_seeds", "verdict"])
 
 
-def lift(rows: pd.DataFrame) -> pd.DataFrame:
-    """The gain of distillation of each student and teacher in the first and in the last round, where there is one.
+def lift(gains: pd.DataFrame) -> pd.DataFrame:
+    """Gain of distillation of each student and teacher in the first and in the last round, with a verdict.
+
+    Args:
+        gains: ``gains.gain_summary`` by GAIN_BY_STUDENT.
 
     Returns:
-        Columns group, student, recipe, teacher, distillation, round, with_teacher, without, difference, low, high,
-        n_seeds, verdict.
+        Columns of GAIN_BY_STUDENT, with_teacher, without, difference, low, high, n_seeds, verdict.
     """
-    gains = gain_summary(rows, LIFT_BY).rename(columns={"gain": "difference"})
-    rounds = gains.groupby(LIFT_BY[:-1])["round"]
-    ends = gains[(gains["round"] == rounds.transform("min")) | (gains["round"] == rounds.transform("max"))]
-    told = [verdict(low, high) for low, high in zip(ends["low"], ends["high"], strict=True)]
-    columns = [*LIFT_BY, "with_teacher", "without", "difference", "low", "high", "n_seeds"]
-    return ends[columns].assign(verdict=told).reset_index(drop=True)
+    keys = [name for name in GAIN_BY_STUDENT if name != "round"]
+    chosen = first_rounds(gains, keys).index.union(last_rounds(gains, keys).index)
+    ends = gains.loc[chosen].rename(columns={"gain": "difference"}).reset_index(drop=True)
+    verdicts = [verdict(low, high) for low, high in zip(ends["low"], ends["high"], strict=True)]
+    columns = [*GAIN_BY_STUDENT, "with_teacher", "without", "difference", "low", "high", "n_seeds"]
+    return ends[columns].assign(verdict=verdicts)
 
 
-def _details(ahead: pd.DataFrame) -> str:
-    parts = {text: ahead["verdict"] == found for text, found in LEAD_WORDS}
-    if len(ahead[LEAD_BY].drop_duplicates()) == 1:
+def _details(lead: pd.DataFrame) -> str:
+    parts = {words: lead["verdict"] == kind for words, kind in LEAD_WORDS}
+    if len(lead[LEAD_KEYS].drop_duplicates()) == 1:
         return "; ".join(
-            f"{text} {', '.join(sorted(ahead.loc[chosen, 'selector']))}"
-            for text, chosen in parts.items()
+            f"{words} {', '.join(sorted(lead.loc[chosen, 'selector']))}"
+            for words, chosen in parts.items()
             if chosen.any()
         )
     counts = {
-        selector: "/".join(str(int((chosen & (ahead["selector"] == selector)).sum())) for chosen in parts.values())
-        for selector in sorted(set(ahead["selector"]))
+        selector: "/".join(str(int((chosen & (lead["selector"] == selector)).sum())) for chosen in parts.values())
+        for selector in sorted(set(lead["selector"]))
     }
-    told = ", ".join(f"{selector} {count}" for selector, count in counts.items())
-    return f"{' / '.join(parts)}, counted over data and students: {told}"
+    counted = ", ".join(f"{selector} {count}" for selector, count in counts.items())
+    return f"{' / '.join(parts)}, counted over data and students: {counted}"
 
 
-def conclusions(rows: pd.DataFrame) -> dict[str, str]:
-    """Each claim with what this run says of it; without those that the run cannot say anything of."""
+def conclusions(ranks: pd.DataFrame, lead: pd.DataFrame, lift: pd.DataFrame) -> dict[str, str]:
+    """Each claim with this run's conclusion; without claims that the run has no rows for.
+
+    Args:
+        ranks: ``ranking.ranks``.
+        lead: ``lead`` of the same rows.
+        lift: ``lift`` of the same rows.
+    """
     out = {}
-    ahead = lead(rows)
-    if len(ahead):
-        table = rank_table(ranks(rows[rows["teacher"] != NO_TEACHER]))
-        own = table[table["selector"] == LEADER].iloc[0]
-        leads = table["selector"].iloc[0] == LEADER
-        details = _details(ahead)
+    if len(lead):
+        table = rank_table(ranks[ranks["teacher"] != NO_TEACHER])
+        leader = table[table["selector"] == LEADER].iloc[0]
+        is_first = table["selector"].iloc[0] == LEADER
         out[LEAD_CLAIM] = (
-            f"{overall(ahead['verdict'].tolist())}: first in {own['first']} of {own['settings']} settings with a "
-            f"teacher{'' if leads else f' ({headline(table)})'}; in the later rounds, by paired intervals, {details}."
+            f"{overall(lead['verdict'].tolist())}: first in {leader['first']} of {leader['settings']} settings with a "
+            f"teacher{'' if is_first else f' ({headline(table)})'}; in the later rounds, by paired intervals, "
+            f"{_details(lead)}."
         )
-    gains = lift(rows)
-    if len(gains):
-        found = gains["verdict"].tolist()
+    if len(lift):
+        verdicts = lift["verdict"].tolist()
         out[LIFT_CLAIM] = (
-            f"{overall(found)}: {100 * gains['difference'].min():+.1f} to {100 * gains['difference'].max():+.1f} "
-            f"points in the first and the last round of each student and teacher; {found.count(HOLDS)} of {len(found)} "
-            f"intervals lie above 0, {found.count(FAILS)} below."
+            f"{overall(verdicts)}: {100 * lift['difference'].min():+.1f} to {100 * lift['difference'].max():+.1f} "
+            f"points in the first and the last round of each student and teacher; {verdicts.count(HOLDS)} of "
+            f"{len(verdicts)} intervals lie above 0, {verdicts.count(FAILS)} below."
         )
     return out

@@ -1,4 +1,4 @@
-"""Intervals for means of paired differences: Student's t and the bootstrap; knows nothing of what is averaged."""
+"""Confidence intervals for means of paired differences: Student's t and the studentized bootstrap."""
 
 from collections.abc import Sequence
 
@@ -10,25 +10,25 @@ from scipy import stats
 CONFIDENCE = 0.95
 
 BOOTSTRAP_LEAST = 5
-"""Below so many values too many draws are of one value alone, of which no spread is known."""
+"""With fewer values too many draws repeat a single value, whose spread is unknown."""
 
 RESAMPLES = 9_999
 BOOTSTRAP_SEED = 250600910
 EQUAL = 1e-12
-"""Spreads of no more than this, as a share of the largest value, are rounding."""
+"""Relative to the largest value, a spread no larger than this is rounding error."""
 
 
 def mean_interval(values: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
-    """Means of a column and their 95% Student t intervals, one row a value of ``by``.
+    """Means of a column and their 95% Student t intervals, one row per value of ``by``.
 
     Returns:
-        Columns ``by``, mean, low, high, n_seeds (values that were averaged); one value gives NaN limits.
+        Columns ``by``, mean, low, high, n_seeds (values averaged); one value gives NaN limits.
     """
-    found = values.groupby(list(by))[column].agg(["mean", "std", "count"]).reset_index()
-    count = found.pop("count")
+    means = values.groupby(list(by))[column].agg(["mean", "std", "count"]).reset_index()
+    count = means.pop("count")
     quantile = stats.t.ppf((1 + CONFIDENCE) / 2, count.where(count > 1) - 1)
-    half = quantile * found.pop("std") / np.sqrt(count)
-    return found.assign(low=found["mean"] - half, high=found["mean"] + half, n_seeds=count)
+    half = quantile * means.pop("std") / np.sqrt(count)
+    return means.assign(low=means["mean"] - half, high=means["mean"] + half, n_seeds=count)
 
 
 def t_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
@@ -43,8 +43,8 @@ def t_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float, float]:
 def bootstrap_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
     """95% limits of the mean by the studentized bootstrap (bootstrap-t: Efron and Tibshirani 1993, chapter 12.5).
 
-    Each draw's distance from the mean counts in standard errors of that draw, so that, other than with percentiles of
-    the draws' means, the limits reach far enough for a handful of seeds. The draws are seeded.
+    Distances from the mean are measured in standard errors of each draw. Unlike percentiles of the draws' means, the
+    limits are wide enough for a handful of seeds. The draws are seeded.
 
     Returns:
         Low and high; NaN for fewer than BOOTSTRAP_LEAST values.

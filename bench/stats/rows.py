@@ -1,6 +1,6 @@
-"""The columns of a table of rounds, when it can be averaged and ranked, and its means over the data sets of a group.
+"""Checks that rows can be averaged and ranked, and their means over the data sets of a group.
 
-Words: a configuration is a (group, teacher, student, distillation, recipe); a setting is a (configuration, round) with
+A configuration is a (group, teacher, student, distillation, recipe). A setting is a (configuration, round) with
 round >= 1, because all selectors share round 0. The data sets of a group are averaged before anything is ranked.
 """
 
@@ -9,19 +9,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from activekd.errors import InputError
+from bench.columns import CONFIGURATION, COSTS, IDENTITY, MEASURED, SETTING
 
-CONFIGURATION = ("group", "teacher", "student", "distillation", "recipe")
-SETTING = (*CONFIGURATION, "round")
-COSTS = ("teacher_seconds", "train_seconds", "predict_seconds", "select_seconds")
-READ = (
-    *("trial_id", "round", "protocol", "dataset", *CONFIGURATION, "selector", "seed", "n_labeled"),
-    *("accuracy", "teacher_accuracy", *COSTS, "peak_rss_bytes"),
-)
-"""The columns that this package reads."""
+REQUIRED = (*IDENTITY, *MEASURED, *COSTS)
+"""Columns that a table of rounds must have; diagnostics and provenance may be missing."""
 
-NO_TEACHER = "none"
-
-SHOWN = 5
+CELLS_NAMED = 5
 """Cells that an error names."""
 
 _CELL = (*CONFIGURATION, "dataset", "selector", "seed", "round")
@@ -34,12 +27,12 @@ def check_rows(rows: pd.DataFrame) -> None:
     label budgets for all selectors and seeds.
 
     Raises:
-        InputError: naming the cells at fault and what is allowed.
+        InputError: naming the cells at fault and what is expected.
     """
-    missing = [column for column in READ if column not in rows.columns]
+    missing = [column for column in REQUIRED if column not in rows.columns]
     if missing:
-        found = ", ".join(map(str, rows.columns))
-        raise InputError(f"table of rounds lacks the columns {', '.join(missing)}; it has: {found}")
+        present = ", ".join(map(str, rows.columns))
+        raise InputError(f"table of rounds lacks the columns {', '.join(missing)}; it has: {present}")
     if rows.empty:
         raise InputError("table of rounds is empty; expected: at least one (trial, round)")
     protocols = sorted(rows["protocol"].unique())
@@ -50,7 +43,7 @@ def check_rows(rows: pd.DataFrame) -> None:
     twice = rows[rows.duplicated(["trial_id", "round"], keep=False)]
     if not twice.empty:
         raise InputError(
-            f"more than one row of {_names(twice, ('trial_id', 'round'))}; expected: one row a (trial_id, round)"
+            f"more than one row of {_names(twice, ('trial_id', 'round'))}; expected: one row per (trial_id, round)"
         )
     outside = rows[~rows["accuracy"].between(0.0, 1.0)]
     if not outside.empty:
@@ -62,8 +55,8 @@ def _check_cells(rows: pd.DataFrame) -> None:
     doubled = rows[rows.duplicated(list(_CELL), keep=False)]
     if not doubled.empty:
         raise InputError(
-            f"two trials of one cell: {_names(doubled, (*_CELL, 'trial_id'))}; expected: one trial a (configuration, "
-            f"data set, selector, seed) (give what differs another recipe name or group)"
+            f"two trials of one cell: {_names(doubled, (*_CELL, 'trial_id'))}; expected: one trial per (configuration, "
+            f"data set, selector, seed) (give one of them another recipe name or group)"
         )
     axes = ["dataset", "selector", "seed", "round"]
     holes = []
@@ -82,12 +75,12 @@ def _check_cells(rows: pd.DataFrame) -> None:
     if not unequal.empty:
         raise InputError(
             f"unequal label budgets: {_names(unequal, (*CONFIGURATION, 'dataset', 'round', 'min', 'max'))}; "
-            f"expected: one n_labeled a (configuration, data set, round)"
+            f"expected: one n_labeled per (configuration, data set, round)"
         )
 
 
 def _names(cells: pd.DataFrame, columns: Sequence[str]) -> str:
-    shown = [" ".join(f"{c}={cell[c]}" for c in columns) for _, cell in cells.head(SHOWN).iterrows()]
+    shown = [" ".join(f"{c}={cell[c]}" for c in columns) for _, cell in cells.head(CELLS_NAMED).iterrows()]
     more = len(cells) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
 
@@ -102,9 +95,20 @@ def seed_means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def seed_arrays(rows: pd.DataFrame, column: str, keys: Sequence[str]) -> pd.DataFrame:
-    """A column with a selector a column: one row a (keys, seed); NaN where a selector took no part.
+    """One row per (keys, seed), one column per selector; NaN where a selector took no part.
 
     Args:
-        rows: what has one row a (keys, seed, selector), such as ``seed_means``.
+        rows: one row per (keys, seed, selector), such as ``seed_means``.
+        column: the values.
     """
     return rows.pivot_table(index=[*keys, "seed"], columns="selector", values=column)
+
+
+def first_rounds(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The part of a frame in the first round of each value of ``by``."""
+    return frame[frame["round"] == frame.groupby(list(by))["round"].transform("min")]
+
+
+def last_rounds(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The part of a frame in the last round of each value of ``by``."""
+    return frame[frame["round"] == frame.groupby(list(by))["round"].transform("max")]

@@ -1,1 +1,1 @@
-"""Frames to figures; each knows columns, not how a number was made."""
+"""Frames to figures; each module reads columns of a frame and computes no statistic."""

@@ -1,4 +1,4 @@
-"""Frames to figures: critical differences, wins, accuracy against cost, and diagnostics; as ``bench.plots``."""
+"""Figure of accuracy against cost."""
 
 from collections.abc import Mapping
 
@@ -24,10 +24,10 @@ def cost_figure(overall: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
         front = overall[overall["on_front"]].sort_values("seconds")
         axes.step(front["seconds"], 100 * front["area"], where="post", color="#999999", linewidth=1.0, zorder=1)
         for selector, style in styles.items():
-            own = overall[overall["selector"] == selector]
+            point = overall[overall["selector"] == selector]
             axes.plot(
-                own["seconds"],
-                100 * own["area"],
+                point["seconds"],
+                100 * point["area"],
                 color=style.color,
                 marker=style.marker,
                 linestyle="",

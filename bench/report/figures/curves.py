@@ -1,8 +1,4 @@
-"""Frames to figures: learning curves, ranks and gains of distillation; knows columns, not how a number was made.
-
-Every function makes its own Figure (no pyplot, no global state), sized for the column or page of a paper; ``save``
-writes the same bytes for the same frames.
-"""
+"""Figures of learning curves: accuracy over labels."""
 
 import re
 from collections.abc import Mapping
@@ -14,20 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bench.report.figures.style import (
-    MANY_LINES,
-    NO_TEACHER,
-    RC,
-    Style,
-    _line,
-    _name_axes,
-    legend,
-    panels_of,
-    teacher_label,
-)
+from activekd.recipes import NO_TEACHER
+from bench.columns import teacher_label
+from bench.report.figures.style import MANY_LINES, RC, Style, draw_line, legend, name_axes, panels_of
 
 MANY_ROUNDS = 8
-"""Above this number of rounds the label axis has round numbers instead of one tick a round."""
+"""With more rounds the label axis has round numbers instead of one tick per round."""
 
 MAX_NAME = 80
 """Characters of a file's name."""
@@ -53,13 +41,14 @@ def curve_parts(curves: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 
 
 def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
-    """Accuracy over labels: a panel a (teacher, distillation) with a shared accuracy axis, a line a selector.
+    """Accuracy over labels: one panel per (teacher, distillation) with a shared accuracy axis, one line per selector.
 
     Bands are the 95% intervals; more than MANY_LINES selectors have the width of a page and no bands.
 
     Args:
         curves: ``stats.curves`` of one (group, student, recipe).
-        styles: of every selector in it; a superset will do.
+        styles: of at least every selector in it.
+        title: of the figure.
     """
     by = ["teacher", "distillation"]
     keys = sorted(curves[by].drop_duplicates().itertuples(index=False), key=lambda key: (key[0] != NO_TEACHER, *key))
@@ -73,11 +62,11 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
             for selector, style in styles.items():
                 line = part[part["selector"] == selector].sort_values("round")
                 if not line.empty:
-                    _line(axes, line, "n_labeled", "accuracy", style, selector)
+                    draw_line(axes, line, "n_labeled", "accuracy", style, selector)
             _label_axis(axes, part)
             axes.set_title(teacher_label(teacher, distillation))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-        _name_axes(panels, "labels bought", "test accuracy, %")
+        name_axes(panels, "labels", "test accuracy, %")
         figure.suptitle(title)
         legend(figure, panels)
     return figure

@@ -1,4 +1,4 @@
-"""Frames to figures: critical differences, wins, accuracy against cost, and diagnostics; as ``bench.plots``."""
+"""Figure of diagnostics over rounds."""
 
 from collections.abc import Mapping
 
@@ -7,34 +7,34 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bench.columns import LABELS
 from bench.report.figures.style import RC, Style, legend, panels_of
 
 
-def diagnostics_figure(found: pd.DataFrame, names: Mapping[str, str], styles: Mapping[str, Style]) -> Figure:
-    """Diagnostics over rounds, a panel a measure with an axis of its own, a line a selector.
+def diagnostics_figure(diagnostics: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
+    """Diagnostics over rounds, one panel per measure with its vertical axis, one line per selector.
 
     Args:
-        found: ``stats.diagnostics``.
-        names: titles by measure, in the order of the panels.
+        diagnostics: ``stats.diagnostics``.
         styles: of every selector.
     """
-    measures = [name for name in names if name in set(found["measure"])]
+    measures = list(diagnostics["measure"].unique())
     with rc_context(RC):
         figure, panels = panels_of(len(measures), shared=False)
         for axes, measure in zip(panels, measures, strict=True):
-            part = found[found["measure"] == measure]
+            part = diagnostics[diagnostics["measure"] == measure]
             for selector, style in styles.items():
-                own = part[part["selector"] == selector].sort_values("round")
+                line = part[part["selector"] == selector].sort_values("round")
                 axes.plot(
-                    own["round"],
-                    own["mean"],
+                    line["round"],
+                    line["mean"],
                     color=style.color,
                     marker=style.marker,
                     linestyle=style.line,
                     markersize=3.5,
                     label=selector,
                 )
-            axes.set_title(names[measure])
+            axes.set_title(LABELS[measure])
             axes.set_xlabel("round")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend(figure, panels)

@@ -1,8 +1,4 @@
-"""Frames to figures: learning curves, ranks and gains of distillation; knows columns, not how a number was made.
-
-Every function makes its own Figure (no pyplot, no global state), sized for the column or page of a paper; ``save``
-writes the same bytes for the same frames.
-"""
+"""Figure of the gain of distillation over rounds."""
 
 from itertools import cycle
 
@@ -11,7 +7,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bench.report.figures.style import RC, Style, _line, _name_axes, legend, panels_of, teacher_label
+from bench.columns import teacher_label
+from bench.report.figures.style import RC, Style, draw_line, legend, name_axes, panels_of
 
 TEACHER_STYLES = (
     Style("#0072b2", "o"),
@@ -22,7 +19,7 @@ TEACHER_STYLES = (
 
 
 def gain_figure(gains: pd.DataFrame) -> Figure:
-    """Gain of distillation over rounds: a panel a (group, student, recipe), a line a (teacher, distillation).
+    """Gain of distillation over rounds: one panel per (group, student, recipe), one line per (teacher, distillation).
 
     Args:
         gains: ``stats.gain_summary`` by group, student, recipe, teacher, distillation and round.
@@ -39,10 +36,10 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
             for (teacher, distillation), style in styles.items():
                 line = part[(part["teacher"] == teacher) & (part["distillation"] == distillation)].sort_values("round")
                 if not line.empty:
-                    _line(axes, line, "round", "gain", style, teacher_label(teacher, distillation))
+                    draw_line(axes, line, "round", "gain", style, teacher_label(teacher, distillation))
             axes.set_title(f"{group}\n{student}" + (f"\n{recipe}" if several else ""))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-        _name_axes(panels, "round", "gain of distillation, points")
+        name_axes(panels, "round", "gain of distillation, points")
         legend(figure, panels)
     return figure

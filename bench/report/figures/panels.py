@@ -1,4 +1,4 @@
-"""Learning curves for a page: panels with computed places, which a template draws as SVG with hover values."""
+"""Learning curves for the HTML page: panels with coordinates, which a template draws as SVG with hover values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from bench.report.figures.style import NO_TEACHER, Style, teacher_label
+from activekd.recipes import NO_TEACHER
+from bench.columns import teacher_label
+from bench.report.figures.style import Style
 
 WIDTH, HEIGHT = 340.0, 240.0
-"""Of a panel, in the units of its view box."""
+"""Size of a panel, in units of its view box."""
 
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 8.0, 18.0, 34.0
 TICKS = 5
@@ -21,16 +23,16 @@ DASHES = {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}
 
 @dataclass(frozen=True)
 class Point:
-    """A place on a panel and what a reader sees there."""
+    """A place on a panel and its hover value."""
 
     x: float
     y: float
-    said: str
+    label: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """A selector's line; ``band`` is the outline of its interval, cut at the edge, or empty where there is none."""
+    """A selector's line; ``band`` is the outline of its interval, clipped to the panel; empty without an interval."""
 
     selector: str
     color: str
@@ -60,15 +62,16 @@ class Chart:
 
 
 def curve_chart(curves: pd.DataFrame, styles: Mapping[str, Style], title: str) -> Chart:
-    """The learning curves of one (group, student, recipe): a panel a (teacher, distillation).
+    """The learning curves of one (group, student, recipe): one panel per (teacher, distillation).
 
     Args:
         curves: of ``stats.curves``.
-        styles: of every selector in it; a superset will do.
+        styles: of at least every selector in it.
+        title: of the chart.
     """
-    reach = curves["accuracy"]
+    accuracy = curves["accuracy"]
     locator = MaxNLocator(nbins=TICKS, steps=[1, 2, 5, 10])
-    ticks = np.asarray(locator.tick_values(100 * reach.min(), 100 * reach.max()))
+    ticks = np.asarray(locator.tick_values(100 * accuracy.min(), 100 * accuracy.max()))
     low, high = ticks[0] / 100, ticks[-1] / 100
     by = ["teacher", "distillation"]
     keys = sorted(curves[by].drop_duplicates().itertuples(index=False), key=lambda key: (key[0] != NO_TEACHER, *key))
@@ -81,7 +84,7 @@ def curve_chart(curves: pd.DataFrame, styles: Mapping[str, Style], title: str) -
 
 
 def color(style: Style) -> str:
-    """A colour of a page; black follows the theme."""
+    """A colour on the page; black follows the theme."""
     return "currentColor" if style.color == BLACK else style.color
 
 
@@ -100,17 +103,17 @@ def _panel(
 
     lines = []
     for selector, style in styles.items():
-        own = part[part["selector"] == selector].sort_values("round")
-        if own.empty:
+        line = part[part["selector"] == selector].sort_values("round")
+        if line.empty:
             continue
-        xs, ys = across(own["n_labeled"].to_numpy()), down(own["accuracy"].to_numpy())
+        xs, ys = across(line["n_labeled"].to_numpy()), down(line["accuracy"].to_numpy())
         band = ""
-        if own["low"].notna().all():
-            lower, upper = down(own["low"].to_numpy()), down(own["high"].to_numpy())
+        if line["low"].notna().all():
+            lower, upper = down(line["low"].to_numpy()), down(line["high"].to_numpy())
             band = _path(np.concatenate([xs, xs[::-1]]), np.concatenate([upper, lower[::-1]])) + "Z"
         points = [
-            Point(round(float(x), 1), round(float(y), 1), _said(record))
-            for x, y, record in zip(xs, ys, own.to_dict("records"), strict=True)
+            Point(round(float(x), 1), round(float(y), 1), _label(record))
+            for x, y, record in zip(xs, ys, line.to_dict("records"), strict=True)
         ]
         lines.append(Line(selector, color(style), DASHES[style.line], points, _path(xs, ys), band))
     every = -(-len(labels) // TICKS)
@@ -126,7 +129,7 @@ def _path(xs: np.ndarray, ys: np.ndarray) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(xs, ys, strict=True))
 
 
-def _said(record: Mapping[Any, Any]) -> str:
+def _label(record: Mapping[Any, Any]) -> str:
     spread = "" if pd.isna(record["low"]) else f", 95% {record['low']:.1%} to {record['high']:.1%}"
     return (
         f"{record['selector']}: {record['accuracy']:.2%} at {record['n_labeled']:g} labels (round {record['round']})"

@@ -1,10 +1,9 @@
-"""Frames to figures: learning curves, ranks and gains of distillation; knows columns, not how a number was made.
+"""The look of every figure: sizes, styles of selectors, panels, lines, legends, and files with equal bytes.
 
-Every function makes its own Figure (no pyplot, no global state), sized for the column or page of a paper; ``save``
-writes the same bytes for the same frames.
+Figures are drawn without pyplot and without global state, sized for the column or page of a paper.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -16,30 +15,22 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 COLUMN_INCHES = 3.4
-
 PAGE_INCHES = 7.0
 
 PANEL_INCHES = 2.1
 """Height of a row of panels."""
 
 WIDE_PANEL_INCHES = 3.4
-"""The same where there are many lines."""
+"""Height of a row of panels with many lines."""
 
 MANY_LINES = 8
-"""Above this number of selectors a figure has the width of a page, no bands and a legend of LEGEND_COLUMNS."""
+"""With more selectors a figure has the width of a page, no bands and a legend of LEGEND_COLUMNS."""
 
 LEGEND_COLUMNS = 4
-
-PANELS_A_ROW = 3
-
+PANELS_PER_ROW = 3
 PNG_DPI = 200
-
-NO_TEACHER = "none"
-
-FEATURES = "features:"
 
 RC: Any = {
     "font.family": "DejaVu Sans",
@@ -66,7 +57,7 @@ RC: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """How a selector or teacher looks in every figure."""
+    """Colour, marker and line of a selector or teacher in every figure."""
 
     color: str
     marker: str
@@ -92,7 +83,7 @@ SELECTOR_STYLES: dict[str, Style] = {
     "pcoreset_nearest": Style("#d55e00", "v", ":"),
     "teacher_pcoreset": Style("#d55e00", "X", "-."),
 }
-"""Colours of Okabe and Ito (2008), told apart by colour-blind readers; random in grey. Strategies of one family share a
+"""Colours of Okabe and Ito (2008), distinct for colour-blind readers; random in grey. Strategies of one family share a
 colour and differ in marker and line."""
 
 SPARE_STYLES = tuple(
@@ -109,22 +100,15 @@ def selector_styles(selectors: Sequence[str]) -> dict[str, Style]:
     return {name: style for name, style in {**SELECTOR_STYLES, **others}.items() if name in set(selectors)}
 
 
-def teacher_label(teacher: str, distillation: str) -> str:
-    """A teacher as named in figures and tables; the distillation mode where it is not both kinds of images.
-
-    Features from a file go by the file's name alone.
-    """
-    if teacher == NO_TEACHER:
-        return "no distillation"
-    network, _, adaptation = teacher.rpartition("+")
-    if network.startswith(FEATURES):
-        teacher = f"{network.removeprefix(FEATURES).split(':')[0].removesuffix('.npz')}+{adaptation}"
-    return teacher if distillation == "both" else f"{teacher} ({distillation} only)"
-
-
 def panels_of(count: int, *, wide: bool = False, shared: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, of a page's width where there are several; ``shared``: one vertical axis for all."""
-    columns = 2 if count == 4 else min(count, PANELS_A_ROW)
+    """A figure with ``count`` panels.
+
+    Args:
+        count: of panels; several take the width of a page.
+        wide: the width of a page for one panel too.
+        shared: one vertical axis for all panels.
+    """
+    columns = 2 if count == 4 else min(count, PANELS_PER_ROW)
     rows = -(-count // columns)
     width = COLUMN_INCHES if columns == 1 and not wide else PAGE_INCHES
     height = WIDE_PANEL_INCHES if wide else PANEL_INCHES
@@ -136,14 +120,16 @@ def panels_of(count: int, *, wide: bool = False, shared: bool = True) -> tuple[F
     return figure, list(grid[:count])
 
 
-def _line(axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str) -> None:
+def draw_line(axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str) -> None:
+    """Columns ``y`` over ``x``, with a band from low to high where they are known."""
     size = 6.0 if style.marker == "*" else 4.0
     axes.plot(line[x], line[y], color=style.color, marker=style.marker, ms=size, linestyle=style.line, label=label)
     if line["low"].notna().any():
         axes.fill_between(line[x], line["low"], line["high"], color=style.color, alpha=0.13, linewidth=0)
 
 
-def _name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
+def name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
+    """Name the horizontal axis of every panel and the vertical axis of the first column."""
     for axes in panels:
         axes.set_xlabel(x)
         place = axes.get_subplotspec()
@@ -153,67 +139,19 @@ def _name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
     """One legend below all panels, with every label once."""
-    found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = len(found) if figure.get_figwidth() > COLUMN_INCHES else 3
-    columns = LEGEND_COLUMNS if len(found) > MANY_LINES else columns
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), columns))
-
-
-def rank_figure(rank_table: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
-    """Mean rank and number of first places a selector, in the order of the table; shared first places are hatched.
-
-    Args:
-        rank_table: ``stats.rank_table``.
-        styles: of every selector in it.
-    """
-    names = list(rank_table["selector"])
-    colors = [styles[name].color for name in names]
-    rows = np.arange(len(names))
-    with rc_context(RC):
-        figure = Figure(figsize=(PAGE_INCHES, 0.27 * len(names) + 0.9), layout="constrained")
-        FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2, sharey=True)
-        left.barh(rows, rank_table["mean_rank"], color=colors, height=0.7)
-        _values(left, rows, rank_table["mean_rank"], "{:.2f}")
-        left.set_yticks(rows, names)
-        left.invert_yaxis()
-        left.set_xlabel("mean rank (lower is better)")
-        alone = rank_table["first"] - rank_table["tied_first"]
-        right.barh(rows, alone, color=colors, height=0.7)
-        right.barh(
-            rows,
-            rank_table["tied_first"],
-            left=alone,
-            color="white",
-            edgecolor=colors,
-            hatch="////",
-            height=0.7,
-            linewidth=0.8,
-        )
-        _values(right, rows, rank_table["first"], "{:.0f}")
-        hatched = " (hatched: shared)" if rank_table["tied_first"].any() else ""
-        right.set_xlabel(f"first places, of {rank_table['settings'].max()} settings{hatched}")
-        right.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for axes in (left, right):
-            axes.grid(visible=False, axis="y")
-            axes.tick_params(axis="y", length=0)
-    return figure
-
-
-def _values(axes: Axes, rows: np.ndarray, values: pd.Series, form: str) -> None:
-    for row, value in zip(rows, values, strict=True):
-        axes.annotate(
-            form.format(value), (value, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5
-        )
-    axes.set_xlim(0, max(1.0, float(values.max())) * 1.15)
+    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = len(handles) if figure.get_figwidth() > COLUMN_INCHES else 3
+    columns = LEGEND_COLUMNS if len(handles) > MANY_LINES else columns
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns))
 
 
 def save(figure: Figure, stem: Path, source: str = "") -> tuple[Path, Path]:
-    """Write the figure beside each other as SVG and PNG, without date or program in them.
+    """Write the figure as SVG and PNG, without date or program in their metadata.
 
     Args:
+        figure: to write.
         stem: path without suffix; its folder must exist.
-        source: what the figure was made from, for its metadata, by which a stale one is known.
+        source: digest of the frames, for the metadata: a figure with another digest is stale.
 
     Returns:
         Paths of the SVG and the PNG.
@@ -221,7 +159,7 @@ def save(figure: Figure, stem: Path, source: str = "") -> tuple[Path, Path]:
     svg, png = stem.parent / f"{stem.name}.svg", stem.parent / f"{stem.name}.png"
     with rc_context(RC):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Source": source or None})
-        # Laid out once: the second file has the places of the first.
+        # Keep the layout of the first file for the second.
         figure.set_layout_engine("none")
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return svg, png

@@ -1,4 +1,4 @@
-"""Frames to figures: critical differences, wins, accuracy against cost, and diagnostics; as ``bench.plots``."""
+"""Figure of pairwise wins."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from bench.report.figures.style import COLUMN_INCHES, RC
 CELL_INCHES = 0.46
 
 READABLE_SHARE = 0.55
-"""A cell of the win matrix that is filled to more than this has white letters."""
+"""Cells of the win matrix above this share of wins have white letters."""
 
 
 def win_figure(wins: pd.DataFrame, order: Sequence[str]) -> Figure:
-    """In how many settings the selector of the row is ahead of that of the column; in brackets those that are clear.
+    """Settings in which the selector of the row is ahead of that of the column; in brackets the clear ones.
 
     Args:
         wins: ``stats.win_matrix``.
@@ -37,8 +37,8 @@ def win_figure(wins: pd.DataFrame, order: Sequence[str]) -> Figure:
                 cell = cells[one, other]
                 share[i, j] = cell["wins"] / max(1, cell["settings"])
                 color = "white" if share[i, j] > READABLE_SHARE else "black"
-                said = f"{cell['wins']}\n({cell['clear_wins']})"
-                axes.text(j, i, said, ha="center", va="center", color=color, fontsize=6.5)
+                label = f"{cell['wins']}\n({cell['clear_wins']})"
+                axes.text(j, i, label, ha="center", va="center", color=color, fontsize=6.5)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(order)), list(order), rotation=45, ha="right")
         axes.set_yticks(range(len(order)), list(order))

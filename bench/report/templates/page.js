@@ -7,8 +7,8 @@
   const number = /^[<>±]?\s*([-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?)/i;
   const key = (cell) => {
     const text = cell.textContent.trim();
-    const found = number.exec(text);
-    return found ? Number(found[1].replaceAll(",", "")) : text === "" ? null : text.toLowerCase();
+    const match = number.exec(text);
+    return match ? Number(match[1].replaceAll(",", "")) : text === "" ? null : text.toLowerCase();
   };
   const compare = (a, b) => {
     if (a === null || b === null) return (a === null) - (b === null);
@@ -29,9 +29,9 @@
 
   const hover = document.getElementById("hover");
   const show = (event) => {
-    const said = event.target.dataset && event.target.dataset.said;
-    if (!said) { hover.style.display = "none"; return; }
-    hover.textContent = said;
+    const label = event.target.dataset && event.target.dataset.label;
+    if (!label) { hover.style.display = "none"; return; }
+    hover.textContent = label;
     hover.style.display = "block";
     const left = Math.min(event.pageX + 12, scrollX + root.clientWidth - hover.offsetWidth - 8);
     hover.style.left = `${Math.max(scrollX + 4, left)}px`;
@@ -42,11 +42,11 @@
 
   for (const button of document.querySelectorAll(".legend button")) {
     button.addEventListener("click", () => {
-      const figure = button.closest("figure"), name = button.dataset.of;
+      const figure = button.closest("figure"), name = button.dataset.selector;
       const off = figure.dataset.lit === name;
       figure.dataset.lit = off ? "" : name;
       figure.classList.toggle("one-lit", !off);
-      for (const part of figure.querySelectorAll(".of")) part.classList.toggle("lit", part.dataset.of === name);
+      for (const part of figure.querySelectorAll(".selector")) part.classList.toggle("lit", part.dataset.selector === name);
     });
   }
 })();

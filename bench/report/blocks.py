@@ -1,0 +1,63 @@
+"""The generated blocks of README: a run's ranks and claims, or its selectors compared by area."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from activekd.errors import InputError
+from bench import stats
+from bench.columns import teacher_label
+from bench.report.cells import interval, markdown_row, points, rank_table
+from bench.report.sections import conclusions
+from bench.report.tables import Frames
+from bench.stats.claims import LEADER
+
+
+def ranks_block(frames: Frames) -> str:
+    """The headline, the rank table, each teacher's gain in its first round, and the claims."""
+    table = rank_table(frames["rank_table"], frames["first_places"])
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    gains = [
+        f"- {teacher_label(g['teacher'], g['distillation'])}: {points(g['gain'])} points over no distillation in round "
+        f"{g['round']} (95% interval over seeds {interval(g['low'], g['high'])})"
+        for g in stats.first_rounds(frames["gain_summary"], ["teacher", "distillation"]).to_dict("records")
+    ]
+    claims = [f"- {conclusion}" for conclusion in conclusions(frames)]
+    headline = stats.headline(frames["rank_table"])
+    return "\n\n".join([f"**{headline}**", "\n".join(map(markdown_row, lines)), "\n".join([*gains, *claims])]).rstrip()
+
+
+def areas_block(frames: Frames) -> str:
+    """Which selectors are better or worse than PCoreSet by area under the budget curve."""
+    lines = []
+    for row in frames["area_comparison"].to_dict("records"):
+        better, not_different, worse = (
+            ", ".join(f"`{name}`" for name in row[group].split(", ") if name) or "none"
+            for group in ("better", "not_different", "worse")
+        )
+        lines.append(
+            f"- {row['group']}, {row['student']}, {teacher_label(row['teacher'], row['distillation'])}, by area under "
+            f"the budget curve and paired 95% intervals over seeds: better than `{LEADER}`: **{better}**; not "
+            f"significantly different: {not_different}; worse: {worse}."
+        )
+    return "\n".join(lines)
+
+
+def replace_block(file: Path, name: str, block: str) -> None:
+    """Put a generated block between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a file.
+
+    Raises:
+        InputError: the file or its markers are missing.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise InputError(f"{file}: {fault}; expected: an existing file with {begin} and {end}") from fault
+    head, has_begin, rest = text.partition(begin)
+    _, has_end, tail = rest.partition(end)
+    if not (has_begin and has_end):
+        raise InputError(f"{file} lacks the markers; expected: {begin} and {end}")
+    file.write_text(f"{head}{begin}\n{block}\n{end}{tail}", encoding="utf-8")
+
+
+BLOCKS: Mapping[str, Callable[[Frames], str]] = {"ranks": ranks_block, "areas": areas_block}

@@ -1,0 +1,119 @@
+"""What a page shows: its first screen, sections and provenance, as text and tables ready for a template."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench import stats
+from bench.columns import teacher_label
+from bench.report.cells import Section, Table, rank_table
+from bench.report.tables import Frames
+from bench.spec import PROTOCOL
+from bench.stats import Facts
+from bench.store.table import Run
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the pages of one run and of several runs share.
+
+    Attributes:
+        name: of the run or runs.
+        headline: the largest line.
+        caveats: shown above the first table.
+        ranking: the first table.
+        note: below the first table.
+        sections: below the first screen.
+        provenance: commits, versions and devices of the rows.
+        selectors: their names, which have a colour on the page.
+    """
+
+    name: str
+    headline: str
+    caveats: list[str]
+    ranking: Table
+    note: str
+    sections: list[Section]
+    provenance: Mapping[str, list[str]]
+    selectors: list[str]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What an unfinished run lacks.
+
+    Attributes:
+        n: missing (trial, round)s.
+        n_planned: (trial, round)s of the plan.
+        trials: one line per trial with a missing round.
+    """
+
+    n: int
+    n_planned: int
+    trials: list[str]
+
+
+def missing_of(run: Run) -> Missing:
+    """The missing (trial, round)s of a run; none in a finished one."""
+    lines = []
+    for _, part in run.holes.groupby("trial_id", sort=False):
+        first = part.iloc[0]
+        name = " ".join(str(first[c]) for c in ("dataset", "teacher", "student", "selector"))
+        lines.append(f"{name} seed {first['seed']} from round {part['round'].min()}")
+    return Missing(len(run.holes), len(run.plan), lines)
+
+
+def run_page(name: str, frames: Frames, facts: Facts, sections: list[Section]) -> Page:
+    """The page of one run."""
+    ranks, margins, table = frames["ranks"], frames["margins"], frames["rank_table"]
+    n, extra = stats.n_settings(ranks), stats.extra_firsts(ranks)
+    note = (
+        f"A setting is a configuration (data set or group, teacher, student, recipe) at a query round; the shared "
+        f"round 0 is left out. First places add up to {int(table['first'].sum())} = {n} settings + {extra} more for "
+        f"ties. A first place is clear where the paired 95% interval over seeds of the first minus the second lies "
+        f"above 0: in {int(margins['clear'].sum())} of {len(margins)} settings. A first place that is not clear is no "
+        f"evidence of a difference."
+    )
+    return Page(
+        name=name,
+        headline=stats.headline(table),
+        caveats=caveats(facts),
+        ranking=rank_table(table, frames["first_places"]),
+        note=note,
+        sections=sections,
+        provenance=facts.provenance,
+        selectors=facts.distinct["selector"],
+    )
+
+
+def caveats(facts: Facts) -> list[str]:
+    """Caveats shown above the first table."""
+    out = []
+    if len(facts.distinct["seed"]) == 1:
+        out.append("The run has one seed, so it has no intervals.")
+    if len(facts.distinct["selector"]) == 1:
+        out.append("The run has one selector, so it has no ranking.")
+    if facts.protocol != PROTOCOL:
+        out.append(
+            f"The rows have protocol {facts.protocol}; this version runs protocol {PROTOCOL}, whose numbers may differ."
+        )
+    kinds = {"commit": "commits", "versions": "sets of versions", "device": "kinds of device"}
+    mixed = [f"{len(facts.provenance[c])} {kind}" for c, kind in kinds.items() if len(facts.provenance[c]) > 1]
+    if mixed:
+        out.append(f"The rows come from {', '.join(mixed)}; see Provenance.")
+    return out
+
+
+def fact_lines(facts: Facts, n_planned: int) -> dict[str, str]:
+    """What the run consists of, by name."""
+    distinct = facts.distinct
+    return {
+        "data sets": ", ".join(distinct["dataset"]),
+        "teachers": ", ".join(teacher_label(name, "both") for name in distinct["teacher"]),
+        "students": ", ".join(distinct["student"]),
+        "selectors": ", ".join(distinct["selector"]),
+        "seeds": ", ".join(distinct["seed"]),
+        "trials": f"{facts.n_trials:,}",
+        "rounds": f"{facts.n_rows:,} of {n_planned:,} planned",
+        "protocol": str(facts.protocol),
+        "compute": f"{facts.seconds / 60:.1f} minutes on one core in trials",
+    }
