@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from bench import stats
 from bench.columns import LABELS, teacher_label
 
 MANY_ROWS = 24
@@ -158,22 +157,6 @@ def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, title: str = "")
     """
     intervals = first_places[["selector", "first_low", "first_high"]]
     return table(ranks.merge(intervals, on="selector", how="left"), RANK_COLUMNS, title)
-
-
-def rank_parts(by: list[str], name: Callable[[Record], str]) -> Callable[[pd.DataFrame], list[Table]]:
-    """Rank tables of parts of the settings, the part and its headline as title.
-
-    Args:
-        by: columns that split ``stats.rank_table_by``.
-        name: of a part, from one of its records.
-    """
-    columns = {header: cell for header, cell in RANK_COLUMNS.items() if header != INTERVAL_HEADER}
-
-    def show(frame: pd.DataFrame) -> list[Table]:
-        parts = [part for _, part in frame.groupby(by)]
-        return [table(part, columns, f"{name(part.iloc[0].to_dict())}: {stats.headline(part)}") for part in parts]
-
-    return show
 
 
 def markdown_row(cells: Iterable[object]) -> str:

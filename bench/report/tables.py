@@ -7,12 +7,10 @@ from functools import cached_property, partial
 import pandas as pd
 
 from bench import stats
-from bench.columns import CONFIGURATION, COSTS, DIAGNOSTICS, LABELS
+from bench.columns import CONFIGURATION, DIAGNOSTICS, LABELS, SECONDS
 from bench.report.cells import (
     CONFIGURATION_COLUMNS,
     GAIN_COLUMNS,
-    Columns,
-    Record,
     Table,
     decimals,
     interval,
@@ -24,15 +22,24 @@ from bench.report.cells import (
     percent,
     percents,
     points,
-    rank_parts,
-    table,
     teacher,
     text,
     yes_no,
 )
 from bench.report.published import published_cells
+from bench.report.shown import (
+    against_control,
+    bounded,
+    diagnostic_tables,
+    difference_from,
+    published_tables,
+    rank_parts,
+    recipe_tables,
+    seeds_for,
+    shown,
+)
 from bench.stats import claims
-from bench.stats.hypotheses import DIFFERENCES, MOST_SEEDS
+from bench.stats.hypotheses import DIFFERENCES
 
 
 @dataclass(frozen=True)
@@ -100,64 +107,6 @@ class TableSpec:
     caption: str
     section: str = ""
     show: Callable[[pd.DataFrame], list[Table]] = lambda frame: []
-
-
-def shown(
-    columns: Columns, title: str = "", select: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
-) -> Callable[[pd.DataFrame], list[Table]]:
-    """One table with these columns, of the selected part of a frame."""
-    return lambda frame: [table(select(frame), columns, title)]
-
-
-def _against(reference: str) -> Callable[[Record], str]:
-    name = f"against_{reference}"
-    return lambda record: (
-        ""
-        if pd.isna(record[name])
-        else f"{points(record[name])} ({interval(record[f'{name}_low'], record[f'{name}_high'])})"
-    )
-
-
-def _bounded(name: str, form: str) -> Callable[[Record], str]:
-    return lambda record: f"{'> ' if record['lower_bound'] else ''}{record[name]:{form}}"
-
-
-def _seeds_for(difference: float) -> Callable[[Record], str]:
-    def cell(record: Record) -> str:
-        if pd.isna(record["spread"]):
-            return ""
-        seeds = record[f"seeds_for_{difference:g}"]
-        return f"> {MOST_SEEDS:,}" if pd.isna(seeds) else f"{int(seeds):,}"
-
-    return cell
-
-
-def _recipes(frame: pd.DataFrame) -> list[Table]:
-    keys = {name: cell for name, cell in CONFIGURATION_COLUMNS.items() if name != "recipe"} | text("selector")
-    recipes = [name for name in frame.columns if name not in {*CONFIGURATION, "selector"}]
-    return [table(frame, {**keys, **{name: of(name, percent) for name in recipes}})]
-
-
-def _diagnostics(frame: pd.DataFrame) -> list[Table]:
-    selectors = [name for name in frame.columns if name != "measure"]
-    columns = {"measure": of("measure", LABELS.__getitem__)}
-    return [table(frame, {**columns, **{name: of(name, decimals(3)) for name in selectors}})]
-
-
-def _published(frame: pd.DataFrame) -> list[Table]:
-    columns: Columns = {
-        **CONFIGURATION_COLUMNS,
-        **text("selector", "round"),
-        "this run": of("accuracy", percent),
-        "95% interval": limits(percents),
-        "published": lambda r: (
-            percent(r["published"])
-            + ("" if pd.isna(r["published_half_width"]) else f" ± {r['published_half_width']:.1%}")
-        ),
-        "difference": of("difference", points),
-        "intervals overlap": lambda r: yes_no(not r["disjoint"]),
-    }
-    return [table(part, columns, f"{source}, cell by cell") for source, part in frame.groupby("source", sort=False)]
 
 
 CLAIMS = "The paper's two claims on this run"
@@ -245,9 +194,9 @@ TABLES: Mapping[str, TableSpec] = {
         lambda f: stats.wilcoxon_holm(f.blocks, f.run_areas, f.control),
         "Wilcoxon's signed-rank test against the control, Holm's correction.",
         TESTS,
-        shown(
+        against_control(
             {
-                **text("measure", "selector", "against"),
+                **text("measure", "selector"),
                 "blocks": of("n_blocks", str),
                 "median difference": of("median_difference", points),
                 "W": of("statistic", "{:g}".format),
@@ -255,7 +204,7 @@ TABLES: Mapping[str, TableSpec] = {
                 "p after Holm": of("p_holm", p_value),
                 "significant at 5%": of("significant", yes_no),
             },
-            "Wilcoxon's signed-rank test against the control, Holm's correction; differences in points",
+            "Wilcoxon's signed-rank test against {control}, Holm's correction; differences in points",
         ),
     ),
     "wins": TableSpec(lambda f: stats.win_matrix(f.seeds), "Settings in which a selector is ahead of another."),
@@ -295,7 +244,7 @@ TABLES: Mapping[str, TableSpec] = {
                 **CONFIGURATION_COLUMNS,
                 **text("selector"),
                 "area": of("area", percent),
-                **{f"against {name}, points (95% interval)": _against(name) for name in stats.REFERENCES},
+                **{f"against {name}, points (95% interval)": difference_from(name) for name in stats.REFERENCES},
                 "ms per pick": lambda record: f"{1000 * record['seconds_per_pick']:.2f}",
             },
             "Per configuration and selector",
@@ -305,15 +254,15 @@ TABLES: Mapping[str, TableSpec] = {
         lambda f: stats.paired_areas(f.run_areas, f.control),
         "Differences in area from the control, over seeds and over data sets.",
         AREAS,
-        shown(
+        against_control(
             {
                 **CONFIGURATION_COLUMNS,
-                **text("selector", "against", "over", "n"),
+                **text("selector", "over", "n"),
                 "difference": of("difference", points),
                 "95% Student t": limits(known_interval),
                 "95% bootstrap": limits(known_interval, "bootstrap_low", "bootstrap_high"),
             },
-            "Differences from the control in points: over seeds, and over data sets",
+            "Differences from {control} in points: over seeds, and over data sets",
         ),
     ),
     "rank_table_by_teacher": TableSpec(
@@ -375,8 +324,8 @@ TABLES: Mapping[str, TableSpec] = {
                 **text("selector"),
                 "labels": of("n_labeled", "{:g}".format),
                 "accuracy": of("accuracy", percent),
-                "labels of random": _bounded("reference_labels", ".0f"),
-                "saved": _bounded("saved", "+.0f"),
+                "labels of random": bounded("reference_labels", ".0f"),
+                "saved": bounded("saved", "+.0f"),
             },
             select=partial(stats.last_rounds, by=CONFIGURATION),
         ),
@@ -386,7 +335,7 @@ TABLES: Mapping[str, TableSpec] = {
         lambda f: stats.diagnostic_means(f["diagnostics"]),
         "Diagnostics per selector, means over rounds.",
         DIAGNOSED,
-        _diagnostics,
+        diagnostic_tables,
     ),
     "overlap": TableSpec(
         lambda f: stats.overlap(f.rows, f.picks),
@@ -424,7 +373,7 @@ TABLES: Mapping[str, TableSpec] = {
                 **text("student"),
                 "teacher": teacher,
                 **text("selector"),
-                **{LABELS[name]: of(name, decimals(3)) for name in COSTS if name.endswith("_seconds")},
+                **{LABELS[name]: of(name, decimals(3)) for name in SECONDS},
                 LABELS["peak_rss_bytes"]: lambda record: f"{record['peak_rss_bytes'] / 1e6:.0f}",
             },
             "Seconds and memory of a round",
@@ -440,11 +389,11 @@ TABLES: Mapping[str, TableSpec] = {
                 **text("measure"),
                 "spread in points": lambda r: "one seed" if pd.isna(r["spread"]) else f"{100 * r['spread']:.2f}",
                 "seeds in this run": of("n_seeds", str),
-                **{f"seeds for {100 * d:g} points": _seeds_for(d) for d in DIFFERENCES},
+                **{f"seeds for {100 * d:g} points": seeds_for(d) for d in DIFFERENCES},
             }
         ),
     ),
-    "recipes": TableSpec(lambda f: stats.recipe_areas(f.areas), "Areas under several recipes.", RECIPES, _recipes),
+    "recipes": TableSpec(lambda f: stats.recipe_areas(f.areas), "Areas under several recipes.", RECIPES, recipe_tables),
     "published_summary": TableSpec(
         lambda f: stats.published_summary(f["published"]),
         "Differences from published numbers.",
@@ -464,7 +413,7 @@ TABLES: Mapping[str, TableSpec] = {
         lambda f: stats.compare_with_published(f["curves"], published_cells()),
         "Published numbers and those of this run.",
         PUBLISHED,
-        _published,
+        published_tables,
     ),
 }
 """In the order of the pages. A new table is one entry here."""

@@ -34,7 +34,7 @@ def seconds_per_pick(rows: pd.DataFrame) -> pd.DataFrame:
     """
     queries = _queries(rows)
     per_pick = queries.assign(seconds_per_pick=queries["select_seconds"] / queries["query_size"])
-    return per_pick.groupby([*CONFIGURATION, "selector"], as_index=False)["seconds_per_pick"].mean()
+    return per_pick.groupby([*CONFIGURATION, "selector"])["seconds_per_pick"].mean().reset_index()
 
 
 def pareto(areas: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
