@@ -5,22 +5,26 @@ import pandas as pd
 import pytest
 from test_claims import ACCURACY, TEACHERS, make_rows
 
-from bench.stats import area_table, seed_areas, standing
+from bench.stats import area_table, compare_with, run_areas, seconds_per_pick, seed_areas
 
 
 def rows(n_rounds: int = 3) -> pd.DataFrame:
     return make_rows("g", TEACHERS, ACCURACY, n_rounds).assign(select_seconds=0.5, query_size=10)
 
 
+def areas(table: pd.DataFrame) -> pd.DataFrame:
+    return area_table(seed_areas(run_areas(table)), seconds_per_pick(table))
+
+
 def test_area_is_the_mean_height_of_the_curve() -> None:
     # Labels 10, 20, 30; accuracies .40, .41, .42: trapezoids of mean heights .405 and .415.
-    found = seed_areas(rows()).set_index(["teacher", "selector", "seed"])["area"]
+    found = seed_areas(run_areas(rows())).set_index(["teacher", "selector", "seed"])["area"]
     assert found["none", "random", 0] == pytest.approx(0.41)
-    assert seed_areas(rows(1)).empty
+    assert seed_areas(run_areas(rows(1))).empty
 
 
 def test_differences_are_paired_by_seed() -> None:
-    table = area_table(rows())
+    table = areas(rows())
     first = table[table["teacher"] == "none"].set_index("selector")
     assert first.index.tolist() == ["badge", "entropy", "pcoreset", "random"]
     half = 4.302652729911275 * 0.01 / np.sqrt(3)
@@ -37,9 +41,9 @@ def test_differences_are_paired_by_seed() -> None:
     assert first.loc["badge", "n_seeds"] == 3
 
 
-def test_standing_names_who_is_better_and_who_is_worse() -> None:
-    found = standing(area_table(rows()), "pcoreset")
+def test_selectors_compared_with_a_reference() -> None:
+    found = compare_with(areas(rows()), "pcoreset")
     assert len(found) == 2
-    assert [found[place].iloc[0] for place in ("above", "level", "below")] == ["badge", "entropy", "random"]
+    assert [found[group].iloc[0] for group in ("better", "not_different", "worse")] == ["badge", "entropy", "random"]
     without = make_rows("g", TEACHERS, {name: ACCURACY[name] for name in ("random", "badge")}, 3)
-    assert standing(area_table(without.assign(select_seconds=0.5, query_size=10)), "pcoreset").empty
+    assert compare_with(areas(without.assign(select_seconds=0.5, query_size=10)), "pcoreset").empty

@@ -1,4 +1,4 @@
-"""Tests over blocks: Demsar's published example, scipy and scikit-posthocs called directly, and simulated levels."""
+"""Significance tests: Demsar's published example, scipy and scikit-posthocs called directly, and simulated levels."""
 
 from typing import Any
 
@@ -51,15 +51,27 @@ def block_rows(values: np.ndarray, names: tuple[str, ...] = NAMES) -> pd.DataFra
     )
 
 
+def areas(rows: pd.DataFrame) -> pd.DataFrame:
+    return stats.seed_areas(stats.run_areas(rows))
+
+
+def wilcoxon(rows: pd.DataFrame, control: str) -> pd.DataFrame:
+    return stats.wilcoxon_holm(stats.blocks(rows), stats.run_areas(rows), control)
+
+
+def needed(rows: pd.DataFrame) -> pd.DataFrame:
+    return stats.seeds_needed(areas(rows), stats.seed_means(rows))
+
+
 @pytest.fixture(scope="module")
 def demsar() -> pd.DataFrame:
     return block_rows(np.array([[float(word) for word in line.split()] for line in C45.split("\n") if line]))
 
 
 def test_friedman_and_critical_difference_of_demsar(demsar: pd.DataFrame) -> None:
-    ranks = stats.mean_ranks(demsar).set_index("selector")["mean_rank"]
+    ranks = stats.mean_ranks(stats.blocks(demsar)).set_index("selector")["mean_rank"]
     assert ranks.round(3).to_dict() == {"C4.5": 3.143, "m": 2.0, "cf": 2.893, "m+cf": 1.964}
-    (found,) = stats.friedman(demsar).to_dict("records")
+    (found,) = stats.friedman(stats.blocks(demsar)).to_dict("records")
     # The article's chi-squared is that without the correction for ties: 9.28, F 3.69.
     n, k = 14, 4
     plain = 12 * n / (k * (k + 1)) * (float((ranks**2).sum()) - k * (k + 1) ** 2 / 4)
@@ -73,10 +85,10 @@ def test_friedman_and_critical_difference_of_demsar(demsar: pd.DataFrame) -> Non
 
 
 def test_nemenyi_of_demsar(demsar: pd.DataFrame) -> None:
-    """No pair differs by 1.25, nor is any found different; p values are those of scikit-posthocs."""
-    found = stats.nemenyi(demsar)
+    """No pair differs by 1.25 or significantly; p values are those of scikit-posthocs."""
+    found = stats.nemenyi(stats.blocks(demsar))
     assert (found["difference"].abs() < 1.25).all()
-    assert not found["apart"].any()
+    assert not found["significant"].any()
     wide = demsar[demsar["round"] == 1].pivot_table(index="dataset", columns="selector", values="accuracy")
     direct = scikit_posthocs.posthoc_nemenyi_friedman(wide.to_numpy())
     at = {name: i for i, name in enumerate(wide.columns)}
@@ -86,14 +98,14 @@ def test_nemenyi_of_demsar(demsar: pd.DataFrame) -> None:
 
 def test_wilcoxon_of_demsar(demsar: pd.DataFrame) -> None:
     """C4.5 against C4.5+m: the smaller sum of ranks is 12 (Demsar 2006, section 3.1.3)."""
-    found = stats.wilcoxon_holm(demsar, "C4.5").query("measure == 'round 1'").set_index("selector")
+    found = wilcoxon(demsar, "C4.5").query("measure == 'round 1'").set_index("selector")
     assert found.loc["m", "statistic"] == 12
     assert found.loc["m", "n_blocks"] == 14
     p = found["p"].sort_values()
     assert found.loc[p.index, "p_holm"].tolist() == pytest.approx(
         np.maximum.accumulate(np.minimum(1.0, p.to_numpy() * [3, 2, 1])).tolist()
     )
-    assert (found["apart"] == (found["p_holm"] < 0.05)).all()
+    assert (found["significant"] == (found["p_holm"] < 0.05)).all()
 
 
 def test_critical_differences_of_the_published_quantiles() -> None:
@@ -104,18 +116,18 @@ def test_critical_differences_of_the_published_quantiles() -> None:
 
 def test_selectors_that_are_not_everywhere_are_left_out_by_name(demsar: pd.DataFrame) -> None:
     rows = demsar[~((demsar["selector"] == "cf") & (demsar["dataset"] == "d3"))]
-    (found,) = stats.friedman(rows).to_dict("records")
+    (found,) = stats.friedman(stats.blocks(rows)).to_dict("records")
     assert (found["left_out"], found["n_selectors"]) == ("cf", 3)
-    assert "cf" not in set(stats.nemenyi(rows)["selector"])
-    assert stats.friedman(rows[rows["selector"].isin(["m", "C4.5"])]).empty
-    assert stats.wilcoxon_holm(rows, "nobody").empty
+    assert "cf" not in set(stats.nemenyi(stats.blocks(rows))["selector"])
+    assert stats.friedman(stats.blocks(rows[rows["selector"].isin(["m", "C4.5"])])).empty
+    assert wilcoxon(rows, "nobody").empty
 
 
-def test_equal_selectors_are_not_told_apart() -> None:
+def test_equal_selectors_are_not_significantly_different() -> None:
     rows = block_rows(np.full((6, 3), 0.5), ("a", "b", "c"))
-    (found,) = stats.friedman(rows).to_dict("records")
+    (found,) = stats.friedman(stats.blocks(rows)).to_dict("records")
     assert (found["statistic"], found["p"]) == (0.0, 1.0)
-    assert set(stats.wilcoxon_holm(rows, "a")["p"]) == {1.0}
+    assert set(wilcoxon(rows, "a")["p"]) == {1.0}
 
 
 @pytest.mark.slow
@@ -126,8 +138,8 @@ def test_tests_hold_their_level() -> None:
     for _ in range(N_SIMULATIONS):
         ends = rng.uniform(0.4, 0.9, size=36)
         rows = like.assign(accuracy=np.stack([np.full(36, 0.5), ends], axis=1).ravel())
-        friedmans.append(stats.friedman(rows)["f_p"].iloc[0] < 0.05)
-        holms.append(stats.wilcoxon_holm(rows, "a").query("measure == 'area'")["apart"].any())
+        friedmans.append(stats.friedman(stats.blocks(rows))["f_p"].iloc[0] < 0.05)
+        holms.append(wilcoxon(rows, "a").query("measure == 'area'")["significant"].any())
     spread = 1.96 * np.sqrt(0.05 * 0.95 / len(friedmans))
     assert np.mean(friedmans) <= 0.05 + spread
     assert np.mean(holms) <= 0.05 + spread
@@ -138,16 +150,17 @@ def test_probability_of_improvement_by_hand() -> None:
     # Areas are mean heights over labels 10, 20, 30. Seed 0: a (.3 + .5) / 4 + (.5 + .8) / 4 = .525, b .65, c .425;
     # seed 1: a .575, b .55, c .475. Of four pairs of seeds b is ahead of a in three: .65 > .525, .65 > .575 and
     # .55 > .525.
-    found: Any = stats.improvement(make_rows()).set_index(["selector", "against"])
+    found: Any = stats.improvement(areas(make_rows())).set_index(["selector", "against"])
     assert found.loc[("b", "a"), "probability"] == 0.75
     assert found.loc[("a", "b"), "probability"] == 0.25
     assert found.loc[("a", "c"), "probability"] == 1.0
     assert found.loc[("a", "c"), ["low", "high"]].tolist() == [1.0, 1.0]
     assert found.loc[("b", "a"), "low"] <= 0.75 <= found.loc[("b", "a"), "high"]
-    one = stats.improvement(make_rows().query("seed == 0"))
+    one = stats.improvement(areas(make_rows().query("seed == 0")))
     assert one[["low", "high"]].isna().all().all()
 
 
+@pytest.mark.slow
 def test_intervals_of_improvement_cover_the_truth() -> None:
     """Two selectors of 20 seeds, the first ahead by half a standard deviation: it wins with Phi(.5 / sqrt 2)."""
     rng = np.random.default_rng(1)
@@ -162,26 +175,26 @@ def test_intervals_of_improvement_cover_the_truth() -> None:
     for _ in range(200):
         ends = np.concatenate([rng.normal(0.55, 0.1, 20), rng.normal(0.5, 0.1, 20)])
         rows = keys.assign(accuracy=np.stack([np.full(40, 0.5), ends], axis=1).ravel())
-        found = stats.improvement(rows).iloc[0]
+        found = stats.improvement(areas(rows)).iloc[0]
         inside.append(found["low"] <= truth <= found["high"])
     assert np.mean(inside) > 0.9
 
 
 def test_seeds_that_a_difference_needs() -> None:
-    found: Any = stats.seeds_needed(make_rows()).set_index("measure")
+    found: Any = needed(make_rows()).set_index("measure")
     # Differences of areas in seeds 0 and 1: b-a .125 and -.025, c-a -.1 and -.1, c-b -.225 and -.075.
     spread = np.sqrt((0.15**2 + 0.15**2) / 2 / 3)
     assert found.loc["area", "spread"] == pytest.approx(spread)
     n = int(found.loc["area", "seeds_for_0.02"])
     assert TTestPower().power(0.02 / spread, n, 0.05) >= 0.8 > TTestPower().power(0.02 / spread, n - 1, 0.05)
-    assert stats.seeds_needed(make_rows().query("seed == 0"))["seeds_for_0.02"].isna().all()
+    assert needed(make_rows().query("seed == 0"))["seeds_for_0.02"].isna().all()
 
 
 def test_seeds_and_data_sets_are_kept_apart() -> None:
     rng = np.random.default_rng(2)
     rows = block_rows(rng.uniform(0.4, 0.9, size=(6, 2)), ("a", "b"))
     rows = pd.concat([rows.assign(seed=s, accuracy=rows["accuracy"] + 0.01 * s) for s in (0, 1)], ignore_index=True)
-    found: Any = stats.paired_areas(rows, "a").set_index("over")
+    found: Any = stats.paired_areas(stats.run_areas(rows), "a").set_index("over")
     assert found["n"].to_dict() == {"seeds": 2, "data sets": 6}
     assert found.loc["seeds", "difference"] == pytest.approx(found.loc["data sets", "difference"])
     assert found.loc["seeds", "low"] == pytest.approx(found.loc["seeds", "high"])

@@ -1,4 +1,4 @@
-"""Intervals against scipy, a case by hand, and simulations of which the truth is known."""
+"""Intervals against scipy, a case by hand, and simulations with a known truth."""
 
 import itertools
 
@@ -50,7 +50,7 @@ def test_t_intervals_cover_the_truth(n: int) -> None:
     assert np.mean((limits[:, 0] <= 0.3) & (limits[:, 1] >= 0.3)) == pytest.approx(0.95, abs=0.02)
 
 
-@pytest.mark.parametrize("n", [5, 10, 20])
+@pytest.mark.parametrize("n", [5, 10, pytest.param(20, marks=pytest.mark.slow)])
 def test_bootstrap_intervals_cover_the_truth(n: int) -> None:
     rng = np.random.default_rng(n)
     limits = np.array([bootstrap_interval(rng.normal(0.3, 2.0, size=n)) for _ in range(SIMULATIONS)])

@@ -1,4 +1,4 @@
-"""What queries have in common, worked by hand."""
+"""Overlap of queries and means of diagnostics, worked by hand."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from test_stats import make_rows
 
 from bench import stats
 
-BOUGHT = {
+PICKED = {
     ("a", 0): [1, 2],
     ("b", 0): [2, 3],
     ("c", 0): [7, 8],
@@ -17,10 +17,10 @@ BOUGHT = {
 }
 
 
-def test_overlap_counts_the_labels_bought_so_far() -> None:
+def test_overlap_counts_the_labels_queried_so_far() -> None:
     rows = make_rows()
     picks = pd.Series(
-        [np.array(BOUGHT.get(key, []), dtype=np.int64) for key in zip(rows["selector"], rows["round"], strict=True)]
+        [np.array(PICKED.get(key, []), dtype=np.int64) for key in zip(rows["selector"], rows["round"], strict=True)]
     )
     found = stats.overlap(rows, picks).set_index(["selector", "against", "round"])
     # a has 1 2 then 1 2 3 4; b has 2 3 then 1 2 3 9; c has 7 8 then 1 2 7 8.
@@ -44,5 +44,13 @@ def test_diagnostics_are_averaged_within_a_seed_first() -> None:
     assert set(found["measure"]) == {"ece"}
     assert found["mean"].to_numpy() == pytest.approx(np.full(9, 0.21))
     assert set(found["n_seeds"]) == {2}
-    taught = stats.diagnostics(rows.assign(ece=rows["ece"].where(rows["teacher"] != "none")), ["ece"])
-    assert taught["mean"].to_numpy() == pytest.approx(np.full(9, 0.31))
+    partly = stats.diagnostics(rows.assign(ece=rows["ece"].where(rows["teacher"] != "none")), ["ece"])
+    assert partly["mean"].to_numpy() == pytest.approx(np.full(9, 0.31))
+
+
+def test_means_over_rounds_keep_the_order_of_the_measures() -> None:
+    rows = make_rows().assign(nll=lambda rows: 1.0 * rows["round"], ece=lambda rows: rows["seed"])
+    found = stats.diagnostic_means(stats.diagnostics(rows, ["nll", "ece"]))
+    assert found.columns.tolist() == ["measure", "a", "b", "c"]
+    assert found.to_numpy().tolist() == [["nll", 1.0, 1.0, 1.0], ["ece", 0.5, 0.5, 0.5]]
+    assert stats.diagnostic_means(stats.diagnostics(make_rows(), ["nll"])).empty

@@ -9,6 +9,7 @@ from scipy import stats as reference
 
 from activekd.errors import InputError
 from bench import stats
+from bench.stats.costs import seconds_per_pick
 
 # Two query rounds and the shared round 0; three selectors; accuracies of seeds 0 and 1.
 ACCURACY = {
@@ -56,8 +57,24 @@ def make_rows(teacher: str = "none", plus: float = 0.0, dataset: str = "d", grou
     return pd.DataFrame(rows)
 
 
+def curves(rows: pd.DataFrame) -> pd.DataFrame:
+    return stats.curves(stats.seed_means(rows))
+
+
+def margins(rows: pd.DataFrame) -> pd.DataFrame:
+    return stats.margins(curves(rows), stats.seed_means(rows))
+
+
+def ranks(rows: pd.DataFrame) -> pd.DataFrame:
+    return stats.ranks(curves(rows), margins(rows))
+
+
+def areas(rows: pd.DataFrame) -> pd.DataFrame:
+    return stats.seed_areas(stats.run_areas(rows))
+
+
 def test_ranks_by_hand() -> None:
-    ranked = stats.ranks(make_rows()).set_index(["round", "selector"])
+    ranked = ranks(make_rows()).set_index(["round", "selector"])
     # Round 1: means .55, .65, .45. Round 2: .80, .80, .60, so a and b share the first place.
     assert ranked["rank"].to_dict() == {(1, "a"): 2, (1, "b"): 1, (1, "c"): 3, (2, "a"): 1, (2, "b"): 1, (2, "c"): 3}
     assert ranked.loc[(2, "a"), "rank_average"] == 1.5
@@ -69,7 +86,7 @@ def test_ranks_by_hand() -> None:
 
 
 def test_rank_table_by_hand() -> None:
-    table = stats.rank_table(stats.ranks(make_rows())).set_index("selector")
+    table = stats.rank_table(ranks(make_rows())).set_index("selector")
     assert list(table.index) == ["b", "a", "c"]
     assert table["first"].to_dict() == {"b": 2, "a": 1, "c": 0}
     assert table["tied_first"].to_dict() == {"b": 1, "a": 1, "c": 0}
@@ -79,31 +96,55 @@ def test_rank_table_by_hand() -> None:
 
 
 def test_curves_have_student_t_intervals_over_seeds() -> None:
-    curve = stats.curves(make_rows()).query("selector == 'b' and round == 1").iloc[0]
+    curve = curves(make_rows()).query("selector == 'b' and round == 1").iloc[0]
     low, high = reference.t.interval(0.95, 1, loc=0.65, scale=reference.sem([0.7, 0.6]))
     assert (curve["accuracy"], curve["low"], curve["high"], curve["n_seeds"]) == pytest.approx((0.65, low, high, 2))
 
 
 def test_one_seed_has_no_interval() -> None:
     rows = make_rows()
-    curve = stats.curves(rows[rows["seed"] == 0])
+    curve = curves(rows[rows["seed"] == 0])
     assert curve["low"].isna().all()
     assert set(curve["n_seeds"]) == {1}
 
 
 def test_gain_is_paired() -> None:
     rows = pd.concat([make_rows(), make_rows("t+zeroshot", plus=0.05)], ignore_index=True)
-    gain = stats.gain(rows)
+    gain = stats.gain(stats.seed_gains(rows))
     assert gain["gain"].to_numpy() == pytest.approx(np.full(9, 0.05))
     assert gain["high"].to_numpy() == pytest.approx(np.full(9, 0.05))
-    assert stats.gain(make_rows()).empty
+    assert stats.gain(stats.seed_gains(make_rows())).empty
+
+
+def test_a_gain_uses_the_seeds_that_all_its_cells_share() -> None:
+    # Selector a gains .1 in both seeds; b has seed 0 alone, where it gains .3. Seed 1 has no pair of b, so the mean
+    # over selectors is that of seed 0: (.1 + .3) / 2. With seed 1 it would be (.2 + .1) / 2.
+    plain = make_rows()[lambda rows: rows["selector"] != "c"]
+    lift = plain["selector"].map({"a": 0.1, "b": 0.3})
+    taught = plain.assign(teacher="t", distillation="both", accuracy=plain["accuracy"] + lift)
+    taught = taught[~((taught["selector"] == "b") & (taught["seed"] == 1))]
+    gains = stats.seed_gains(pd.concat([plain, taught], ignore_index=True))
+    found = stats.gain_summary(gains)
+    assert found["gain"].tolist() == pytest.approx([0.2, 0.2, 0.2])
+    assert found["n_seeds"].tolist() == [1, 1, 1]
+    assert found["n_cells"].tolist() == [2, 2, 2]
+
+
+def test_a_seed_counts_where_every_data_set_of_the_group_has_its_pair() -> None:
+    # Data sets x and y in one group; y lacks seed 1 without a teacher, so that seed 1 has half of its pairs.
+    x, y = make_rows(dataset="x", group="g"), make_rows(dataset="y", group="g")
+    taught = [make_rows("t", 0.1, "x", "g"), make_rows("t", 0.3, "y", "g")]
+    rows = pd.concat([x, y[y["seed"] == 0], *taught], ignore_index=True)
+    found = stats.gain(stats.seed_gains(rows))
+    assert found["gain"].to_numpy() == pytest.approx(np.full(9, 0.2))
+    assert set(found["n_seeds"]) == {1}
 
 
 def test_data_sets_of_a_group_are_averaged_before_ranking() -> None:
     first, second = make_rows(dataset="x", group="g"), make_rows(dataset="y", group="g")
     swapped = second["selector"].map({"a": "c", "b": "b", "c": "a"})
     rows = pd.concat([first, second.assign(selector=swapped, trial_id="y" + second["trial_id"])], ignore_index=True)
-    ranked = stats.ranks(rows)
+    ranked = ranks(rows)
     assert len(ranked) == 6
     means = ranked.set_index(["round", "selector"])["accuracy"]
     assert means[(1, "a")] == pytest.approx((0.55 + 0.45) / 2)
@@ -112,33 +153,34 @@ def test_data_sets_of_a_group_are_averaged_before_ranking() -> None:
 
 def test_clear_first_places_by_hand() -> None:
     # Round 1: b minus a is .2 and 0 in the two seeds, an interval around 0; in round 2 they are tied.
-    assert not stats.ranks(make_rows())["clear"].any()
+    assert not ranks(make_rows())["clear"].any()
     ahead = make_rows().assign(accuracy=lambda rows: rows["accuracy"].where(rows["selector"] != "b", 0.95))
-    found = stats.ranks(ahead).set_index(["round", "selector"])["clear"]
+    found = ranks(ahead).set_index(["round", "selector"])["clear"]
     assert found[found].index.tolist() == [(2, "b")]
-    table = stats.rank_table(stats.ranks(ahead)).set_index("selector")
+    table = stats.rank_table(ranks(ahead)).set_index("selector")
     assert table["clear_first"].to_dict() == {"b": 1, "a": 0, "c": 0}
-    margins: Any = stats.margins(ahead).set_index("round")
+    found: Any = margins(ahead).set_index("round")
     # Seeds of round 2: .95 - .80 twice.
-    assert margins.loc[2, ["margin", "low", "high"]].tolist() == pytest.approx([0.15, 0.15, 0.15])
+    assert found.loc[2, ["margin", "low", "high"]].tolist() == pytest.approx([0.15, 0.15, 0.15])
     low, high = reference.t.interval(0.95, 1, loc=0.4, scale=reference.sem([0.45, 0.35]))
-    assert margins.loc[1, ["margin", "low", "high"]].tolist() == pytest.approx([0.4, low, high])
-    assert margins["second"].tolist() == ["a", "a"]
+    assert found.loc[1, ["margin", "low", "high"]].tolist() == pytest.approx([0.4, low, high])
+    assert found["second"].tolist() == ["a", "a"]
 
 
-def test_first_places_when_seeds_are_drawn_anew() -> None:
-    """Two seeds have three draws: both, twice the one, twice the other."""
+def test_first_places_in_a_bootstrap_over_seeds() -> None:
+    """Two seeds have three draws: both, twice the first, twice the second."""
     # Both: b first in round 1, a and b share round 2. Seed 0 twice: b first in both (.7, .9). Seed 1 twice: a and b
     # share round 1 (.6), a first in round 2 (.8).
-    found: Any = stats.first_place_intervals(make_rows()).set_index("selector")
+    found: Any = stats.first_place_intervals(stats.seed_means(make_rows())).set_index("selector")
     assert found.loc["a"].tolist() == [0, 2, 2]
     assert found.loc["b"].tolist() == [1, 2, 2]
     assert found.loc["c"].tolist() == [0, 0, 2]
-    assert stats.first_place_intervals(make_rows().query("seed == 0"))["first_low"].isna().all()
+    one_seed = stats.seed_means(make_rows().query("seed == 0"))
+    assert stats.first_place_intervals(one_seed)["first_low"].isna().all()
 
 
 def test_win_matrix_by_hand() -> None:
-    found: Any = stats.win_matrix(make_rows()).set_index(["selector", "against"])
+    found: Any = stats.win_matrix(stats.seed_means(make_rows())).set_index(["selector", "against"])
     assert found.loc[("b", "a"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 1, 1, 0]
     assert found.loc[("a", "b"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 0, 1, 1]
     assert found.loc[("a", "c"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 2, 0, 0]
@@ -149,41 +191,74 @@ def test_win_matrix_by_hand() -> None:
 
 def test_labels_saved_by_hand() -> None:
     # Means of a over labels 10, 20, 30: .3, .55, .8; of b: .65, .80 from round 1 on; of c: .45, .60.
-    found: Any = stats.labels_saved(make_rows(), "a").set_index(["selector", "round"])
+    found: Any = stats.labels_saved(curves(make_rows()), "a").set_index(["selector", "round"])
     assert found["reference_labels"].to_dict() == pytest.approx(
         {("b", 1): 24.0, ("b", 2): 30.0, ("c", 1): 16.0, ("c", 2): 22.0}
     )
     assert found["saved"].to_dict() == pytest.approx({("b", 1): 4.0, ("b", 2): 0.0, ("c", 1): -4.0, ("c", 2): -8.0})
-    assert not found["beyond"].any()
-    behind: Any = stats.labels_saved(make_rows(), "c").set_index(["selector", "round"])
-    assert behind.loc[("b", 1), ["reference_labels", "saved", "beyond"]].tolist() == [30.0, 10.0, True]
-    assert stats.labels_saved(make_rows(), "nobody").empty
+    assert not found["lower_bound"].any()
+    behind: Any = stats.labels_saved(curves(make_rows()), "c").set_index(["selector", "round"])
+    assert behind.loc[("b", 1), ["reference_labels", "saved", "lower_bound"]].tolist() == [30.0, 10.0, True]
+    assert stats.labels_saved(curves(make_rows()), "nobody").empty
 
 
 def test_front_of_accuracy_and_cost_by_hand() -> None:
-    # Areas: a .55, b .6, c .4875; c is cheap, a as dear as b.
+    # Areas: a .55, b .6, c .45; c costs least, a as much as b.
     seconds = {"a": 3.0, "b": 3.0, "c": 1.0}
-    found = stats.pareto(make_rows().assign(train_seconds=lambda rows: rows["selector"].map(seconds)))
+    rows = make_rows().assign(train_seconds=lambda rows: rows["selector"].map(seconds))
+    found = stats.pareto(areas(rows), rows)
     assert found.set_index("selector")["on_front"].to_dict() == {"c": True, "b": True, "a": False}
     assert found.set_index("selector")["seconds"].to_dict() == pytest.approx({"a": 10.8, "b": 10.8, "c": 4.8})
 
 
+def test_seconds_and_area_relative_to_the_mean_of_the_configuration() -> None:
+    # Configuration d: seconds of a run a 4, b 8, c 12 (mean 8), areas .55, .6, .45. In d2 all seconds
+    # are ten times as many and all areas .1 larger, so that ratios and differences are equal.
+    seconds = {"a": 4.0, "b": 8.0, "c": 12.0}
+    d = make_rows().assign(teacher_seconds=0.0, predict_seconds=0.0, select_seconds=0.0)
+    d = d.assign(train_seconds=d["selector"].map(seconds) / 3)
+    d2 = d.assign(dataset="d2", group="d2", trial_id="d2" + d["trial_id"], train_seconds=10 * d["train_seconds"])
+    rows = pd.concat([d, d2.assign(accuracy=d["accuracy"] + 0.1)], ignore_index=True)
+    found = stats.pareto_overall(stats.pareto(areas(rows), rows)).set_index("selector")
+    assert found["seconds"].to_dict() == pytest.approx({"a": 0.5, "b": 1.0, "c": 1.5})
+    mean = (0.55 + 0.6 + 0.45) / 3
+    assert found["area"].to_dict() == pytest.approx({"a": 0.55 - mean, "b": 0.6 - mean, "c": 0.45 - mean})
+    assert found["on_front"].to_dict() == {"a": True, "b": True, "c": False}
+    assert set(found["n_configurations"]) == {2}
+
+
+def test_the_last_round_has_no_query_and_no_cost_of_one() -> None:
+    # The query of round 0 takes 1 s, that of round 1 takes 3 s; the 100 s of the last round are of no query.
+    rows = make_rows().assign(select_seconds=lambda rows: rows["round"].map({0: 1.0, 1: 3.0, 2: 100.0}))
+    found = stats.costs(rows, ["selector"]).set_index("selector")
+    assert found["select_seconds"].to_dict() == {"a": 2.0, "b": 2.0, "c": 2.0}
+    assert found["train_seconds"].to_dict() == {"a": 1.0, "b": 1.0, "c": 1.0}
+    assert set(found["n_rounds"]) == {6}
+    # Of 10 picks a query: .1 s and .3 s a pick.
+    assert seconds_per_pick(rows)["seconds_per_pick"].tolist() == pytest.approx([0.2, 0.2, 0.2])
+
+
+def test_early_rounds_are_the_first_two() -> None:
+    staged = stats.with_stage(pd.DataFrame({"round": [1, 2, 3]}))
+    assert staged["stage"].tolist() == ["early", "early", "late"]
+
+
 def test_recipes_side_by_side() -> None:
-    assert stats.recipes_beside(make_rows()).empty
+    assert stats.recipe_areas(areas(make_rows())).empty
     rows = pd.concat([make_rows(), make_rows(plus=0.1).assign(recipe="fixed")], ignore_index=True)
-    found: Any = stats.recipes_beside(rows).set_index("selector")
+    found: Any = stats.recipe_areas(areas(rows)).set_index("selector")
     assert found[["r", "fixed"]].loc["b"].tolist() == pytest.approx([0.6, 0.7])
 
 
-def test_gain_by_the_images_that_are_taught() -> None:
+def test_gain_by_the_images_distilled_on() -> None:
     parts = [
         make_rows("t+zeroshot", plus=plus).assign(distillation=d) for d, plus in (("both", 0.1), ("labeled", 0.02))
     ]
     rows = pd.concat([make_rows(), *parts], ignore_index=True)
-    found = stats.gain_split(rows).set_index(["selector", "distillation"])["gain"]
+    found = stats.gain_split(stats.seed_gains(rows)).set_index(["selector", "distillation"])["gain"]
     assert found["a", "both"] == pytest.approx(0.1)
     assert found["a", "labeled"] == pytest.approx(0.02)
-    assert stats.gain_split(rows[rows["distillation"] != "labeled"]).empty
+    assert stats.gain_split(stats.seed_gains(rows[rows["distillation"] != "labeled"])).empty
 
 
 def broken(change: str) -> pd.DataFrame:
@@ -217,3 +292,25 @@ def broken(change: str) -> pd.DataFrame:
 def test_rows_that_cannot_be_compared_are_refused(change: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         stats.check_rows(broken(change))
+
+
+def test_cells_in_common_are_those_of_both_runs() -> None:
+    one, other = make_rows(), make_rows(plus=0.1)
+    common = stats.common_cells(
+        {"one": curves(one[one["selector"] != "c"]), "other": curves(other[other["round"] < 2])}
+    )
+    # a and b in rounds 0 and 1.
+    assert sorted(zip(common["selector"], common["round"], strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert common.notna().all().all()
+    (found,) = stats.run_differences(common, "one").to_dict("records")
+    assert (found["run"], found["n_cells"]) == ("other", 4)
+    assert (found["mean"], found["min"], found["max"]) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_facts_of_a_run() -> None:
+    facts = stats.facts_of(make_rows())
+    assert facts.distinct["selector"] == ["a", "b", "c"]
+    assert facts.distinct["seed"] == ["0", "1"]
+    # 18 rounds of 0 + 1 + .5 + .1 seconds.
+    assert (facts.n_trials, facts.n_rows, facts.seconds) == pytest.approx((6, 18, 28.8))
+    assert stats.joint_provenance({"one": facts, "two": facts})["device"] == ["cpu"]

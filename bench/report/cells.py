@@ -11,6 +11,22 @@ from bench.columns import LABELS, teacher_label
 MANY_ROWS = 24
 """Tables with more rows are folded."""
 
+CLAIMS = "The paper's two claims on this run"
+CURVES = "Learning curves"
+TESTS = "Critical differences"
+WINS = "Wins"
+AREAS = "Area under the budget curve"
+PARTS = "Ranks by teacher and stage"
+GAINS = "Gain of distillation"
+SAVED = "Labels saved"
+DIAGNOSED = "Diagnostics"
+OVERLAP = "Overlap of queried labels"
+COST = "Costs"
+SEEDS = "Seeds that a difference needs"
+RECIPES = "Recipes side by side"
+PUBLISHED = "Published numbers"
+"""Titles of the sections of a run's page."""
+
 Record = Mapping[Any, Any]
 
 Columns = Mapping[str, Callable[[Record], str]]

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.report.cells import Section
-from bench.report.tables import (
+from bench.report.cells import (
     AREAS,
     CLAIMS,
     COST,
@@ -17,11 +16,11 @@ from bench.report.tables import (
     RECIPES,
     SAVED,
     SEEDS,
-    TABLES,
     TESTS,
     WINS,
-    Frames,
+    Section,
 )
+from bench.report.tables import TABLES, Frames
 from bench.stats import claims
 
 

@@ -9,8 +9,21 @@ import pandas as pd
 from bench import stats
 from bench.columns import CONFIGURATION, DIAGNOSTICS, LABELS, SECONDS
 from bench.report.cells import (
+    AREAS,
+    CLAIMS,
     CONFIGURATION_COLUMNS,
+    COST,
+    DIAGNOSED,
     GAIN_COLUMNS,
+    GAINS,
+    OVERLAP,
+    PARTS,
+    PUBLISHED,
+    RECIPES,
+    SAVED,
+    SEEDS,
+    TESTS,
+    WINS,
     Table,
     decimals,
     interval,
@@ -108,21 +121,6 @@ class TableSpec:
     section: str = ""
     show: Callable[[pd.DataFrame], list[Table]] = lambda frame: []
 
-
-CLAIMS = "The paper's two claims on this run"
-CURVES = "Learning curves"
-TESTS = "Critical differences"
-WINS = "Wins"
-AREAS = "Area under the budget curve"
-PARTS = "Ranks by teacher and stage"
-GAINS = "Gain of distillation"
-SAVED = "Labels saved"
-DIAGNOSED = "Diagnostics"
-OVERLAP = "Overlap of queried labels"
-COST = "Costs"
-SEEDS = "Seeds that a difference needs"
-RECIPES = "Recipes side by side"
-PUBLISHED = "Published numbers"
 
 TABLES: Mapping[str, TableSpec] = {
     "rank_table": TableSpec(lambda f: stats.rank_table(f["ranks"]), "First places and mean ranks over all settings."),

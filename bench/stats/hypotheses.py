@@ -7,6 +7,7 @@ configuration over its data sets.
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import permutations
 from typing import Any
 
@@ -93,8 +94,12 @@ def friedman(blocks: pd.DataFrame) -> pd.DataFrame:
 
 def critical_difference(n_selectors: int, n_blocks: int) -> float:
     """Mean ranks that differ by less are not significantly different at 5% (Nemenyi 1963; Demsar 2006, 3.2.2)."""
-    quantile = stats.studentized_range.ppf(CONFIDENCE, n_selectors, np.inf) / np.sqrt(2)
-    return float(quantile * np.sqrt(n_selectors * (n_selectors + 1) / (6 * n_blocks)))
+    return float(_quantile(n_selectors) * np.sqrt(n_selectors * (n_selectors + 1) / (6 * n_blocks)))
+
+
+@lru_cache
+def _quantile(n_selectors: int) -> float:
+    return float(stats.studentized_range.ppf(CONFIDENCE, n_selectors, np.inf) / np.sqrt(2))
 
 
 def mean_ranks(blocks: pd.DataFrame) -> pd.DataFrame:

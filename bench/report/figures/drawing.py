@@ -6,6 +6,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
+from bench.report.cells import COST, CURVES, DIAGNOSED, GAINS, TESTS, WINS
 from bench.report.figures.costs import cost_figure
 from bench.report.figures.curves import curve_parts, learning_curves
 from bench.report.figures.diagnostics import diagnostics_figure
@@ -13,7 +14,7 @@ from bench.report.figures.gains import gain_figure
 from bench.report.figures.ranks import critical_difference_figure, rank_figure
 from bench.report.figures.style import selector_styles
 from bench.report.figures.wins import win_figure
-from bench.report.tables import COST, CURVES, DIAGNOSED, GAINS, TESTS, WINS, Frames
+from bench.report.tables import Frames
 
 RANKS = "ranks"
 """The figure of the first screen, which belongs to no section."""
