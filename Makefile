@@ -25,7 +25,8 @@ speed: .venv/installed
 report: .venv/installed
 	$(BIN)/python -m bench.report results/demo --readme README.md
 	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech
-	$(BIN)/python -m bench.report results/caltech-selectors --readme README.md --block selectors --show standing
+	$(BIN)/python -m bench.report results/caltech-recipes
+	$(BIN)/python -m bench.report results/caltech-selectors --readme README.md --block selectors --show areas
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

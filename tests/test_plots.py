@@ -1,4 +1,4 @@
-"""Figures: what they show, that they look the same everywhere, and that their bytes do not change."""
+"""Figures: what they show, styles that do not depend on the company, and equal bytes."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from activekd.selectors import SELECTORS
-from bench import plots, stats
+from bench import stats
+from bench.columns import teacher_label
+from bench.report.figures.curves import curve_parts, learning_curves
+from bench.report.figures.gains import gain_figure
+from bench.report.figures.ranks import rank_figure
+from bench.report.figures.style import SELECTOR_STYLES, save, selector_styles
 
 # Accuracy of each seed by (selector, round); means of the query rounds: random .55 .80 .90, pcoreset .65 .80 .70,
 # mine .45 .60 .95.
@@ -56,13 +61,18 @@ def rows() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def curves_of(rows: pd.DataFrame) -> pd.DataFrame:
+    return stats.curves(stats.seed_means(rows))
+
+
 def figures(rows: pd.DataFrame) -> dict[str, Figure]:
-    styles = plots.selector_styles(rows["selector"].unique())
-    gains = stats.gain_summary(rows, ("group", "student", "recipe", *stats.GAIN_SUMMARY))
+    styles = selector_styles(rows["selector"].unique())
+    curves = curves_of(rows)
+    ranks = stats.ranks(curves, stats.margins(curves, stats.seed_means(rows)))
     return {
-        "curves": plots.learning_curves(stats.curves(rows), styles, title="d, s"),
-        "ranks": plots.rank_figure(stats.rank_table(stats.ranks(rows)), styles),
-        "gain": plots.gain_figure(gains),
+        "curves": learning_curves(curves, styles, title="d, s"),
+        "ranks": rank_figure(stats.rank_table(ranks), styles),
+        "gain": gain_figure(stats.gain_summary(stats.seed_gains(rows), stats.GAIN_BY_STUDENT)),
     }
 
 
@@ -88,10 +98,10 @@ def test_one_seed_has_no_band(rows: pd.DataFrame) -> None:
 
 
 def test_colours_do_not_depend_on_who_else_is_shown() -> None:
-    several = plots.selector_styles(["pcoreset", "zeta", "random", "alpha"])
-    assert several["pcoreset"] == plots.selector_styles(["pcoreset"])["pcoreset"]
+    several = selector_styles(["pcoreset", "zeta", "random", "alpha"])
+    assert several["pcoreset"] == selector_styles(["pcoreset"])["pcoreset"]
     assert several["alpha"] != several["zeta"]
-    paper = [plots.SELECTOR_STYLES[n] for n in ("random", "entropy", "coreset", "badge", "classbalanced", "pcoreset")]
+    paper = [SELECTOR_STYLES[n] for n in ("random", "entropy", "coreset", "badge", "classbalanced", "pcoreset")]
     assert len({style.color for style in paper}) == len({style.marker for style in paper}) == 6
 
 
@@ -112,8 +122,8 @@ def test_gain_figure_shows_a_line_a_teacher(rows: pd.DataFrame) -> None:
 
 def test_curves_have_distinct_names_fit_for_files() -> None:
     parts = [make_rows(dataset=name) for name in ("x/y", "x:y")]
-    curves = stats.curves(pd.concat([*parts, make_rows(recipe="q", dataset="x:y")], ignore_index=True))
-    found = plots.curve_parts(curves)
+    curves = curves_of(pd.concat([*parts, make_rows(recipe="q", dataset="x:y")], ignore_index=True))
+    found = curve_parts(curves)
     assert [name for name, _, _ in found] == ["curves_x-y_s_r", "curves_x-y_s_q", "curves_x-y_s_r-2"]
     assert [title for _, title, _ in found] == ["x/y · s · r", "x:y · s · q", "x:y · s · r"]
     assert all(set(part["group"]) == {group} for (_, _, part), group in zip(found, ("x/y", "x:y", "x:y"), strict=True))
@@ -122,18 +132,18 @@ def test_curves_have_distinct_names_fit_for_files() -> None:
 def test_many_rounds_and_panels_fit() -> None:
     long = {(selector, r): (0.5 + r / 100, 0.6) for selector in "ab" for r in range(16)}
     rows = pd.concat([make_rows(long, teacher=f"t{n}") for n in range(5)], ignore_index=True)
-    figure = plots.learning_curves(stats.curves(rows), plots.selector_styles(["a", "b"]), title="t")
+    figure = learning_curves(curves_of(rows), selector_styles(["a", "b"]), title="t")
     assert len(figure.axes) == 5
     assert all(len(axes.get_xticks()) <= 10 for axes in figure.axes)
 
 
-def test_every_strategy_of_the_suite_is_told_apart_and_named_inside_the_figure() -> None:
+def test_every_strategy_of_the_suite_is_distinct_and_named_inside_the_figure() -> None:
     names = [*SELECTORS, "top:entropy:350|pcoreset", "parts:4|pcoreset", "my_selectors:narrow"]
-    styles = plots.selector_styles(names)
+    styles = selector_styles(names)
     assert set(names) == set(styles)
     assert len({(style.color, style.line) for style in styles.values()}) == len(names)
     rows = make_rows({(name, r): (0.5, 0.6) for name in names for r in range(3)})
-    figure = plots.learning_curves(stats.curves(rows), styles, title="t")
+    figure = learning_curves(curves_of(rows), styles, title="t")
     figure.draw_without_rendering()
     (legend,) = figure.legends
     inside, box = figure.bbox, legend.get_window_extent()
@@ -145,8 +155,8 @@ def test_every_strategy_of_the_suite_is_told_apart_and_named_inside_the_figure()
 
 @pytest.mark.parametrize("kind", ["curves", "ranks", "gain"])
 def test_equal_frames_give_equal_bytes_without_date_or_program(rows: pd.DataFrame, kind: str, tmp_path: Path) -> None:
-    first = plots.save(figures(rows)[kind], tmp_path / "v1.0")
-    second = plots.save(figures(rows)[kind], tmp_path / "again")
+    first = save(figures(rows)[kind], tmp_path / "v1.0")
+    second = save(figures(rows)[kind], tmp_path / "again")
     assert [path.name for path in first] == ["v1.0.svg", "v1.0.png"]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
@@ -154,7 +164,7 @@ def test_equal_frames_give_equal_bytes_without_date_or_program(rows: pd.DataFram
     assert b"Software" not in first[1].read_bytes()
 
 
-def test_labels_tell_the_distillation_mode() -> None:
-    assert plots.teacher_label("none", "none") == "no distillation"
-    assert plots.teacher_label("t", "both") == "t"
-    assert plots.teacher_label("t", "unlabeled") == "t (unlabeled only)"
+def test_labels_name_the_distillation_mode() -> None:
+    assert teacher_label("none", "none") == "no distillation"
+    assert teacher_label("t", "both") == "t"
+    assert teacher_label("t", "unlabeled") == "t (unlabeled only)"

@@ -1,4 +1,4 @@
-"""The report: what its page says, equal bytes, bad rows, several runs, LaTeX that compiles, a real browser."""
+"""The report: its tables and pages, equal bytes, faulty rows, several runs, LaTeX that compiles, a real browser."""
 
 import json
 import re
@@ -16,13 +16,26 @@ from test_stats import make_rows
 from typer.testing import CliRunner
 
 from activekd.errors import InputError
-from bench import diagrams, plots, stats
+from bench import stats
 from bench.columns import DIAGNOSTICS
 from bench.report import latex
 from bench.report.__main__ import app
-from bench.report.figures import panels as charts
-from bench.report.pages import digest_of, write_beside, write_report
-from bench.report.tables import CAPTIONS, frames_of
+from bench.report.blocks import BLOCKS, replace_block
+from bench.report.figures import panels
+from bench.report.figures.ranks import cliques
+from bench.report.figures.style import selector_styles
+from bench.report.pages import (
+    Contents,
+    contents_of,
+    digest_of,
+    frames_of,
+    write_report,
+    write_side_by_side,
+    write_tables,
+)
+from bench.report.rendering import run_markdown
+from bench.report.sections import SECTIONS
+from bench.report.tables import TABLES
 from bench.store.table import Run, read_run
 
 ROOT = Path(__file__).parent.parent
@@ -41,38 +54,77 @@ def taught_rows() -> pd.DataFrame:
     return rows.assign(selector=names, **dict.fromkeys(DIAGNOSTICS, 0.1 + 0.1 * rows["round"] + 0.01 * rows["seed"]))
 
 
+def markdown_of(contents: Contents) -> str:
+    return run_markdown(contents.page, contents.parts)
+
+
+@pytest.fixture(scope="module")
+def contents() -> Contents:
+    """A report that is not drawn."""
+    return contents_of(run_of(taught_rows()))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with everything, figures too."""
     out = tmp_path_factory.mktemp("report")
     write_report(run_of(taught_rows()), out)
     return out
 
 
-def test_the_page_says_what_stats_gives(folder: Path) -> None:
-    rows = taught_rows()
-    table = stats.rank_table(stats.ranks(rows))
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert f'<p class="headline">{stats.headline(table)}</p>' in page
-    assert stats.headline_confidence(table, stats.first_place_intervals(rows)) in page
-    for title in ("Learning curves", "Critical differences", "Wins", "Gain of distillation", "Labels saved"):
-        assert f">{title}</h2>" in page
-    for title in ("Diagnostics", "Costs", "Seeds that a difference needs", "Provenance"):
-        assert f">{title}</h2>" in page
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "https://" not in page
+def test_the_page_shows_what_stats_computes(contents: Contents) -> None:
+    frames = contents.frames
+    assert contents.page.headline == stats.headline(frames["rank_table"])
+    assert contents.parts.confidence == stats.headline_confidence(frames["rank_table"], frames["first_places"])
+    titles = [section.title for section in contents.page.sections]
+    assert titles == [spec.title for spec in SECTIONS if spec.title in titles]
+    assert {"Learning curves", "Critical differences", "Wins", "Gain of distillation", "Labels saved"} < set(titles)
+    assert {"Diagnostics", "Costs", "Seeds that a difference needs"} < set(titles)
+    page = markdown_of(contents)
+    assert page.startswith(f"# made: {contents.page.headline}\n")
+    assert "| measure | badge | pcoreset | random |" in page
+    # Means over rounds 0, 1, 2 and seeds 0, 1 of .1 + .1 round + .01 seed.
+    assert "| confident mistakes of the teacher | 0.205 | 0.205 | 0.205 |" in page
 
 
-def test_every_table_is_csv_and_latex_and_every_figure_svg_and_png(folder: Path) -> None:
-    tables = {path.stem: pd.read_csv(path) for path in (folder / "tables").glob("*.csv")}
-    assert set(tables) == set(CAPTIONS)
+def test_every_table_names_a_section_of_the_page() -> None:
+    titles = {spec.title for spec in SECTIONS}
+    assert len(titles) == len(SECTIONS)
+    assert {spec.section for spec in TABLES.values()} - {""} <= titles
+    assert all(spec.caption.endswith(".") for spec in TABLES.values())
+
+
+def test_each_frame_is_computed_once() -> None:
+    frames = frames_of(run_of(taught_rows()))
+    for name in TABLES:
+        assert frames[name] is frames[name]
+
+
+def test_every_table_is_csv_and_latex(contents: Contents, tmp_path: Path) -> None:
+    write_tables(contents.frames, tmp_path)
+    tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
+    assert set(tables) == set(TABLES)
     for name, table in tables.items():
-        tex = folder / "tables" / f"{name}.tex"
+        tex = tmp_path / f"{name}.tex"
         assert tex.is_file() == bool(len(table)), name
         if len(table):
             assert r"\toprule" in tex.read_text(encoding="utf-8")
-    figures = {path.stem for path in (folder / "figures").glob("*.svg")}
-    assert figures == {path.stem for path in (folder / "figures").glob("*.png")}
-    assert {"ranks", "ranks_cd", "wins", "gain", "costs", "diagnostics"} < figures
+
+
+def test_a_written_report_has_its_figures_and_needs_no_network(folder: Path, contents: Contents) -> None:
+    stems = {drawing.stem for drawing in contents.drawings}
+    assert {"ranks", "ranks_cd", "wins", "gain", "costs", "diagnostics"} < stems
+    digest = digest_of(contents.frames)
+    for stem in stems:
+        assert (folder / "figures" / f"{stem}.png").is_file()
+        svg = (folder / "figures" / f"{stem}.svg").read_text(encoding="utf-8")
+        assert f"<dc:source>{digest}</dc:source>" in svg
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert f'<p class="headline">{contents.page.headline}</p>' in page
+    for section in contents.page.sections:
+        assert f">{section.title}</h2>" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
 
 
 def test_same_rows_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -83,57 +135,70 @@ def test_same_rows_same_bytes(folder: Path, tmp_path: Path) -> None:
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes(), file
 
 
-def test_figures_know_what_they_were_made_from(folder: Path) -> None:
-    run = run_of(taught_rows())
-    digest = digest_of(frames_of(run.rows, run.picks, "pcoreset"))
-    for path in (folder / "figures").glob("*.svg"):
-        assert f"<dc:source>{digest}</dc:source>" in path.read_text(encoding="utf-8")
-
-
-def test_one_seed_and_one_selector_are_stated(tmp_path: Path) -> None:
+def test_one_seed_and_one_selector_are_caveats() -> None:
     rows = make_rows()
-    write_report(run_of(rows[rows["seed"] == 0].reset_index(drop=True)), tmp_path)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "There is one seed, so there are no intervals." in page
-    assert "with one seed there is no interval" in page
-    write_report(run_of(rows[rows["selector"] == "a"].reset_index(drop=True)), tmp_path)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "There is one selector, so there is nothing to rank." in page
-    assert "nothing to rank: a is the only selector" in page
+    one_seed = contents_of(run_of(rows[rows["seed"] == 0].reset_index(drop=True)))
+    assert one_seed.page.caveats == ["The run has one seed, so it has no intervals."]
+    assert one_seed.parts.confidence.endswith("one seed gives no interval")
+    one_selector = contents_of(run_of(rows[rows["selector"] == "a"].reset_index(drop=True)))
+    assert one_selector.page.caveats == ["The run has one selector, so it has no ranking."]
+    assert one_selector.page.headline == "nothing to rank: a is the only selector"
+    assert "**The run has one selector, so it has no ranking.**" in markdown_of(one_selector)
 
 
-def test_another_protocol_and_mixed_provenance_are_stated(tmp_path: Path) -> None:
+def test_another_protocol_and_mixed_provenance_are_caveats() -> None:
     rows = make_rows()
     commits = np.where(rows["seed"] == 0, "one", "two")
-    write_report(run_of(rows.assign(protocol=99, commit=commits)), tmp_path)
-    page = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "The rows are of protocol 99; this version makes protocol 1" in page
-    assert "The rows were made by 2 commits" in page
+    page = contents_of(run_of(rows.assign(protocol=99, commit=commits))).page
+    assert page.caveats == [
+        "The rows have protocol 99; this version runs protocol 1, whose numbers may differ.",
+        "The rows come from 2 commits; see Provenance.",
+    ]
 
 
-def test_others_are_tested_against_a_chosen_control(tmp_path: Path) -> None:
+def test_a_run_without_teacher_and_diagnostics_says_so() -> None:
+    page = markdown_of(contents_of(run_of(make_rows())))
+    assert "The run has no pair of configurations with and without a teacher." in page
+    assert "The rows have no diagnostics of the networks." in page
+    assert "Published numbers" not in page
+
+
+def test_others_are_tested_against_a_chosen_control() -> None:
     run = run_of(taught_rows())
-    write_report(run, tmp_path, control="badge")
-    assert "test against badge, Holm" in (tmp_path / "report.md").read_text(encoding="utf-8")
-    wilcoxon = pd.read_csv(tmp_path / "tables" / "wilcoxon.csv")
-    assert set(wilcoxon["selector"]) == {"pcoreset", "random"}
+    contents = contents_of(run, control="badge")
+    assert "test against badge, Holm" in markdown_of(contents)
+    assert set(contents.frames["wilcoxon"]["selector"]) == {"pcoreset", "random"}
     with pytest.raises(InputError, match="unknown control 'bagde'; did you mean 'badge'"):
-        write_report(run, tmp_path, control="bagde")
+        contents_of(run, control="bagde")
 
 
-def test_partial_names_the_holes_and_ranks_finished_settings_alone(tmp_path: Path) -> None:
+def test_partial_names_the_holes_and_ranks_finished_settings_alone() -> None:
     whole = run_of(make_rows())
     missing = (whole.rows["selector"] == "b") & (whole.rows["round"] == 2) & (whole.rows["seed"] == 1)
     keys = ["group", "teacher", "student", "distillation", "recipe", "round"]
     plan = whole.rows[[*whole.plan.columns, *(k for k in keys if k not in whole.plan.columns)]]
     run = Run("made", whole.rows[~missing].reset_index(drop=True), plan, whole.picks[~missing].reset_index(drop=True))
     with pytest.raises(InputError, match=r"1 of 18 .* d none s b seed 1 from round 2"):
-        write_report(run, tmp_path)
-    report = write_report(run, tmp_path, partial=True)
-    assert set(report.rank_table["settings"]) == {1}
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.index("Unfinished: 1 of 18") < page.index("<h2")
-    assert "d none s b seed 1 from round 2" in page
+        contents_of(run)
+    contents = contents_of(run, partial=True)
+    assert set(contents.frames["rank_table"]["settings"]) == {1}
+    page = markdown_of(contents)
+    assert page.index("Unfinished: 1 of 18") < page.index("## ")
+    assert "- d none s b seed 1 from round 2" in page
+
+
+def test_a_block_replaces_what_is_between_its_markers(contents: Contents, tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("head\n<!-- r:begin -->\nold\n<!-- r:end -->\ntail\n", encoding="utf-8")
+    block = BLOCKS["ranks"](contents.frames)
+    replace_block(file, "r", block)
+    assert file.read_text(encoding="utf-8") == f"head\n<!-- r:begin -->\n{block}\n<!-- r:end -->\ntail\n"
+    assert block.startswith(f"**{contents.page.headline}**\n\n| selector | first |")
+    # Gains of the first round; the teacher adds .05 to both seeds.
+    assert "- t+zeroshot: +5.0 points over no distillation in round 0 (95% interval over seeds +5.0 to +5.0)" in block
+    assert "better than `pcoreset`" in BLOCKS["areas"](contents.frames)
+    with pytest.raises(InputError, match="lacks the markers"):
+        replace_block(file, "other", block)
 
 
 def copied(tmp_path: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
@@ -168,7 +233,7 @@ def test_edited_rows_are_refused_by_line(column: str, value: object, message: st
         read_run(copied(tmp_path, edit))
 
 
-def test_an_empty_run_and_a_missing_one_are_told(tmp_path: Path) -> None:
+def test_an_empty_run_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     run = copied(tmp_path, lambda rows: rows.clear())
     result = CliRunner().invoke(app, [str(run)])
     assert result.exit_code == 2
@@ -184,19 +249,30 @@ def test_an_empty_run_and_a_missing_one_are_told(tmp_path: Path) -> None:
 def test_runs_side_by_side(tmp_path: Path) -> None:
     rows = make_rows()
     better = rows.assign(accuracy=rows["accuracy"] + 0.01 * (rows["round"] > 0))
-    page = write_beside({"one": run_of(rows), "two": run_of(better)}, tmp_path)
+    page = write_side_by_side({"one": run_of(rows), "two": run_of(better)}, tmp_path)
     text = page.read_text(encoding="utf-8")
     assert "2 runs side by side" in text
-    assert "two: +0.67 points beside one on average over 9 cells, +0.0 to +1.0" in text
+    # .01 in two of three rounds.
+    assert "| two | 0.67 | +0.0 to +1.0 | 9 |" in (tmp_path / "report.md").read_text(encoding="utf-8")
     common = pd.read_csv(tmp_path / "tables" / "common_cells.csv")
     assert common["two"].to_numpy() - common["one"].to_numpy() == pytest.approx(np.where(common["round"] > 0, 0.01, 0))
-    write_beside({"one": run_of(rows), "two": run_of(rows.assign(protocol=2))}, tmp_path)
+    write_side_by_side({"one": run_of(rows), "two": run_of(rows.assign(protocol=2))}, tmp_path)
     text = page.read_text(encoding="utf-8")
-    assert "The runs are of protocols 1, 2" in text
+    assert "The runs have protocols 1, 2" in text
     assert "no cell in common that may be compared" in text
     short = run_of(rows)
     with pytest.raises(InputError, match="two is unfinished"):
-        write_beside({"one": short, "two": replace(short, rows=rows.iloc[1:], picks=short.picks.iloc[1:])}, tmp_path)
+        write_side_by_side(
+            {"one": short, "two": replace(short, rows=rows.iloc[1:], picks=short.picks.iloc[1:])}, tmp_path
+        )
+
+
+def test_cells_of_one_run_alone_are_not_compared(tmp_path: Path) -> None:
+    rows = make_rows()
+    write_side_by_side({"one": run_of(rows), "two": run_of(rows[rows["selector"] != "c"])}, tmp_path)
+    common = pd.read_csv(tmp_path / "tables" / "common_cells.csv")
+    assert set(common["selector"]) == {"a", "b"}
+    assert len(common) == 6
 
 
 def test_command_line_of_several_runs(tmp_path: Path) -> None:
@@ -208,23 +284,23 @@ def test_command_line_of_several_runs(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, [*runs, "--partial"]).exit_code == 2
 
 
-def test_bars_join_what_is_not_told_apart() -> None:
-    assert diagrams.cliques([1.0, 1.5, 3.0, 3.2], 1.0) == [(1.0, 1.5), (3.0, 3.2)]
-    assert diagrams.cliques([1.0, 1.5, 2.2, 3.2], 1.3) == [(1.0, 2.2), (2.2, 3.2)]
-    assert diagrams.cliques([1.0, 2.0], 0.0) == []
+def test_bars_join_ranks_closer_than_the_critical_difference() -> None:
+    assert cliques([1.0, 1.5, 3.0, 3.2], 1.0) == [(1.0, 1.5), (3.0, 3.2)]
+    assert cliques([1.0, 1.5, 2.2, 3.2], 1.3) == [(1.0, 2.2), (2.2, 3.2)]
+    assert cliques([1.0, 2.0], 0.0) == []
 
 
 def test_charts_have_a_point_a_round_and_its_value() -> None:
     rows = make_rows()
-    chart = charts.curve_chart(stats.curves(rows), plots.selector_styles(["a", "b", "c"]), "t")
+    chart = panels.curve_chart(stats.curves(stats.seed_means(rows)), selector_styles(["a", "b", "c"]), "t")
     (panel,) = chart.panels
     assert [line.selector for line in panel.lines] == ["a", "b", "c"]
     b = next(line for line in panel.lines if line.selector == "b")
-    assert [point.said.partition(" at ")[0] for point in b.points] == ["b: 30.00%", "b: 65.00%", "b: 80.00%"]
+    assert [point.label.partition(" at ")[0] for point in b.points] == ["b: 30.00%", "b: 65.00%", "b: 80.00%"]
     heights = [point.y for point in b.points]
     assert heights == sorted(heights, reverse=True)
     assert b.points[0].x < b.points[1].x < b.points[2].x
-    assert all(0 <= place <= charts.HEIGHT for place, _ in panel.y_ticks)
+    assert all(0 <= place <= panels.HEIGHT for place, _ in panel.y_ticks)
 
 
 def test_latex_escapes_and_breaks_long_tables() -> None:
@@ -243,17 +319,17 @@ def test_latex_tables_compile(tmp_path: Path) -> None:
     program = shutil.which("pdflatex")
     if program is None:
         pytest.skip("no pdflatex here; Debian's texlive-latex-recommended has it")
-    write_report(read_run(DEMO), tmp_path)
+    write_tables(frames_of(read_run(DEMO)), tmp_path)
     done = subprocess.run(
         [program, "-interaction=nonstopmode", "-halt-on-error", "all_tables.tex"],
-        cwd=tmp_path / "tables",
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
     assert done.returncode == 0, done.stdout[-2000:]
-    assert (tmp_path / "tables" / "all_tables.pdf").stat().st_size > 10_000
+    assert (tmp_path / "all_tables.pdf").stat().st_size > 10_000
 
 
 @pytest.fixture(scope="module")
@@ -271,24 +347,24 @@ def browser() -> Iterator[Any]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,900", *quiet):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    yield found
-    found.quit()
+    chrome = webdriver.Chrome(options=options, service=Service(driver))
+    yield chrome
+    chrome.quit()
 
 
 def requests(browser: Any) -> list[str]:
-    """What the page asked for since the last call, but for itself and what it carries."""
+    """Requests since the last call, without the page and its embedded data."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     return [url for url in urls if not url.startswith(("data:", "file:"))]
 
 
-def test_the_page_in_a_browser(browser: Any, folder: Path) -> None:
+def test_the_page_in_a_browser(browser: Any, folder: Path, contents: Contents) -> None:
     browser.get((folder / "report.html").as_uri())
     assert browser.get_log("browser") == []
     assert requests(browser) == []
-    table = stats.rank_table(stats.ranks(taught_rows()))
-    assert browser.find_element("class name", "headline").text == stats.headline(table)
+    table = contents.frames["rank_table"]
+    assert browser.find_element("class name", "headline").text == contents.page.headline
 
     def column(index: int) -> list[str]:
         cells = browser.find_elements("css selector", f"table:first-of-type tbody td:nth-child({index})")
@@ -317,12 +393,12 @@ def test_hover_and_legend_in_a_browser(browser: Any, folder: Path) -> None:
     point = browser.find_elements("css selector", "svg.chart circle")[-1]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(browser).move_to_element(point).perform()
-    assert browser.find_element("id", "hover").text == point.get_attribute("data-said")
-    assert re.match(r"\w+: \d+\.\d\d% at \d+ labels \(round \d\)", point.get_attribute("data-said"))
+    assert browser.find_element("id", "hover").text == point.get_attribute("data-label")
+    assert re.match(r"\w+: \d+\.\d\d% at \d+ labels \(round \d\)", point.get_attribute("data-label"))
     name = browser.find_element("css selector", ".legend button")
     name.click()
     lit = browser.find_elements("css selector", "svg.chart .lit")
-    assert {part.get_attribute("data-of") for part in lit} == {name.text}
+    assert {part.get_attribute("data-selector") for part in lit} == {name.text}
     name.click()
     assert browser.find_elements("css selector", "figure.one-lit") == []
     assert browser.get_log("browser") == []

@@ -1,21 +1,23 @@
-"""The committed runs: whole, small, from a clean commit, and what README and their reports say of them is not stale."""
+"""The committed runs: whole, small, from a clean commit; their reports and the blocks of README are not stale."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from bench.report.__main__ import README_BLOCKS, write_report
-from bench.stats import gain_summary
+from bench.report.blocks import BLOCKS
+from bench.report.pages import contents_of, digest_of
+from bench.report.rendering import run_html, run_markdown
 from bench.store.table import read_run
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 ROUNDS = {"demo": 1080, "caltech-real": 828, "caltech-recipes": 504, "caltech-selectors": 760}
-BLOCKS = {
+README_BLOCKS = {
     "demo": ("report", "ranks"),
     "caltech-real": ("caltech", "ranks"),
-    "caltech-selectors": ("selectors", "standing"),
+    "caltech-selectors": ("selectors", "areas"),
 }
 
 
@@ -25,32 +27,36 @@ def test_committed_runs_are_whole_and_small(name: str) -> None:
     assert run.holes.empty
     assert len(run.rows) == len(run.plan) == ROUNDS[name]
     assert not run.rows["commit"].str.contains("dirty|unknown").any()
-    assert sum(p.stat().st_size for p in (RESULTS / name).rglob("*")) < 8e6
+    listed = subprocess.run(
+        ["git", "ls-files", f"results/{name}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = {Path(file).relative_to(f"results/{name}").as_posix() for file in listed.stdout.splitlines()}
+    others = {"plan.json", "report.html", "report.md", "rounds/rounds.jsonl"}
+    assert others <= files
+    assert all(re.fullmatch(r"figures/\w[\w-]*\.svg", file) for file in files - others)
+    assert sum((RESULTS / name / file).stat().st_size for file in files) < 6e6
 
 
 @pytest.mark.parametrize("name", ROUNDS)
-def test_reports_and_readme_are_those_of_the_rows(name: str, tmp_path: Path) -> None:
-    report = write_report(read_run(RESULTS / name), tmp_path)
-    tables = [f"tables/{path.name}" for path in (tmp_path / "tables").glob("*.csv")]
-    for file in ("report.md", *tables):
-        assert (tmp_path / file).read_bytes() == (RESULTS / name / file).read_bytes(), file
-    made_from = re.search(r"<dc:source>(\w+)", (tmp_path / "figures" / "ranks.svg").read_text(encoding="utf-8"))
-    assert made_from is not None
-    for path in (tmp_path / "figures").glob("*.svg"):
-        committed = (RESULTS / name / "figures" / path.name).read_text(encoding="utf-8")
-        assert made_from[0] in committed, f"{path.name} is stale; make report makes it again"
-    if name not in BLOCKS:
-        return
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block, show = BLOCKS[name]
-    shown = readme.partition(f"<!-- {block}:begin -->")[2].partition(f"<!-- {block}:end -->")[0]
-    assert shown.strip() == README_BLOCKS[show](report).strip()
-
-
-def test_distillation_wins_the_first_rounds_of_the_demo() -> None:
-    gains = gain_summary(read_run(RESULTS / "demo").rows).query("teacher == 'glyphclip+zeroshot' and round <= 1")
-    assert len(gains) == 2
-    assert (gains["low"] > 0).all()
+def test_reports_and_readme_are_those_of_the_rows(name: str) -> None:
+    """The pages byte for byte, the figures by the digest of the tables in their metadata."""
+    contents, folder = contents_of(read_run(RESULTS / name)), RESULTS / name
+    assert {path.stem for path in (folder / "figures").glob("*.svg")} == {d.stem for d in contents.drawings}
+    digest = digest_of(contents.frames)
+    for path in (folder / "figures").glob("*.svg"):
+        assert f"<dc:source>{digest}</dc:source>" in path.read_text(encoding="utf-8"), f"{path} is stale; make report"
+    assert run_markdown(contents.page, contents.parts) == (folder / "report.md").read_text(encoding="utf-8")
+    html = run_html(contents.page, contents.parts, folder / "figures")
+    assert html == (folder / "report.html").read_text(encoding="utf-8")
+    if name in README_BLOCKS:
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        block, show = README_BLOCKS[name]
+        shown = readme.partition(f"<!-- {block}:begin -->")[2].partition(f"<!-- {block}:end -->")[0]
+        assert shown.strip() == BLOCKS[show](contents.frames).strip()
+    if name == "demo":
+        gains = contents.frames["gain_summary"].query("teacher == 'glyphclip+zeroshot' and round <= 1")
+        assert len(gains) == 2
+        assert (gains["low"] > 0).all(), "distillation wins the first rounds of the demo"
 
 
 def test_the_first_screen_of_the_readme_has_table_and_figure_of_the_real_run() -> None:
