@@ -27,6 +27,8 @@ def test_committed_runs_are_whole_and_small(name: str) -> None:
     assert run.holes.empty
     assert len(run.rows) == len(run.plan) == ROUNDS[name]
     assert not run.rows["commit"].str.contains("dirty|unknown").any()
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout: the committed files are unknown")
     listed = subprocess.run(
         ["git", "ls-files", f"results/{name}"], cwd=ROOT, capture_output=True, text=True, check=True
     )

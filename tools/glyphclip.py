@@ -295,7 +295,7 @@ def measured_block(measured: Sequence[Measured]) -> str:
 def measure(write: Annotated[bool, typer.Option("--write", help="Put the table into the model card.")] = False) -> None:
     """Measure the committed teacher, zero-shot, on the embedded data sets."""
     from bench.launch import cache_folder
-    from bench.report.__main__ import replace_block
+    from bench.report.blocks import replace_block
 
     with user_errors():
         block = measured_block(measure_on(MEASURED_ON, cache_folder()))
