@@ -112,7 +112,7 @@ def test_wilcoxon_of_demsar(demsar: pd.DataFrame) -> None:
 
 def test_holm_is_that_of_statsmodels() -> None:
     p = np.array([0.04, 0.01, 0.03, 0.01, 0.6])
-    assert holm(p).tolist() == pytest.approx(multipletests(p, method="holm")[1].tolist())
+    assert holm(p).tolist() == pytest.approx(np.asarray(multipletests(p, method="holm")[1]).tolist())
     assert holm(p)[:2].tolist() == pytest.approx([0.09, 0.05])
 
 

@@ -161,7 +161,7 @@ def test_a_run_without_teacher_and_diagnostics_says_so() -> None:
     page = markdown_of(contents_of(run_of(make_rows())))
     assert "The run has no pair of configurations with and without a teacher." in page
     assert "The rows have no diagnostics of the networks." in page
-    assert "Published numbers" not in page
+    assert "reference numbers" not in page
 
 
 def test_others_are_tested_against_a_chosen_control() -> None:
@@ -254,7 +254,9 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "2 runs side by side" in text
     # .01 in two of three rounds.
-    assert "| two | 0.67 | +0.0 to +1.0 | 9 |" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| two | 0.67 | +0.0 to +1.0 | 9 |" in markdown
+    assert "| b | 2 of 2, mean rank 1.25 | 2 of 2, mean rank 1.25 |" in markdown
     common = pd.read_csv(tmp_path / "tables" / "common_cells.csv")
     assert common["two"].to_numpy() - common["one"].to_numpy() == pytest.approx(np.where(common["round"] > 0, 0.01, 0))
     write_side_by_side({"one": run_of(rows), "two": run_of(rows.assign(protocol=2))}, tmp_path)

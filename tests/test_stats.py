@@ -119,7 +119,7 @@ def test_gain_is_paired() -> None:
 def test_a_gain_uses_the_seeds_that_all_its_cells_share() -> None:
     # Selector a gains .1 in both seeds; b has seed 0 alone, where it gains .3. Seed 1 has no pair of b, so the mean
     # over selectors is that of seed 0: (.1 + .3) / 2. With seed 1 it would be (.2 + .1) / 2.
-    plain = make_rows()[lambda rows: rows["selector"] != "c"]
+    plain = make_rows().query("selector != 'c'")
     lift = plain["selector"].map({"a": 0.1, "b": 0.3})
     taught = plain.assign(teacher="t", distillation="both", accuracy=plain["accuracy"] + lift)
     taught = taught[~((taught["selector"] == "b") & (taught["seed"] == 1))]

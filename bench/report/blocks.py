@@ -7,8 +7,8 @@ from activekd.errors import InputError
 from bench import stats
 from bench.columns import teacher_label
 from bench.report.cells import interval, markdown_row, points, rank_table
+from bench.report.frames import Frames
 from bench.report.sections import conclusions
-from bench.report.tables import Frames
 from bench.stats.claims import LEADER
 
 

@@ -24,7 +24,7 @@ OVERLAP = "Overlap of queried labels"
 COST = "Costs"
 SEEDS = "Seeds that a difference needs"
 RECIPES = "Recipes side by side"
-PUBLISHED = "Published numbers"
+PUBLISHED = "Published and other reference numbers"
 """Titles of the sections of a run's page."""
 
 Record = Mapping[Any, Any]
@@ -116,7 +116,7 @@ def known_interval(low: float, high: float) -> str:
 
 
 def counts(low: float, high: float) -> str:
-    """An interval of a count; one seed has none, and a part of the settings no entry."""
+    """An interval of a count; one seed has none."""
     return "one seed" if pd.isna(low) else f"{low:.0f} to {high:.0f}"
 
 

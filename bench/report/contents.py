@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from bench import stats
 from bench.columns import teacher_label
 from bench.report.cells import Section, Table, rank_table
-from bench.report.tables import Frames
+from bench.report.frames import Frames
 from bench.spec import PROTOCOL
 from bench.stats import Facts
 from bench.store.table import Run
+
+TRIALS_NAMED = 10
+"""Unfinished trials that a page names."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Missing:
     Attributes:
         n: missing (trial, round)s.
         n_planned: (trial, round)s of the plan.
-        trials: one line per trial with a missing round.
+        trials: one line per trial with a missing round, at most TRIALS_NAMED.
     """
 
     n: int
@@ -59,7 +62,7 @@ def missing_of(run: Run) -> Missing:
         first = part.iloc[0]
         name = " ".join(str(first[c]) for c in ("dataset", "teacher", "student", "selector"))
         lines.append(f"{name} seed {first['seed']} from round {part['round'].min()}")
-    return Missing(len(run.holes), len(run.plan), lines)
+    return Missing(len(run.holes), len(run.plan), lines[:TRIALS_NAMED])
 
 
 def run_page(name: str, frames: Frames, facts: Facts, sections: list[Section]) -> Page:

@@ -1,11 +1,11 @@
-"""Frames as LaTeX tables in the style of booktabs, which compile as they are."""
+"""Frames as LaTeX tables in the style of booktabs."""
 
 from pathlib import Path
 
 import pandas as pd
 
 LONG = 40
-"""Tables of more rows break over pages."""
+"""Tables with more rows break over pages."""
 
 PREAMBLE = r"""\documentclass{article}
 \usepackage[a3paper,landscape,margin=1cm]{geometry}
@@ -29,22 +29,22 @@ ESCAPED = str.maketrans(
 
 
 def table(frame: pd.DataFrame, caption: str) -> str:
-    """A frame as a table, its column names with spaces for underscores, numbers with four digits.
+    """A frame as a table: spaces for underscores in column names, numbers with four significant digits.
 
-    It needs the packages booktabs and, for more than LONG rows, longtable. Written by hand, since a pandas Styler takes
-    longer for the tables of a large grid than all their statistics.
+    The document needs the packages booktabs and, for more than LONG rows, longtable. A pandas Styler would take longer
+    for the tables of a large grid than all their statistics.
     """
     numeric = [_is_number(frame.iloc[:, i]) for i in range(frame.shape[1])]
     columns = [_cells(frame.iloc[:, i], is_number) for i, is_number in enumerate(numeric)]
     head = " & ".join(str(name).replace("_", " ").translate(ESCAPED) for name in frame.columns) + r" \\"
     body = "\n".join(" & ".join(cells) + r" \\" for cells in zip(*columns, strict=True))
     align = "".join("r" if is_number else "l" for is_number in numeric)
-    said = f"\\caption{{{caption.translate(ESCAPED)}}}"
+    title = f"\\caption{{{caption.translate(ESCAPED)}}}"
     if len(frame) > LONG:
         top = ["\\toprule", head, "\\midrule"]
-        lines = [f"\\begin{{longtable}}{{{align}}}", said + r" \\", *top, "\\endfirsthead", *top, "\\endhead"]
+        lines = [f"\\begin{{longtable}}{{{align}}}", title + r" \\", *top, "\\endfirsthead", *top, "\\endhead"]
         return "\n".join([*lines, "\\bottomrule", "\\endfoot", body, "\\end{longtable}", ""])
-    lines = ["\\begin{table}", said, f"\\begin{{tabular}}{{{align}}}", "\\toprule", head, "\\midrule", body]
+    lines = ["\\begin{table}", title, f"\\begin{{tabular}}{{{align}}}", "\\toprule", head, "\\midrule", body]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
 
 
@@ -60,5 +60,5 @@ def _cells(column: pd.Series, is_number: bool) -> list[str]:
 
 
 def document(tables: list[Path]) -> str:
-    """A document that takes in each of the files."""
+    """A document that includes each file."""
     return PREAMBLE + "".join(f"\\input{{{path.name}}}\n\\clearpage\n" for path in tables) + "\\end{document}\n"

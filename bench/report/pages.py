@@ -18,10 +18,11 @@ from bench.report.figures.curves import curve_parts
 from bench.report.figures.drawing import RANKS, Drawing, drawings
 from bench.report.figures.panels import curve_chart
 from bench.report.figures.style import save, selector_styles
+from bench.report.frames import Frames
 from bench.report.rendering import RunParts, run_html, run_markdown, side_by_side_html, side_by_side_markdown
 from bench.report.sections import sections
 from bench.report.side_by_side import RunSummary, common_cells, side_by_side_page
-from bench.report.tables import TABLES, Frames
+from bench.report.tables import TABLES
 from bench.stats import claims
 from bench.store.folder import TABLE
 from bench.store.table import Run
@@ -113,7 +114,7 @@ def frames_of(run: Run, control: str | None = None) -> Frames:
     stats.check_rows(rows)
     if rows["round"].max() < 1:
         raise InputError("no query round yet: nothing to rank; expected: at least 2 rounds")
-    return Frames(rows, run.picks, claims.control_of(rows, control))
+    return Frames(rows, run.picks, claims.control_of(rows, control), TABLES)
 
 
 def write_report(run: Run, out: Path, *, partial: bool = False, control: str | None = None) -> Report:

@@ -20,7 +20,8 @@ from bench.report.cells import (
     WINS,
     Section,
 )
-from bench.report.tables import TABLES, Frames
+from bench.report.frames import Frames
+from bench.report.tables import TABLES
 from bench.stats import claims
 
 
@@ -68,8 +69,8 @@ def sections(frames: Frames, figures: Mapping[str, str]) -> list[Section]:
 
 def conclusions(frames: Frames) -> list[str]:
     """Each claim of the paper with this run's conclusion."""
-    found = claims.conclusions(frames["ranks"], frames["claim_lead"], frames["claim_lift"])
-    return [f"{claim}: {conclusion}" for claim, conclusion in found.items()]
+    by_claim = claims.conclusions(frames["ranks"], frames["claim_lead"], frames["claim_lift"])
+    return [f"{claim}: {conclusion}" for claim, conclusion in by_claim.items()]
 
 
 def _notes(frames: Frames) -> list[str]:

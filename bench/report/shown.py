@@ -89,7 +89,7 @@ def published_tables(frame: pd.DataFrame) -> list[Table]:
         **text("selector", "round"),
         "this run": of("accuracy", percent),
         "95% interval": limits(percents),
-        "published": lambda r: (
+        "reference": lambda r: (
             percent(r["published"])
             + ("" if pd.isna(r["published_half_width"]) else f" ± {r['published_half_width']:.1%}")
         ),

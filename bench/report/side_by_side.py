@@ -23,7 +23,7 @@ from bench.report.cells import (
     text,
 )
 from bench.report.contents import Page
-from bench.report.tables import Frames
+from bench.report.frames import Frames
 from bench.stats import Facts
 
 
@@ -106,7 +106,7 @@ def _rank(table: pd.DataFrame, selector: str) -> str:
     if selector not in table.index:
         return ""
     line = table.loc[selector]
-    return f"{line['first']} of {line['settings']}, mean rank {line['mean_rank']:.2f}"
+    return f"{line['first']:.0f} of {line['settings']:.0f}, mean rank {line['mean_rank']:.2f}"
 
 
 def _common_section(names: list[str], common: pd.DataFrame) -> Section:

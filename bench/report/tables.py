@@ -1,8 +1,7 @@
 """Every table of a report: its name, how it is computed, its caption, and where and how a page shows it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 
@@ -24,7 +23,6 @@ from bench.report.cells import (
     SEEDS,
     TESTS,
     WINS,
-    Table,
     decimals,
     interval,
     known_interval,
@@ -39,6 +37,7 @@ from bench.report.cells import (
     text,
     yes_no,
 )
+from bench.report.frames import TableSpec
 from bench.report.published import published_cells
 from bench.report.shown import (
     against_control,
@@ -53,74 +52,6 @@ from bench.report.shown import (
 )
 from bench.stats import claims
 from bench.stats.hypotheses import DIFFERENCES
-
-
-@dataclass(frozen=True)
-class Frames:
-    """The frames of a run by name, each computed once, when it is first needed.
-
-    Attributes:
-        rows: of settings that every selector has finished; checked by ``stats.check_rows``.
-        picks: train rows that each row queried, under the index of ``rows``.
-        control: the selector against which others are tested.
-    """
-
-    rows: pd.DataFrame
-    picks: pd.Series
-    control: str
-    _computed: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
-
-    def __getitem__(self, name: str) -> pd.DataFrame:
-        if name not in self._computed:
-            self._computed[name] = TABLES[name].compute(self)
-        return self._computed[name]
-
-    def items(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        """Every table, in the order of TABLES."""
-        return ((name, self[name]) for name in TABLES)
-
-    @cached_property
-    def seeds(self) -> pd.DataFrame:
-        """``stats.seed_means``."""
-        return stats.seed_means(self.rows)
-
-    @cached_property
-    def run_areas(self) -> pd.DataFrame:
-        """``stats.run_areas``."""
-        return stats.run_areas(self.rows)
-
-    @cached_property
-    def areas(self) -> pd.DataFrame:
-        """``stats.seed_areas``."""
-        return stats.seed_areas(self.run_areas)
-
-    @cached_property
-    def blocks(self) -> pd.DataFrame:
-        """``stats.blocks``."""
-        return stats.blocks(self.rows)
-
-    @cached_property
-    def gains(self) -> pd.DataFrame:
-        """``stats.seed_gains``."""
-        return stats.seed_gains(self.rows)
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """A table of the report.
-
-    Attributes:
-        compute: the frame, from the rows or from other frames.
-        caption: of the LaTeX table.
-        section: title of the section that shows the table; the table is only a file without it.
-        show: the frame as tables of that section.
-    """
-
-    compute: Callable[[Frames], pd.DataFrame]
-    caption: str
-    section: str = ""
-    show: Callable[[pd.DataFrame], list[Table]] = lambda frame: []
-
 
 TABLES: Mapping[str, TableSpec] = {
     "rank_table": TableSpec(lambda f: stats.rank_table(f["ranks"]), "First places and mean ranks over all settings."),
@@ -146,7 +77,8 @@ TABLES: Mapping[str, TableSpec] = {
                 "95% interval": limits(interval),
                 **text("verdict"),
             },
-            "Rounds after the first two queries, with a teacher; paired differences, 95% interval over seeds",
+            f"Rounds after the first {stats.EARLY_ROUNDS} queries, with a teacher; paired differences, 95% interval "
+            "over seeds",
         ),
     ),
     "claim_lift": TableSpec(
@@ -394,13 +326,13 @@ TABLES: Mapping[str, TableSpec] = {
     "recipes": TableSpec(lambda f: stats.recipe_areas(f.areas), "Areas under several recipes.", RECIPES, recipe_tables),
     "published_summary": TableSpec(
         lambda f: stats.published_summary(f["published"]),
-        "Differences from published numbers.",
+        "Differences from published and other reference numbers.",
         PUBLISHED,
         shown(
             {
                 **text("source", "student", "recipe"),
                 "teacher": teacher,
-                "this run minus published, points": of("mean", points),
+                "this run minus reference, points": of("mean", points),
                 "range over cells": limits(interval, "min", "max"),
                 "cells": of("n_cells", str),
                 "intervals overlap in": of("n_overlap", str),
@@ -409,7 +341,7 @@ TABLES: Mapping[str, TableSpec] = {
     ),
     "published": TableSpec(
         lambda f: stats.compare_with_published(f["curves"], published_cells()),
-        "Published numbers and those of this run.",
+        "Published and other reference numbers, and those of this run.",
         PUBLISHED,
         published_tables,
     ),

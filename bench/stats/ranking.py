@@ -22,7 +22,7 @@ EARLY_ROUNDS = 2
 def curves(seeds: pd.DataFrame) -> pd.DataFrame:
     """Learning curves: accuracy per configuration, selector and round.
 
-    The 95% Student t interval is over seeds: it says how far a new seed may move the mean of these data sets, not what
+    The 95% Student t interval is over seeds: how far a new seed may move the mean of these data sets, not what
     other data sets would give.
 
     Args:
@@ -42,7 +42,7 @@ def ranks(curves: pd.DataFrame, margins: pd.DataFrame) -> pd.DataFrame:
     """The rank of every selector in every setting, best first.
 
     Selectors whose mean accuracies differ by no more than TIE are tied: ``rank`` is the lowest place that they take
-    up, ``rank_average`` the mean of their places. A first place is clear where ``margins`` says so.
+    up, ``rank_average`` the mean of their places. ``clear`` is that of ``margins``, for first places without a tie.
 
     Args:
         curves: ``curves``.
@@ -192,7 +192,7 @@ def headline_confidence(rank_table: pd.DataFrame, first_places: pd.DataFrame) ->
     limits = first_places.set_index("selector").loc[leader["selector"]]
     interval = "one seed gives no interval"
     if pd.notna(limits["first_low"]):
-        interval = f"bootstrap over seeds {limits['first_low']:.0f} to {limits['first_high']:.0f} (95%)"
+        interval = f"95% bootstrap over seeds: {limits['first_low']:.0f} to {limits['first_high']:.0f}"
     return f"{leader['selector']}: clearly first in {leader['clear_first']} of {leader['settings']}; {interval}"
 
 

@@ -14,7 +14,7 @@ from bench.report.figures.gains import gain_figure
 from bench.report.figures.ranks import critical_difference_figure, rank_figure
 from bench.report.figures.style import selector_styles
 from bench.report.figures.wins import win_figure
-from bench.report.tables import Frames
+from bench.report.frames import Frames
 
 RANKS = "ranks"
 """The figure of the first screen, which belongs to no section."""

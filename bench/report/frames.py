@@ -1,0 +1,79 @@
+"""The frames of a run, each computed once, and what a table of the report is."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+
+from bench import stats
+from bench.report.cells import Table
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table of the report.
+
+    Attributes:
+        compute: the frame, from the rows or from other frames.
+        caption: of the LaTeX table.
+        section: title of the section that shows the table; the table is only a file without it.
+        show: the frame as tables of that section.
+    """
+
+    compute: Callable[["Frames"], pd.DataFrame]
+    caption: str
+    section: str = ""
+    show: Callable[[pd.DataFrame], list[Table]] = lambda frame: []
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames of a run by name, each computed once, when it is first needed.
+
+    Attributes:
+        rows: of settings that every selector has finished; checked by ``stats.check_rows``.
+        picks: train rows that each row queried, under the index of ``rows``.
+        control: the selector against which others are tested.
+        tables: how each frame is computed.
+    """
+
+    rows: pd.DataFrame
+    picks: pd.Series
+    control: str
+    tables: Mapping[str, TableSpec]
+    _computed: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self._computed:
+            self._computed[name] = self.tables[name].compute(self)
+        return self._computed[name]
+
+    def items(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Every table, in the order of ``tables``."""
+        return ((name, self[name]) for name in self.tables)
+
+    @cached_property
+    def seeds(self) -> pd.DataFrame:
+        """``stats.seed_means``."""
+        return stats.seed_means(self.rows)
+
+    @cached_property
+    def run_areas(self) -> pd.DataFrame:
+        """``stats.run_areas``."""
+        return stats.run_areas(self.rows)
+
+    @cached_property
+    def areas(self) -> pd.DataFrame:
+        """``stats.seed_areas``."""
+        return stats.seed_areas(self.run_areas)
+
+    @cached_property
+    def blocks(self) -> pd.DataFrame:
+        """``stats.blocks``."""
+        return stats.blocks(self.rows)
+
+    @cached_property
+    def gains(self) -> pd.DataFrame:
+        """``stats.seed_gains``."""
+        return stats.seed_gains(self.rows)
