@@ -7,12 +7,10 @@ import pandas as pd
 import pytest
 import scikit_posthocs
 from scipy import stats as reference
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from test_stats import make_rows
 
 from bench import stats
-from bench.stats.hypotheses import holm
 
 C45 = """
 0.763 0.768 0.771 0.798
@@ -108,12 +106,6 @@ def test_wilcoxon_of_demsar(demsar: pd.DataFrame) -> None:
         np.maximum.accumulate(np.minimum(1.0, p.to_numpy() * [3, 2, 1])).tolist()
     )
     assert (found["significant"] == (found["p_holm"] < 0.05)).all()
-
-
-def test_holm_is_that_of_statsmodels() -> None:
-    p = np.array([0.04, 0.01, 0.03, 0.01, 0.6])
-    assert holm(p).tolist() == pytest.approx(np.asarray(multipletests(p, method="holm")[1]).tolist())
-    assert holm(p)[:2].tolist() == pytest.approx([0.09, 0.05])
 
 
 def test_critical_differences_of_the_published_quantiles() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scikit_posthocs
-from jaxtyping import Float
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from bench.columns import CONFIGURATION
@@ -173,19 +173,11 @@ def wilcoxon_holm(blocks: pd.DataFrame, run_areas: pd.DataFrame, control: str) -
             continue
         table = pd.DataFrame([_signed_ranks(part[name].to_numpy() - part[control].to_numpy()) for name in others])
         table = table.assign(measure=measure, selector=others, against=control, n_blocks=len(part))
-        p_holm = holm(table["p"].to_numpy())
-        out.append(table.assign(p_holm=p_holm, significant=p_holm <= ALPHA))
+        significant, p_holm, _, _ = multipletests(table["p"].to_numpy(), alpha=ALPHA, method="holm")
+        out.append(table.assign(p_holm=p_holm, significant=significant))
     columns = ["measure", "selector", "against", "n_blocks", "median_difference", "statistic", "p", "p_holm"]
     columns = [*columns, "significant"]
     return pd.concat(out, ignore_index=True)[columns] if out else pd.DataFrame(columns=columns)
-
-
-def holm(p: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """P values after Holm's step-down correction (Holm 1979); statsmodels' collects garbage at every call."""
-    order = np.argsort(p)
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return corrected
 
 
 def _signed_ranks(differences: np.ndarray) -> dict[str, float]:
