@@ -1,6 +1,6 @@
-"""What a query and two networks are like, measured after the query is made; its numbers are seen by no selector.
+"""Diagnostics of a finished query and of the networks of its round; selectors never see them.
 
-It reads the labels of the whole train split, bought or not: it speaks of a finished query and changes nothing.
+They read the labels of the whole train split, unlabeled rows included, after the query, and change nothing.
 """
 
 from collections.abc import Callable
@@ -21,35 +21,37 @@ CONFIDENT = 0.8
 """A teacher is confident where its largest probability is at least this."""
 
 BINS = 15
-"""Of equal width, for the expected calibration error (Guo et al. 2017, equation 3)."""
+"""Equal-width bins of the expected calibration error (Guo et al. 2017, Equation 3)."""
 
 LEAST_PROBABILITY = 1e-12
-"""Below this a probability counts as this in a likelihood."""
+"""Lower clip of a probability in a likelihood."""
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Of one round; NaN for what a round does not have: picks in the last one, a teacher, a misled image.
+    """Diagnostics of one round; a value is NaN where the round has no picks, no teacher or no misled images.
 
     Attributes:
-        picks_coverage: distinct classes among the picks, of as many as there could be.
-        labeled_coverage: share of the classes of which a label is bought, the picks included.
-        labeled_balance: entropy of the bought labels' classes over that of equally many of each; 1 is balanced.
-        picks_feature_diversity: mean distance of a pick from the nearest other pick, in the student's features, over
-            that of equally many unlabeled images drawn at random.
-        picks_probability_diversity: the same in the student's probabilities.
+        picks_coverage: distinct classes among the picks, over the smaller of the numbers of classes and picks.
+        labeled_coverage: share of the classes with at least one label, the picks included.
+        labeled_balance: entropy of the class distribution of all labels, the picks included, over log(classes); 1 is
+            balanced.
+        picks_feature_diversity: mean Euclidean distance from a pick to the nearest other pick in the student's
+            features, over the same mean for equally many unlabeled images drawn at random; NaN for a single pick.
+        picks_probability_diversity: the same ratio in the student's probabilities.
         picks_entropy: mean entropy of the student's probabilities on the picks, over log(classes).
-        pool_entropy: the same on all unlabeled images, the picks included.
-        picks_teacher_accuracy: the teacher's on the picks.
-        pool_teacher_accuracy: the same on all unlabeled images, the picks included.
-        student_ece: expected calibration error on the test split.
-        student_nll: negative log-likelihood of the test labels, in nats.
-        teacher_ece: of the teacher.
-        teacher_nll: of the teacher.
-        misled: share of the train split on which the teacher is confidently wrong.
-        misled_learned: share of those of them without a label on which the student makes the teacher's very mistake.
-        misled_labeled: share of them that have a label when the student is trained.
-        misled_mended: share of those of them with a label that the student has right.
+        pool_entropy: the same mean on all unlabeled images, the picks included.
+        picks_teacher_accuracy: the teacher's accuracy on the picks, in [0, 1].
+        pool_teacher_accuracy: the teacher's accuracy on all unlabeled images, the picks included.
+        student_ece: the student's expected calibration error on the test split.
+        student_nll: the student's mean negative log-likelihood of the test labels, in nats.
+        teacher_ece: the teacher's expected calibration error on the test split.
+        teacher_nll: the teacher's mean negative log-likelihood of the test labels, in nats.
+        misled: share of the train split on which the teacher is confident (at least CONFIDENT) and wrong: the misled
+            images.
+        misled_learned: share of the unlabeled misled images on which the student predicts the teacher's wrong class.
+        misled_labeled: share of the misled images that are labeled when the student is trained.
+        misled_mended: share of the labeled misled images that the student predicts correctly.
     """
 
     picks_coverage: float
@@ -73,7 +75,7 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What a network says of each image: its class, and the probability of it."""
+    """A network's prediction for each image: the class, and its probability."""
 
     classes: Int64[np.ndarray, " n"]
     confidence: Float[np.ndarray, " n"]
@@ -81,14 +83,14 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Measured:
-    """What of a round its diagnostics are made of. Nothing of the pool's size is copied.
+    """Network outputs from which the diagnostics of a round are computed; no pool-sized array is copied.
 
     Attributes:
         student_train: the student's probabilities on the train split.
-        features: the student's features of some train rows.
+        features: maps train rows, (n,), to the student's features, (n, dim).
         student_test: the student's probabilities on the test split.
-        teacher_train: the teacher's opinion of the train split; None without a teacher.
-        teacher_test: the teacher's probabilities on the test split.
+        teacher_train: the teacher's predictions on the train split; None without a teacher.
+        teacher_test: the teacher's probabilities on the test split; None without a teacher.
     """
 
     student_train: Float32[Tensor, "n classes"]
@@ -104,13 +106,15 @@ def diagnose(
     """The diagnostics of a round.
 
     Args:
-        pool: as it was when the student was trained and the query made.
-        picked: the rows bought then; none in the last round.
-        rng: draws the images that diversity is compared with.
+        dataset: its train and test labels are read.
+        pool: the pool that the student was trained on, before the query.
+        picked: the rows of the query; empty in the last round.
+        measured: outputs of the student and the teacher.
+        rng: draws the unlabeled images that the picks' diversity is compared with.
     """
     labels, n_classes = dataset.train.labels, dataset.n_classes
-    bought = np.concatenate([np.array(pool.labeled, dtype=np.int64), picked])
-    counts = np.bincount(labels[bought], minlength=n_classes)
+    labeled = np.concatenate([np.array(pool.labeled, dtype=np.int64), picked])
+    counts = np.bincount(labels[labeled], minlength=n_classes)
     drawn = rng.permutation(pool.unlabeled)[: len(picked)]
     view = PoolView(pool, labels, n_classes, {"student_probabilities": measured.student_train})
     uncertainty = scores(view, entropy).double().numpy() / (log(n_classes) or 1.0)
@@ -143,7 +147,10 @@ def _calibration(network: str, probabilities: Tensor | None, labels: np.ndarray)
 
 
 def calibration_error(probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
-    """Expected calibration error: the gap between confidence and accuracy, averaged over BINS of confidence."""
+    """Expected calibration error (Guo et al. 2017, Equation 3): |accuracy - confidence| of BINS bins of confidence.
+
+    The mean over bins is weighted by their numbers of images.
+    """
     confidence = probabilities.amax(dim=1).double().numpy()
     right = predicted(probabilities).numpy() == labels
     bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
@@ -152,7 +159,7 @@ def calibration_error(probabilities: Float32[Tensor, "n classes"], labels: Int64
 
 
 def negative_log_likelihood(probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
-    """Mean over images, in nats."""
+    """Mean negative log-likelihood of the labels over images, in nats; probabilities are at least LEAST_PROBABILITY."""
     of_label = probabilities.numpy()[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean())
 
@@ -176,7 +183,7 @@ def _diversity(points: Callable[[np.ndarray], Tensor], picked: np.ndarray, drawn
 
 
 def _spacing(points: Float[Tensor, "q dim"]) -> float:
-    """Mean distance from the nearest other point."""
+    """Mean Euclidean distance from each point to its nearest other point."""
     away = torch.cdist(points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
     away.fill_diagonal_(torch.inf)
     return float(away.min(dim=1).values.mean())

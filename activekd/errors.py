@@ -1,15 +1,20 @@
-"""The one error a user can mend, worded as: which thing, what was found, what is allowed. Standard library only."""
+"""The error that a user can fix: which thing, what was found, what is expected. Standard library only."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """Something given by the user is wrong; the message names it, what was found and what is allowed."""
+    """A user's input is wrong; the message says which input, what was found and what is expected."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not in a registry, with the nearest known name as a suggestion.
+    """The error for a name that a registry lacks, with the nearest known name as a suggestion.
+
+    Args:
+        kind: the kind of thing that the name stands for, such as ``selector``.
+        name: the unknown name.
+        known: the names of the registry.
 
     >>> str(unknown("selector", "pcorset", ["pcoreset", "random"]))
     "unknown selector 'pcorset'; did you mean 'pcoreset'? known: pcoreset, random"

@@ -1,4 +1,4 @@
-"""Where data sets and weights are on this machine, by environment variables; the standard library only."""
+"""Environment variables that locate data sets and weights, and switch the image cache. Standard library only."""
 
 import os
 from pathlib import Path
@@ -12,14 +12,14 @@ WEIGHTS_VARIABLE = "ACTIVEKD_WEIGHTS"
 """A folder of weight files, searched before any hub."""
 
 IMAGE_CACHE_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
-"""``off`` decodes images at every use instead of keeping them decoded on disk."""
+"""Set to ``off`` to decode images on every read; otherwise decoded images are cached on disk."""
 
 
 def data_folder() -> Path:
     """The folder of all data sets: ``$ACTIVEKD_DATA``.
 
     Raises:
-        InputError: the variable is not set, or there is no such folder.
+        InputError: the variable is not set, or the folder does not exist.
     """
     value = os.environ.get(DATA_VARIABLE)
     if not value:
@@ -28,10 +28,10 @@ def data_folder() -> Path:
 
 
 def weights_folder() -> Path | None:
-    """The user's folder of weights, ``$ACTIVEKD_WEIGHTS``; None where the variable is not set.
+    """The user's folder of weight files, ``$ACTIVEKD_WEIGHTS``; None where the variable is not set.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: the folder does not exist.
     """
     value = os.environ.get(WEIGHTS_VARIABLE)
     return _existing(WEIGHTS_VARIABLE, value, "a folder of weight files") if value else None
@@ -45,5 +45,5 @@ def _existing(variable: str, value: str, expected: str) -> Path:
 
 
 def keeps_decoded_images() -> bool:
-    """Whether decoded images are kept on disk: unless ``$ACTIVEKD_IMAGE_CACHE`` is ``off``."""
+    """Whether decoded images are cached on disk: True unless ``$ACTIVEKD_IMAGE_CACHE`` is ``off``."""
     return os.environ.get(IMAGE_CACHE_VARIABLE) != "off"

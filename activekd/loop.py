@@ -28,7 +28,7 @@ from activekd.students.predict import Prediction, predict
 from activekd.teachers.text_heads import TextHead
 
 SLICE = 8192
-"""Rows of the pool for which the teacher's probabilities are held at a time, where only their largest is wanted."""
+"""Train rows per slice of the teacher's predictions; bounds the memory of its probabilities."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class StudentViews:
     """A student with its inputs.
 
     Attributes:
-        network: what is trained.
-        train: the views of the train split.
-        test: the test split, of which view 0 is read.
+        network: the student's name, parsed.
+        train: views of the train split.
+        test: views of the test split; only view 0 is read.
     """
 
     network: StudentNetwork
@@ -51,9 +51,9 @@ class TeacherViews:
     """A teacher with its banked image features.
 
     Attributes:
-        adapt: fits the class prototypes of a round; ``activekd.teachers.clap.clap`` has its arguments.
+        adapt: fits the class prototypes of a round, with the arguments of ``activekd.teachers.clap.clap``.
         head: text embeddings of the classes.
-        train: features of the views of the train split; one view where the teacher has no other.
+        train: features of the views of the train split; view 0 alone where the teacher has a single view.
         test: features of view 0 of the test split, (n_test, width).
     """
 
@@ -65,21 +65,20 @@ class TeacherViews:
 
 @dataclass(frozen=True)
 class Round:
-    """What one round measured.
+    """The results of one round.
 
     Attributes:
-        index: from 0.
-        n_labeled: labels bought before this round's training.
-        picked: rows bought at its end, in order of preference; empty in the last round.
+        index: round number, from 0.
+        n_labeled: labels that the round trains on.
+        picked: rows that its query labels, in order of preference; empty in the last round.
         accuracy: the student's top-1 accuracy on the test split, in [0, 1].
-        teacher_accuracy: the fitted teacher's; None without a teacher.
-        teacher_seconds: fitting the teacher.
-        train_seconds: fitting the student.
-        predict_seconds: predicting on test and train splits.
-        select_seconds: the query.
-        peak_rss_bytes: largest resident memory of this process in the round; since it began where the system keeps but
-            that (it keeps both on Linux).
-        diagnostics: of the query and the networks; None where none were asked for. No cost counts what they take.
+        teacher_accuracy: the fitted teacher's top-1 accuracy on the test split, in [0, 1]; None without a teacher.
+        teacher_seconds: time to fit the teacher.
+        train_seconds: time to build and fit the student.
+        predict_seconds: time to predict the test split and, where the selector needs it, the train split.
+        select_seconds: time of the query.
+        peak_rss_bytes: peak resident memory of the round; on systems without /proc, of the whole process.
+        diagnostics: diagnostics of the query and the networks; None unless requested. Times and memory exclude them.
     """
 
     index: int
@@ -114,26 +113,34 @@ def run_rounds(
 ) -> Iterator[Round]:
     """Active learning with distillation (ActiveKD; Kang et al. 2025, Algorithm 1), one Round at a time.
 
-    The initial labels, the student's start and the batches of a round come from streams named by the seed and the
-    round, never by the selector: runs that differ in the selector alone share round 0, and a run goes on from the rows
-    it bought without any other state.
+    The streams of the initial labels, the student's initialisation and its batches are named by seed and round,
+    independently of the selector. Runs that differ in the selector alone therefore share round 0, and a run resumes
+    from its labeled rows without any other state.
 
     Args:
-        dataset: labels; its images are not read.
+        dataset: class names and labels; its images are not read.
         student: network and inputs.
-        teacher: None for no distillation.
+        teacher: teacher and its features; None trains without distillation.
         selector: the query strategy.
-        recipe: of every fit.
-        geometry: of the views.
-        rounds: trainings; one query fewer.
-        shots: labeled images of each class at the start.
-        query_size: labels bought after each round but the last.
-        distillation: which images are distilled on; ``none`` without a teacher.
+        recipe: hyperparameters of every fit.
+        geometry: geometry of the views.
+        rounds: number of rounds; each but the last ends with a query.
+        shots: initial labels per class.
+        query_size: labels per query.
+        distillation: images that the student distils on; ``none`` exactly without a teacher.
         seed: names every random stream of the run, together with its purpose and round.
-        picked: the rows bought in the rounds that are done, from round 0 on; the run resumes after them.
+        picked: the rows of the queries of finished rounds, from round 0; the run resumes at the next round.
         device: ``cpu``, ``cuda`` or ``mps``: where teacher and student are fitted. Selection is on the CPU.
-        diagnostics: measure those of every round, for which the student predicts the train split in each; no other
-            number depends on it.
+        diagnostics: whether to compute diagnostics, for which the student predicts the train split in every round; no
+            other number depends on it.
+
+    Yields:
+        The rounds after those of ``picked``, in order.
+
+    Raises:
+        InputError: a class has fewer than ``shots`` train images.
+        ValueError: ``distillation`` does not fit the teacher, a query is larger than the unlabeled pool, or the
+            selector broke its contract; messages about a query give the round.
     """
     single = teacher is not None and len(teacher.train) == 1
     teacher_geometry = replace(geometry, count=1) if single else geometry
@@ -197,7 +204,7 @@ def run_rounds(
         _, select_seconds = _lap(clock)
         peak = peak_rss_bytes()
 
-        found = None
+        diagnosed = None
         if diagnostics:
             if on_pool is None:
                 on_pool = predict(network, student.train, recipe, distillation, device=device)
@@ -209,7 +216,7 @@ def run_rounds(
                 taught_test,
             )
             rng = stream(seed, "diagnostics", index)
-            found = diagnose(dataset, pool, np.array(rows, dtype=np.int64), measured, rng=rng)
+            diagnosed = diagnose(dataset, pool, np.array(rows, dtype=np.int64), measured, rng=rng)
         yield Round(
             index=index,
             n_labeled=len(pool.labeled),
@@ -221,7 +228,7 @@ def run_rounds(
             predict_seconds=predict_seconds,
             select_seconds=select_seconds,
             peak_rss_bytes=peak,
-            diagnostics=found,
+            diagnostics=diagnosed,
         )
         pool = pool.buy(rows)
 
@@ -280,13 +287,13 @@ def _features(
     device: str,
     rows: Int64[np.ndarray, " n"],
 ) -> Float32[Tensor, "n dim"]:
-    found = predict(network, inputs, recipe, distillation, rows=rows, features=True, device=device).features
-    assert found is not None
-    return found
+    features = predict(network, inputs, recipe, distillation, rows=rows, features=True, device=device).features
+    assert features is not None
+    return features
 
 
 def _teacher_opinion(teacher: TeacherViews | None, prototypes: Tensor | None) -> Opinion | None:
-    """The teacher's class and its probability of each train row, in slices."""
+    """The teacher's predicted class of each train row and its probability, computed in slices."""
     if teacher is None or prototypes is None:
         return None
     features = teacher.train.arrays[0]

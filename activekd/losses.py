@@ -1,4 +1,4 @@
-"""Equations on logits: the teacher's, the distillation loss, the dual-head loss, the mixture, CLAP's objective."""
+"""Equations on logits: teacher logits, distillation loss, dual-head loss, predicted mixture, CLAP's objective."""
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -6,11 +6,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LOGIT_SCALE = 100.0
-"""Teacher logits are this times the cosine of image and text: CLIP's trained temperature (Radford et al. 2021)."""
+"""Factor from the cosine of image and text to a teacher logit: CLIP's trained temperature (Radford et al. 2021)."""
 
 
 def teacher_logits(features: Tensor, prototypes: Float32[Tensor, "classes dim"]) -> Float32[Tensor, "batch classes"]:
-    """100 x cosine of image features and class prototypes; logits before softmax at T = 1."""
+    """100 x cosine of image features and class prototypes; logits before softmax at T = 1.
+
+    Args:
+        features: image features of any norm and dtype, (batch, dim).
+        prototypes: class prototypes of any norm.
+    """
     return LOGIT_SCALE * F.normalize(features.float(), dim=1) @ F.normalize(prototypes, dim=1).T
 
 
@@ -46,12 +51,21 @@ def dual_head_loss(
     """The dual-head objective (DHO, Kang et al. 2025; PCoreSet, Kang et al. 2025, Section 3).
 
     w_ce CE(label head) + w_l KL(teacher || distill head) on labeled + w_u KL(teacher || distill head) on unlabeled
-    images. Each head is trained by its own terms alone; they meet in the backbone. A pair of distillation arguments
-    that is None drops its term.
+    images. Each head is trained by its terms alone; both share the backbone. A pair of distillation arguments that is
+    None drops its term.
 
     Args:
+        label_logits: logits of the label head on labeled images.
+        labels: classes of the labeled images.
+        distill_labeled: logits of the distill head on labeled images.
+        teacher_labeled: teacher logits of labeled images, at T = 1.
+        distill_unlabeled: logits of the distill head on unlabeled images.
+        teacher_unlabeled: teacher logits of unlabeled images, at T = 1.
         weights: (w_ce, w_l, w_u).
-        temperature: temperature of both distillation terms.
+        temperature: T of both distillation terms, more than 0.
+
+    Returns:
+        The loss in nats.
     """
     weight_ce, weight_labeled, weight_unlabeled = weights
     loss = weight_ce * F.cross_entropy(label_logits, labels)
@@ -72,7 +86,9 @@ def mixture(
     """The predicted probabilities: a softmax(label head) + (1 - a) softmax(distill head / T) (DHO, Kang et al. 2025).
 
     Args:
-        label_weight: a, in [0, 1]; 1 leaves the label head alone.
+        label_logits: logits of the label head.
+        distill_logits: logits of the distill head.
+        label_weight: a, in [0, 1]; 1 predicts from the label head alone.
         distill_temperature: T of the distill head, more than 0.
     """
     if label_weight == 1:
@@ -92,10 +108,10 @@ def clap_loss(
 
     Args:
         logits: 100 x cosine of image features and prototypes.
-        labels: class of each image.
+        labels: classes of the images.
         prototypes: w, the trained class prototypes.
-        text: t, the un-normalised mean text embeddings from which they started.
-        multipliers: lambda, one weight a class.
+        text: t, the un-normalised mean text embeddings, where the prototypes start.
+        multipliers: lambda, one weight per class.
     """
     penalty = (multipliers * (prototypes - text).square().sum(dim=1)).mean()
     return F.cross_entropy(logits, labels) + penalty
@@ -104,11 +120,13 @@ def clap_loss(
 def clap_multipliers(
     probabilities: Float[Tensor, "labeled classes"], labels: Int64[Tensor, " labeled"]
 ) -> Float[Tensor, " classes"]:
-    """CLAP's lambda_c: the mean zero-shot probability of class c over the labeled images of c; 0 for a class without.
+    """CLAP's lambda_c: mean zero-shot probability of class c over its labeled images; 0 without labeled images.
+
+    Source: Silva-Rodriguez et al. 2024.
 
     Args:
         probabilities: zero-shot probabilities of the labeled images.
-        labels: their classes.
+        labels: classes of the labeled images.
     """
     n_classes = probabilities.shape[1]
     true_class = probabilities.gather(1, labels[:, None]).squeeze(1)

@@ -1,4 +1,4 @@
-"""The largest resident memory of this process."""
+"""The peak resident memory of this process."""
 
 import resource
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
 CLEAR_PEAK = "5"
+"""Written to CLEAR, this resets the peak (Linux, proc(5))."""
 
 
 def peak_rss_bytes() -> int:
-    """Largest resident memory of this process since ``forget_peak`` was last called, or since the process began."""
+    """Peak resident memory since the last ``forget_peak`` on Linux; on systems without /proc, of the whole process."""
     if STATUS.is_file():
         for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
@@ -20,7 +21,7 @@ def peak_rss_bytes() -> int:
 
 
 def forget_peak() -> bool:
-    """Restart the peak at what is resident now; False where the system cannot (Linux can)."""
+    """Reset the peak to the current resident memory; False where the system cannot (Linux can)."""
     try:
         CLEAR.write_text(CLEAR_PEAK, encoding="ascii")
     except OSError:

@@ -1,4 +1,4 @@
-"""The partition of train rows into labeled and unlabeled."""
+"""The partition of train rows into labeled and unlabeled rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,19 @@ import numpy as np
 from jaxtyping import Int64
 
 UNLABELED = -1
-"""The label of a row whose label has not been bought."""
+"""Label of an unlabeled row in an array of labels."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Which of ``n`` train rows are labeled.
+    """The labeled and unlabeled rows of a train split.
 
     Attributes:
         n: rows of the train split.
         labeled: the labeled rows in order of purchase.
+
+    Raises:
+        ValueError: a row is labeled twice or lies outside the pool.
     """
 
     n: int
@@ -25,7 +28,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         if len(set(self.labeled)) != len(self.labeled):
-            raise ValueError("a row is labeled twice")
+            raise ValueError("a row is labeled twice; expected: distinct rows")
         outside = [row for row in self.labeled if not 0 <= row < self.n]
         if outside:
             raise ValueError(f"rows {outside[:5]} are outside of the pool; expected: 0 to {self.n - 1}")
@@ -38,9 +41,9 @@ class Pool:
         return np.flatnonzero(mask)
 
     def buy(self, rows: Sequence[int]) -> "Pool":
-        """The pool after these rows were labeled.
+        """The pool after the labels of these rows are revealed.
 
         Raises:
-            ValueError: a row is labeled already, is given twice or lies outside of the pool.
+            ValueError: a row is labeled already, occurs twice or lies outside the pool.
         """
         return Pool(self.n, (*self.labeled, *(int(row) for row in rows)))

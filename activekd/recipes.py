@@ -1,4 +1,4 @@
-"""The numbers of a fit and of its views, and the schedules of learning rates; the standard library only."""
+"""Hyperparameters of a fit, geometry of its views, and learning-rate schedules. Standard library only."""
 
 import math
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ SingleView = Literal["targets", "inputs"]
 Distillation = Literal["none", "labeled", "unlabeled", "both"]
 
 NO_TEACHER = "none"
-"""The name, in specs and tables, of training without a teacher."""
+"""Name of training without a teacher, in specs and tables."""
 
 FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
+"""Configuration by which pydantic refuses unknown keys of a spec."""
 
 
 def _require(owner: object, **bounds: tuple[bool, str]) -> None:
@@ -31,8 +32,11 @@ class ClapRecipe:
         lr: peak learning rate.
         momentum: momentum of SGD.
         epochs: passes over the labeled images.
-        batch: images a step.
+        batch: images per step.
         warmup: fraction of the steps with linearly growing learning rate; it then falls linearly to 0.
+
+    Raises:
+        InputError: a number is out of its range.
     """
 
     __pydantic_config__: ClassVar = FORBID_UNKNOWN_KEYS
@@ -56,18 +60,18 @@ class ClapRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every number of one student fit and of its prediction; AdamW on the dual-head loss.
+    """Hyperparameters of one student fit and of its prediction; AdamW on the dual-head loss.
 
     Attributes:
         lr: peak learning rate of AdamW.
         weight_decay: decoupled weight decay.
-        steps: optimiser steps, counted as ``step_rule`` says.
+        steps: optimiser steps, in the unit of ``step_rule``.
         step_rule: ``fixed`` (``steps`` in every round), ``per_label`` (``steps`` per full labeled batch:
             steps x ceil(n_labeled / batch_labeled)) or ``per_pool`` (``steps`` passes over the unlabeled pool).
         schedule: ``linear`` or ``cosine`` decay to 0 after the warm-up.
         warmup: fraction of the steps with linearly growing learning rate.
-        batch_labeled: labeled images a step, drawn uniformly with replacement.
-        batch_unlabeled: unlabeled images a step, drawn uniformly with replacement.
+        batch_labeled: labeled images per step, drawn uniformly with replacement.
+        batch_unlabeled: unlabeled images per step, drawn uniformly with replacement.
         weight_ce: weight of the cross-entropy of the label head.
         weight_kd_labeled: weight of the distillation loss on labeled images.
         weight_kd_unlabeled: weight of the distillation loss on unlabeled images.
@@ -77,6 +81,9 @@ class Recipe:
         single_view: where the teacher has features of view 0 alone: ``targets`` distils every view of the student
             towards the teacher's logits of view 0; ``inputs`` trains the student on view 0 alone.
         clap: optimisation of the CLAP teacher.
+
+    Raises:
+        InputError: a number is out of its range.
     """
 
     __pydantic_config__: ClassVar = FORBID_UNKNOWN_KEYS
@@ -116,7 +123,7 @@ class Recipe:
         )
 
     def n_steps(self, n_labeled: int, n_unlabeled: int) -> int:
-        """Optimiser steps of a fit with so many labeled and unlabeled images, at least 1."""
+        """Optimiser steps of a fit on ``n_labeled`` (at least 1) and ``n_unlabeled`` images; at least 1."""
         match self.step_rule:
             case "fixed":
                 return self.steps
@@ -128,13 +135,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ViewGeometry:
-    """The deterministic crops of an image: view 0 is the centred square, the others are random resized crops.
+    """The deterministic crops of an image: view 0 is the centred square; the others are random resized crops.
 
     Attributes:
-        count: views of an image, view 0 included; training draws from views 1 to count - 1 (view 0 if it is alone).
+        count: views per image, view 0 included; training draws from views 1 to count - 1 (view 0 if it is alone).
         scale: smallest and largest area of a crop as a fraction of the image.
         ratio: smallest and largest aspect ratio (width / height) of a crop.
         flip: probability of a horizontal flip, 0 where the mirror image has another meaning, as for digits.
+
+    Raises:
+        InputError: a number is out of its range.
     """
 
     __pydantic_config__: ClassVar = FORBID_UNKNOWN_KEYS
@@ -162,7 +172,13 @@ class ViewGeometry:
 
 
 def linear_schedule(step: int, total: int, warmup: float) -> float:
-    """Factor on the peak learning rate: linear growth in the first ``warmup`` share of the steps, then linear to 0."""
+    """Factor on the peak learning rate: linear growth in the first ``warmup`` share of the steps, then linear to 0.
+
+    Args:
+        step: number of the step, from 0.
+        total: number of steps.
+        warmup: share of the steps, in [0, 1].
+    """
     rising = round(warmup * total)
     if step < rising:
         return (step + 1) / rising

@@ -88,8 +88,8 @@ def test_each_kind_of_fault_is_named(data: Path, monkeypatch: pytest.MonkeyPatch
     )
     found = audit("dtd", data)
     faults = "\n".join(found.faults)
-    assert "classes: found 3; expected 4" in faults
-    assert "test images: found 6; expected 7" in faults
+    assert "classes: found 3; expected: 4" in faults
+    assert "test images: found 6; expected: 7" in faults
     assert "missing image: first_kind/train_0.jpg" in faults
     assert "train_1.jpg: cannot identify image file" in faults
     assert "test_0.jpg: image file is truncated" in faults
@@ -229,7 +229,7 @@ def test_downloads_are_arranged_into_the_layout(name: str, data: Path, monkeypat
     assert audit(name, data).faults
     arrange(staging, folder, origin)
     assert audit(name, data).faults == ()
-    with pytest.raises(InputError, match=r"is there already|no .* in what torchvision"):
+    with pytest.raises(InputError, match=r"exists already|no .* in what torchvision"):
         arrange(staging, folder, origin)
 
 

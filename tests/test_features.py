@@ -64,7 +64,7 @@ def nan(x: np.ndarray) -> np.ndarray:
     ("arrays", "message"),
     [
         ({"test_f": unit(2)}, "2 rows of features in test_f; expected: 3"),
-        ({"test_f": None}, "no array test_f; found: W, classnames"),
+        ({"test_f": None}, r"arrays W, classnames; expected: test_f of shape \(rows, width\)"),
         ({"test_f": nan(unit(3))}, "not finite in 1 rows, first in row 1"),
         ({"test_f": 2 * unit(3)}, "3 rows are not of unit norm, first row 0 of the split with 2.0"),
         ({"test_f": unit(3)[0]}, "features of shape|rows of features"),
@@ -84,7 +84,7 @@ def test_given_features_that_are_refused(arrays: dict[str, Any], message: str, d
         ({"W": unit(3)}, r"W has shape \(3, 4\); expected: \(2, 4\)"),
         ({"W": unit(2, 5)}, r"W has shape \(2, 5\); expected: \(2, 4\)"),
         ({"W": nan(unit(2))}, "W has values that are not finite"),
-        ({"W": None}, "no array W"),
+        ({"W": None}, r"expected: W of shape \(classes, width\)"),
         ({"classnames": np.array(["cat", "walrus"])}, "other class names, such as 'walrus' for 'sea lion'"),
     ],
 )

@@ -129,7 +129,9 @@ def test_a_flipped_byte_in_the_cache_is_named_and_not_believed(tmp_path: Path) -
     content = bytearray(pixels.read_bytes())
     content[100] ^= 1
     pixels.write_bytes(content)
-    with pytest.raises(InputError, match=f"image cache {pixels} is damaged at image 0; remove the file and run again"):
+    with pytest.raises(
+        InputError, match=f"image cache {pixels} is damaged at image 0; expected: remove the file, then run again"
+    ):
         decode(tmp_path / "a.jpg", tmp_path / "cache")[0]
     pixels.unlink()
     assert np.array_equal(decode(tmp_path / "a.jpg", tmp_path / "cache")[0], first)

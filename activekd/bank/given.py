@@ -1,4 +1,4 @@
-"""Image features and text heads that were computed elsewhere: npz files, checked against their split."""
+"""Image features and text heads computed elsewhere: .npz files, checked against the data set."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,19 +15,23 @@ from activekd.errors import InputError
 from activekd.folders import data_folder
 
 PREFIX = "features:"
+"""Prefix of the name of a network given by files."""
+
 NORM_TOLERANCE = 0.01
+"""Largest deviation of a feature's norm from 1."""
+
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class GivenFeatures:
-    """A teacher network of which only image features and text embeddings are at hand, in files.
+    """A teacher network given by files of its image features and text embeddings.
 
     Attributes:
         name: in specs, ``features:FILE.npz`` or ``features:FILE.npz:HEAD.npz``.
-        features: for one part or several, arrays ``PART_f`` (rows, dim) of unit-norm image features and, where the
-            images have names, ``PART_path`` (rows,). The features are those of view 0.
-        head: array ``W`` (classes, dim) of text embeddings and, where given, ``classnames`` (classes,).
+        features: file with, for one or more parts, arrays ``PART_f`` (rows, dim) of unit-norm image features of view
+            0 and, where the images have names, ``PART_path`` (rows,).
+        head: file with the array ``W`` (classes, dim) of text embeddings and optionally ``classnames`` (classes,).
     """
 
     name: str
@@ -46,10 +50,10 @@ def _hash(file: Path) -> str:
 
 
 def given_features(network: str) -> GivenFeatures:
-    """The files behind ``features:FILE.npz`` or ``features:FILE.npz:HEAD.npz``; relative to ``$ACTIVEKD_DATA``.
+    """The files of ``features:FILE.npz`` or ``features:FILE.npz:HEAD.npz``, relative to ``$ACTIVEKD_DATA``.
 
     Raises:
-        InputError: a file that is not there.
+        InputError: the name is malformed, or a file is missing.
     """
     names = network.removeprefix(PREFIX).split(":")
     if len(names) > 2 or not all(names):
@@ -64,40 +68,44 @@ def given_features(network: str) -> GivenFeatures:
 def read_features(given: GivenFeatures, split: Split, part: str) -> Float16[np.ndarray, "n dim"]:
     """The feature of each row of a split, in fp16.
 
-    Rows are matched by the images' names, whatever part of the file holds them; without names, by their order, and
-    then the file must have exactly the rows of the split.
+    Rows are matched by image name across all parts of the file. Without names they are matched by order, and the file
+    must hold exactly the rows of the split.
 
     Args:
-        part: ``train`` or ``test``: whose array is taken where there are no names.
+        given: the files of the teacher network.
+        split: the split, with or without image names.
+        part: ``train`` or ``test``: names the array to read where there are no image names.
 
     Raises:
-        InputError: rows that are absent, a count that differs, values that are not finite or not of unit norm.
+        InputError: rows are absent, counts differ, or features are not finite or not of unit norm.
     """
     arrays = _load(given.features)
     parts = sorted(key.removesuffix("_f") for key in arrays if key.endswith("_f"))
     named = [p for p in parts if f"{p}_path" in arrays]
     if split.names is not None and named:
-        found = {name: (p, row) for p in named for row, name in enumerate(arrays[f"{p}_path"].tolist())}
-        absent = [name for name in split.names if name not in found]
+        places = {name: (p, row) for p in named for row, name in enumerate(arrays[f"{p}_path"].tolist())}
+        absent = [name for name in split.names if name not in places]
         if absent:
             raise InputError(
                 f"{given.features}: no features of {len(absent)} of {len(split)} {part} images, such as "
-                f"{', '.join(absent[:SHOWN])}; parts with names: {', '.join(named)}"
+                f"{', '.join(absent[:SHOWN])}; expected: every image in {', '.join(f'{p}_path' for p in named)}"
             )
         for p in named:
             _check_count(given.features, p, len(arrays[f"{p}_path"]), len(arrays[f"{p}_f"]))
-        out = np.stack([arrays[f"{found[name][0]}_f"][found[name][1]] for name in split.names])
+        out = np.stack([arrays[f"{places[name][0]}_f"][places[name][1]] for name in split.names])
     else:
         if part not in parts:
-            raise InputError(f"{given.features}: no array {part}_f; found: {', '.join(sorted(arrays))}")
+            raise InputError(
+                f"{given.features}: arrays {', '.join(sorted(arrays))}; expected: {part}_f of shape (rows, width)"
+            )
         out = arrays[f"{part}_f"]
         _check_count(given.features, part, len(split), len(out))
     return _checked(given.features, out)
 
 
-def _check_count(file: Path, part: str, wanted: int, found: int) -> None:
-    if wanted != found:
-        raise InputError(f"{file}: {found} rows of features in {part}_f; expected: {wanted}, one an image")
+def _check_count(file: Path, part: str, wanted: int, n_rows: int) -> None:
+    if wanted != n_rows:
+        raise InputError(f"{file}: {n_rows} rows of features in {part}_f; expected: {wanted}, one per image")
 
 
 def _checked(file: Path, features: np.ndarray) -> np.ndarray:
@@ -106,7 +114,10 @@ def _checked(file: Path, features: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(features.astype(np.float32), axis=1)
     bad = np.flatnonzero(~np.isfinite(norms))
     if len(bad):
-        raise InputError(f"{file}: values that are not finite in {len(bad)} rows, first in row {bad[0]} of the split")
+        raise InputError(
+            f"{file}: values that are not finite in {len(bad)} rows, first in row {bad[0]} of the split; "
+            f"expected: finite features"
+        )
     off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
     if len(off):
         raise InputError(
@@ -120,24 +131,27 @@ def read_head(given: GivenFeatures, class_names: Sequence[str], dim: int) -> Flo
     """The text embedding of each class, as stored.
 
     Args:
-        class_names: the data set's, in the order of its labels.
+        given: the files of the teacher network.
+        class_names: the data set's class names, in label order.
         dim: width of the image features.
 
     Raises:
-        InputError: another number of classes, other names, another width, or values that are not finite.
+        InputError: the number of classes, their names or the width differ, or values are not finite.
     """
     arrays = _load(given.head)
     if "W" not in arrays:
-        raise InputError(f"{given.head}: no array W (classes, width); found: {', '.join(sorted(arrays))}")
+        raise InputError(f"{given.head}: arrays {', '.join(sorted(arrays))}; expected: W of shape (classes, width)")
     weights = arrays["W"].astype(np.float32)
     if weights.shape != (len(class_names), dim):
         raise InputError(f"{given.head}: W has shape {weights.shape}; expected: {(len(class_names), dim)}")
     if not np.isfinite(weights).all():
-        raise InputError(f"{given.head}: W has values that are not finite")
+        raise InputError(f"{given.head}: W has values that are not finite; expected: finite embeddings")
     stored = [str(name).replace("_", " ") for name in arrays.get("classnames", np.array(class_names)).tolist()]
     odd = [f"'{a}' for '{b}'" for a, b in zip(stored, class_names, strict=True) if a.lower() != b.lower()]
     if odd:
-        raise InputError(f"{given.head}: other class names, such as {', '.join(odd[:SHOWN])}; expected: the data set's")
+        raise InputError(
+            f"{given.head}: other class names, such as {', '.join(odd[:SHOWN])}; expected: those of the data set"
+        )
     return weights
 
 

@@ -1,4 +1,4 @@
-"""Arrays on disk under a content address: the shards of the bank and the text heads, whole or not at all."""
+"""Arrays on disk under a content address, written atomically with a checksum: bank shards and text heads."""
 
 import hashlib
 import json
@@ -13,7 +13,10 @@ from activekd.errors import InputError
 from activekd.recipes import ViewGeometry
 
 BANK_FORMAT = 1
+"""Version of the bank, part of every address."""
+
 CHECKSUM = ".sha256"
+"""Suffix of the file with an array's checksum."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Shard:
     Attributes:
         dataset: name of the data set.
         split: ``train`` or ``test``.
-        view: view number; the test split has view 0 alone.
+        view: view number; the test split has only view 0.
         images: fingerprint of the split's images.
         encoder: name of the encoder.
         weights: fingerprint of the encoder's weights and input size.
@@ -40,20 +43,21 @@ class Shard:
 
     @property
     def key(self) -> str:
-        """Content address: everything that changes the numbers, and nothing else (view 0 ignores the geometry)."""
+        """Content address: exactly what changes the numbers; view 0 ignores the geometry."""
         geometry = None if self.view == 0 else {k: v for k, v in asdict(self.geometry).items() if k != "count"}
         content = [BANK_FORMAT, self.images, self.view, self.encoder, self.weights, geometry]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     def path(self, cache: Path) -> Path:
+        """File of the array in a cache folder."""
         return cache / "bank" / f"{self.key}.npy"
 
 
 def check_cache(cache: Path) -> None:
-    """Check that the folder of the caches can be written; it is made if absent.
+    """Check that the cache folder is writable; create it if absent.
 
     Raises:
-        InputError: it cannot.
+        InputError: the folder is not writable.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -64,7 +68,7 @@ def check_cache(cache: Path) -> None:
 
 
 def read_array(path: Path) -> np.ndarray | None:
-    """An array from disk, memory-mapped; None where it is absent, or is not the bytes that were written."""
+    """An array from disk, memory-mapped; None where it is absent or its checksum fails."""
     try:
         if path.with_suffix(CHECKSUM).read_text(encoding="ascii") != _checksum(path):
             return None
@@ -79,10 +83,10 @@ def _checksum(path: Path) -> str:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Put an array on disk, whole or not at all, with the checksum by which it is known again.
+    """Write an array and its checksum to disk; ``read_array`` ignores an interrupted write.
 
     Raises:
-        InputError: the folder cannot be written, or is full.
+        InputError: the folder is not writable, or the disk is full.
     """
     temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
@@ -97,7 +101,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
         temporary.replace(path.with_suffix(CHECKSUM))
     except OSError as fault:
         raise InputError(
-            f"cache {path.parent}: {fault}; expected: a writable folder with room ($ACTIVEKD_CACHE)"
+            f"cache {path.parent}: {fault}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
         ) from fault
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The bank: what an encoder makes of each view of each image, computed once and read by all trials."""
+"""The bank: each view of each image through an encoder, computed once and read by all trials."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -13,12 +13,12 @@ from activekd.images.rendering import render
 from activekd.recipes import ViewGeometry
 
 ENCODE_BATCH = 64
-"""Images a forward pass while banking."""
+"""Images per forward pass while banking."""
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What turns rendered views into banked arrays: a teacher's image tower, a frozen backbone, or the pixels."""
+    """Encodes rendered views to banked arrays: a teacher's image tower, a frozen backbone, or the pixels."""
 
     @property
     def size(self) -> int:
@@ -31,24 +31,25 @@ class Encoder(Protocol):
         ...
 
     def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
-        """One array row an image, in the dtype to be banked."""
+        """One array row per image, in the dtype to be banked."""
         ...
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The encoder of students that are trained end to end: the rendered pixels themselves, uint8."""
+    """The encoder of students that are trained end to end: the rendered pixels, uint8."""
 
     size: int
     interpolation: str
 
     def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
+        """The pixels, unchanged."""
         return images.numpy()
 
 
 @runtime_checkable
 class ViewSource(Protocol):
-    """The views of one split, wherever they come from."""
+    """The views of one split, banked or rendered on every read."""
 
     @property
     def n_rows(self) -> int:
@@ -61,13 +62,13 @@ class ViewSource(Protocol):
         ...
 
     def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
-        """The array of each (row, view), in one batch."""
+        """The array of each (row, view), in one batch, (batch, *shape)."""
         ...
 
 
 @dataclass(frozen=True)
 class Views:
-    """Banked arrays of one split: ``arrays[view][row]``; all views have equal shapes."""
+    """Banked arrays of one split: ``arrays[view][row]``; all views have the same shape."""
 
     arrays: tuple[np.ndarray, ...]
 
@@ -94,9 +95,15 @@ class Views:
 
 @dataclass(frozen=True)
 class LiveViews:
-    """Pixels of one split, rendered from its decoded images whenever they are read; the very pixels that a bank has.
+    """Pixels of one split, rendered from its images on every read, equal to the banked pixels.
 
-    For splits whose rendered views would not fit into memory: a step pays for the rendering of its batch.
+    For splits whose rendered views exceed memory; every step renders its batch.
+
+    Attributes:
+        images: images of the split.
+        geometry: geometry of the views.
+        size: side of a view in pixels.
+        interpolation: ``bilinear`` or ``bicubic``.
     """
 
     images: Images
@@ -124,7 +131,7 @@ class LiveViews:
 
 
 def compute(images: Images, encoder: Encoder, geometry: ViewGeometry, view: int) -> np.ndarray:
-    """One view of all images through the encoder, in row order; each image is rendered once."""
+    """One view of all images through the encoder, in row order, (n, *shape); each image is rendered once."""
     rows = np.arange(len(images))
     parts = []
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Data sets by name: class names, prompts and train / test splits; ``reveal`` is the only reader of train labels."""
+"""Data sets by name: class names, prompts and splits. ``reveal`` is the oracle: runs read train labels through it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,19 +21,20 @@ from activekd.pool import UNLABELED, Pool
 __all__ = ["DATASETS", "Dataset", "Labeled", "Split", "check_dataset_name", "initial_rows", "load_dataset", "reveal"]
 
 FOLDER = "folder:"
+"""Prefix of the name of an image folder."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set under the protocol: only ``train`` is ever a pool, nothing is selected on ``val``.
+    """A data set under the protocol: ``train`` is the only pool; nothing is selected on ``val`` or ``test``.
 
     Attributes:
         name: its name in specs and tables.
-        class_names: one name a class, in the order of the labels.
+        class_names: one name per class, in label order.
         prompts: templates with one ``{}`` for the class name.
         train: the pool.
         val: held out, unused by the protocol.
-        test: what accuracy is measured on.
+        test: the split on which accuracy is measured.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
     @cached_property
@@ -56,7 +58,7 @@ class Dataset:
         return digest.hexdigest()
 
     def without_images(self) -> "Dataset":
-        """The same data set with labels only: what a trial needs once views are banked."""
+        """The same data set with labels alone, which is all that a trial reads once views are banked."""
         return replace(
             self,
             train=self.train.without_images(),
@@ -73,23 +75,23 @@ class Labeled:
     labels: Int64[np.ndarray, " labeled"]
 
     def spread(self, n: int) -> Int64[np.ndarray, " n"]:
-        """One label a train row, ``UNLABELED`` where none was bought."""
+        """One label per train row; ``UNLABELED`` on unlabeled rows. ``n`` is the number of train rows."""
         out = np.full(n, UNLABELED, dtype=np.int64)
         out[self.rows] = self.labels
         return out
 
 
 def reveal(dataset: Dataset, pool: Pool) -> Labeled:
-    """The labels that were bought: the oracle."""
+    """The oracle: the labels of the pool's labeled rows, in order of purchase."""
     rows = np.asarray(pool.labeled, dtype=np.int64)
     return Labeled(rows, dataset.train.labels[rows])
 
 
 def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """The rows with which a run starts: ``shots`` of each class, drawn uniformly, class by class.
+    """The initial labeled rows of a run: ``shots`` per class, drawn uniformly without replacement, class by class.
 
     Raises:
-        InputError: a class has fewer train images.
+        InputError: a class has fewer than ``shots`` train images.
     """
     pool = Pool(len(dataset.train), tuple(range(len(dataset.train))))
     labels = reveal(dataset, pool).labels
@@ -99,21 +101,21 @@ def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tupl
         if len(members) < shots:
             raise InputError(
                 f"{dataset.name}: class '{name}' has {len(members)} train images; expected: at least {shots}, "
-                f"the initial labels of a class"
+                f"the initial labels per class"
             )
         rows.extend(rng.choice(members, size=shots, replace=False).tolist())
     return tuple(rows)
 
 
 def no_progress(done: int, total: int) -> None:
-    """Report no progress of the decoding."""
+    """Ignore the progress of decoding."""
 
 
 def check_dataset_name(name: str) -> None:
-    """Check, before anything is read, that a name is one that ``load_dataset`` takes and that its folder is there.
+    """Check, without reading a file, that ``load_dataset`` takes a name and that its folder exists.
 
     Raises:
-        InputError: an unknown name or choice, a missing folder, or ``$ACTIVEKD_DATA`` that is not set.
+        InputError: the name or a choice in it is unknown, the folder is missing, or ``$ACTIVEKD_DATA`` is not set.
     """
     if name.startswith(FOLDER):
         folder = Path(name.removeprefix(FOLDER)).expanduser()
@@ -127,15 +129,16 @@ def check_dataset_name(name: str) -> None:
 
 
 def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] = no_progress) -> Dataset:
-    """The data set of that name: an embedded one, one of the benchmark, or ``folder:PATH``.
+    """The data set of that name: embedded, from the benchmark, or an image folder.
 
     Args:
         name: a key of DATASETS, a key of CATALOG with or without choices (``benchmark_source``), or ``folder:PATH``.
         cache: folder of the cache of decoded images.
-        progress: called with the number of images decoded and their number in all.
+        progress: called with the number of images decoded so far and the total.
 
     Raises:
-        InputError: unknown name, or what is wrong with the files.
+        InputError: the name is unknown, files are missing or faulty, there are fewer than two classes, or a class has
+            no train or no test image.
     """
     check_dataset_name(name)
     if name.startswith(FOLDER):
@@ -154,13 +157,14 @@ def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] 
 def _faults(dataset: Dataset) -> Sequence[str]:
     out = []
     if dataset.n_classes < 2:
-        found = ", ".join(f"'{name}'" for name in dataset.class_names) or "none"
-        out.append(f"{dataset.name}: {dataset.n_classes} class ({found}); expected: at least 2")
+        names = ", ".join(f"'{name}'" for name in dataset.class_names) or "none"
+        out.append(f"{dataset.name}: {dataset.n_classes} class ({names}); expected: at least 2")
     for part, split in (("train", dataset.train), ("test", dataset.test)):
         counts = np.bincount(split.labels, minlength=dataset.n_classes)
         empty = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
         if empty:
-            out.append(f"{dataset.name}: no {part} image of class {', '.join(repr(n) for n in empty)}")
+            shown = ", ".join(repr(name) for name in empty)
+            out.append(f"{dataset.name}: no {part} image of class {shown}; expected: at least one per class")
     return out
 
 
@@ -168,3 +172,4 @@ DATASETS: dict[str, Callable[[], Source]] = {
     "digits": digits,
     "mnist5k": mnist5k,
 }
+"""The data sets in installed packages."""

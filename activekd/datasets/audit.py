@@ -1,4 +1,4 @@
-"""A data set on disk against what it should be: layout, split, counts, and whether each image can be decoded."""
+"""Audit of a benchmark data set on disk: layout, lists, counts, and whether every image can be decoded."""
 
 import os
 from collections import Counter
@@ -14,18 +14,18 @@ from activekd.images.cache import undecodable
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found of a data set.
+    """The result of an audit.
 
     Attributes:
         name: a key of CATALOG.
-        folder: where it was looked for.
-        present: whether that folder is there.
-        counts: (what, found, expected) of classes and images.
-        layout: missing files and directories, and what is wrong with the lists, one message each.
-        missing: images that the lists name and the disk lacks.
+        folder: the folder of the data set.
+        present: whether that folder exists.
+        counts: (what, found, expected) for classes and for the images of each split.
+        layout: missing files and directories, and faults of the lists, one message each.
+        missing: listed images that are absent from disk.
         undecodable: images that cannot be decoded, with the reason.
-        repeated: images that stand in the lists more than once.
-        unlisted: images on disk that no list names; no fault.
+        repeated: images that the lists name more than once.
+        unlisted: images on disk that no list names, which is allowed.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Audit:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Every fault in one line."""
+        """Every fault, one line each."""
         return (
             *self.layout,
             *(
-                f"{what}: found {found:,}; expected {wanted:,}"
+                f"{what}: found {found:,}; expected: {wanted:,}"
                 for what, found, wanted in self.counts
                 if found != wanted
             ),
@@ -67,7 +67,7 @@ def audit(
         name: a key of CATALOG.
         root: the folder of all data sets.
         decode: whether to decode every image.
-        progress: called with the number of images decoded and their number in all.
+        progress: called with the number of images decoded so far and the total.
     """
     entry = CATALOG[name]
     folder = root / entry.folder
@@ -100,15 +100,15 @@ def audit(
 
 
 def _images_below(folder: Path) -> set[str]:
-    found = set()
+    images = set()
     for inside, _, files in os.walk(folder, followlinks=True):
         base = os.path.relpath(inside, folder)
-        found |= {
+        images |= {
             file if base == "." else f"{base}/{file}"
             for file in files
             if file.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff"))
         }
-    return found
+    return images
 
 
 def _counts(name: str, listing: Listing) -> tuple[tuple[str, int, int], ...]:

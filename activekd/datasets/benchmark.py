@@ -1,4 +1,4 @@
-"""The benchmark's data sets as sources: a listing, the choices that the name makes, and the images."""
+"""The benchmark's data sets as sources: their listings, the choices in a name, and the decoded images."""
 
 import json
 import os
@@ -20,15 +20,17 @@ from activekd.streams import stream
 _T = TypeVar("_T")
 
 CHOICES = ("pool", "size", "classes", "prompts")
+"""Keys of the choices that a name may carry."""
 MISSING_SHOWN = 5
 TEMPLATES = Path(__file__).parent / "clip_templates.json"
+"""CLIP's prompt templates by data set."""
 
 
 def split_name(name: str) -> tuple[str, dict[str, str]]:
     """A name and its choices: ``caltech101?pool=val&size=500`` is ``("caltech101", {"pool": "val", "size": "500"})``.
 
     Raises:
-        InputError: a choice that is unknown or has no value.
+        InputError: a choice is unknown or has no value.
     """
     base, _, query = name.partition("?")
     choices = {}
@@ -43,19 +45,21 @@ def split_name(name: str) -> tuple[str, dict[str, str]]:
 
 
 def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], object]) -> Source:
-    """A data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices that its name makes.
+    """A data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices in its name.
 
-    ``pool=val`` takes the validation split as the pool, for data whose train images are not at hand; ``size=N`` or
-    ``size=all`` draws another number of pool images than the catalogue's; ``classes=FILE.npz`` keeps the classes that
-    the array ``class_idx`` of a file lists, in its order, as the text head in the same file has them;
-    ``prompts=clip`` takes CLIP's ensemble of templates instead of the paper's single prompt. The validation split is
-    listed and never decoded: nothing is selected on it.
+    ``pool=val`` takes the validation split as the pool, for copies without the train images; ``size=N`` or
+    ``size=all`` replaces the catalogue's pool size; ``classes=FILE.npz`` keeps the classes that the array
+    ``class_idx`` of a file lists, in its order, to match the text head in the same file; ``prompts=clip`` replaces
+    the paper's single prompt by CLIP's ensemble of templates. A held-out validation split is listed and never
+    decoded: nothing is selected on it.
 
     Args:
-        progress: called with the number of images decoded and their number in all.
+        name: a key of CATALOG, with or without choices (``split_name``).
+        cache: folder of the cache of decoded images.
+        progress: called with the number of images decoded so far and the total.
 
     Raises:
-        InputError: what is missing or does not fit, each by name.
+        InputError: a choice is invalid, or files are missing or differ from the published lists; each is named.
     """
     base, choices = split_name(name)
     root = data_folder()
@@ -84,7 +88,7 @@ def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], obje
 
 
 def clip_ensemble(base: str) -> tuple[str, ...]:
-    """CLIP's own prompt templates of a data set of CATALOG (Radford et al. 2021)."""
+    """CLIP's prompt templates for a data set of CATALOG (Radford et al. 2021)."""
     return tuple(json.loads(TEMPLATES.read_text(encoding="utf-8"))["templates"][base])
 
 
@@ -96,10 +100,14 @@ def _allowed(name: str, choices: Mapping[str, str], key: str, values: Mapping[st
 
 
 def kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
-    """The labels that the array ``class_idx`` of an npz file lists, in its order.
+    """The labels that the array ``class_idx`` of an .npz file lists, in its order.
+
+    Args:
+        file: the .npz file.
+        n_classes: number of classes of the data set.
 
     Raises:
-        InputError: no such file or array, or labels that are not distinct ones of the data set.
+        InputError: the file or the array is missing, or its labels repeat or lie outside 0 to ``n_classes`` - 1.
     """
     try:
         with np.load(file, allow_pickle=False) as content:
@@ -118,7 +126,7 @@ def kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
 
 
 def restricted(listing: Listing, kept: Int64[np.ndarray, " kept"]) -> Listing:
-    """A listing with the classes of ``kept`` alone, numbered in that order."""
+    """A listing with the classes of ``kept`` alone, renumbered in that order."""
     label_of = np.full(len(listing.class_names), -1)
     label_of[kept] = np.arange(len(kept))
     parts = {}
@@ -129,14 +137,27 @@ def restricted(listing: Listing, kept: Int64[np.ndarray, " kept"]) -> Listing:
 
 
 def drawn(name: str, pool: Part, size: str | None, default: int | None, base: str) -> Part:
-    """A pool of the wanted size, drawn uniformly by a fixed stream: the same images for all trials."""
+    """A pool of the chosen size, drawn uniformly by a fixed stream: all trials share its images.
+
+    Args:
+        name: the data set's name, for messages.
+        pool: the split to draw from.
+        size: a number of images, or ``all``; None takes ``default``.
+        default: the catalogue's pool size; None for all images.
+        base: the key of CATALOG, which names the stream.
+
+    Raises:
+        InputError: the size is malformed or larger than the split.
+    """
     if size is not None and size != "all" and not (size.isdecimal() and int(size) > 0):
-        raise InputError(f"'{name}': size '{size}'; expected: a number of images, or all")
+        raise InputError(f"'{name}': size '{size}'; expected: a positive number of images, or all")
     wanted = default if size is None else None if size == "all" else int(size)
     if wanted is None or (size is None and wanted >= len(pool.paths)):
         return pool
     if wanted > len(pool.paths):
-        raise InputError(f"'{name}': a pool of {wanted} from {len(pool.paths)} images; expected: at most these, or all")
+        raise InputError(
+            f"'{name}': a pool of {wanted} from {len(pool.paths)} images; expected: at most {len(pool.paths)}, or all"
+        )
     rows = np.sort(stream(SPLIT_SEED, "pool", base).choice(len(pool.paths), size=wanted, replace=False))
     return Part(tuple(pool.paths[row] for row in rows), pool.labels[rows])
 
@@ -149,9 +170,10 @@ def _check_counts(base: str, listing: Listing) -> None:
     )
     odd += [(len(p.paths), f"{k} images", parts[k]) for k, p in listing.parts.items() if len(p.paths) != parts[k]]
     if odd:
-        told = ", ".join(f"{found} {what} where {wanted} are published" for found, what, wanted in odd)
+        differences = ", ".join(f"{n} {what} where {wanted} are published" for n, what, wanted in odd)
         raise InputError(
-            f"{base}: its lists name {told}; `python -m bench.data fetch {base}` tells where they are from"
+            f"{base}: its lists name {differences}; expected: the published lists "
+            f"(`python -m bench.data fetch {base}` names their origin)"
         )
 
 
@@ -161,5 +183,6 @@ def _check_files(name: str, listing: Listing, paths: tuple[str, ...]) -> None:
         shown = ", ".join(missing[:MISSING_SHOWN])
         raise InputError(
             f"{name}: {len(missing)} of {len(paths)} images are not in {listing.images}, such as {shown}; "
-            f"`python -m bench.data check {name.partition('?')[0]}` lists them all"
+            f"expected: every listed image "
+            f"(`python -m bench.data check {name.partition('?')[0]}` lists the missing ones)"
         )

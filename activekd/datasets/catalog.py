@@ -1,4 +1,4 @@
-"""What is known of the benchmark's eleven data sets without reading them: layout, prompts, sizes."""
+"""The benchmark's eleven data sets: layout, prompts and published sizes."""
 
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ class Catalogued:
 
     Attributes:
         title: its name in tables.
-        folder: below the data folder.
-        images: folder of the images below ``folder``; paths of the split are relative to it.
-        split: the split file below ``folder``; None where official lists or class folders define the splits.
+        folder: its folder, relative to the data folder.
+        images: folder of the images, relative to ``folder``; paths in the split file are relative to it.
+        split: the split file, relative to ``folder``; None where official lists or class folders define the splits.
         prompts: templates with one ``{}``, as the paper used them.
         n_classes: number of classes.
-        n_train: train images, before a pool is drawn from them.
+        n_train: train images, before the pool is drawn.
         n_val: validation images.
         n_test: test images.
-        pool: train images that a run draws as its pool; None for all of them.
+        pool: number of train images drawn as the pool; None for all of them.
     """
 
     title: str
@@ -45,7 +45,7 @@ class Catalogued:
 
     @property
     def n_pool(self) -> int:
-        """Images of the pool."""
+        """Images in the pool."""
         return self.n_train if self.pool is None else self.pool
 
 

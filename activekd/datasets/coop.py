@@ -24,10 +24,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a data set's own files say of it, before any image is looked at.
+    """Class names, image paths and labels of a data set, from its lists alone.
 
     Attributes:
-        class_names: one name a class, in the order of the labels.
+        class_names: one name per class, in label order.
         images: the folder that the paths are relative to.
         parts: ``train``, ``val`` and ``test``.
     """
@@ -62,7 +62,7 @@ def read_listing(name: str, root: Path) -> Listing:
         root: the folder of all data sets.
 
     Raises:
-        InputError: files that are not there or do not say what they should, each named with what is expected.
+        InputError: a list or class folder is missing or malformed; the message names it and what is expected.
     """
     entry = CATALOG[name]
     folder = root / entry.folder
@@ -79,7 +79,7 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
         reason = "no such file" if isinstance(fault, FileNotFoundError) else fault
-        raise InputError(f"{file}: {reason}; expected: the file as `python -m bench.data fetch` tells") from fault
+        raise InputError(f"{file}: {reason}; expected: the file that `python -m bench.data fetch` names") from fault
 
 
 def _split_file(file: Path, images: Path) -> Listing:
@@ -96,7 +96,7 @@ def _split_file(file: Path, images: Path) -> Listing:
         for path, label, name in items:
             if names.setdefault(label, name) != name:
                 raise InputError(
-                    f"{file}: label {label} is '{names[label]}' and, for {path}, '{name}'; expected: one name"
+                    f"{file}: label {label} is '{names[label]}' and, for {path}, '{name}'; expected: one name per label"
                 )
     if sorted(names) != list(range(len(names))):
         raise InputError(
@@ -137,13 +137,13 @@ def _imagenet(folder: Path, images: Path) -> Listing:
     pairs = [line.split(" ", 1) for line in _text(file).splitlines() if line.strip()]
     wrong = [" ".join(pair) for pair in pairs if len(pair) != 2]
     if wrong:
-        raise InputError(f"{file}: line '{wrong[0]}'; expected: WORDNET_ID NAME, one class a line")
+        raise InputError(f"{file}: line '{wrong[0]}'; expected: WORDNET_ID NAME, one class per line")
     names = {wordnet: name.strip() for wordnet, name in pairs}
     order = sorted(names)
     absent = [str(images / sub / w) for sub in ("train", "val") for w in order if not (images / sub / w).is_dir()]
     if absent:
         shown = f"{', '.join(absent[:SHOWN])}{', ...' if len(absent) > SHOWN else ''}"
-        raise InputError(f"{len(absent)} class folders are missing: {shown}; expected: one a class of {file}")
+        raise InputError(f"{len(absent)} class folders are missing: {shown}; expected: one per class of {file}")
     parts = {"val": Part((), np.empty(0, dtype=np.int64))}
     for part, sub in (("train", "train"), ("test", "val")):
         items = []

@@ -1,4 +1,4 @@
-"""The two data sets that come with the installed packages: handwritten digits, real and offline."""
+"""The two data sets in installed packages: real handwritten digits, available offline."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from activekd.images.pixels import from_grey
 NAMES = tuple("0123456789")
 PROMPTS = ('a photo of the number: "{}".',)
 FRACTIONS = (0.6, 0.2, 0.2)
-"""Shares of train, val and test, the same for both sets, class by class."""
+"""Shares of train, val and test per class, for both data sets."""
 
 
 def _source(name: str, grey: np.ndarray, labels: np.ndarray) -> Source:
@@ -19,7 +19,7 @@ def _source(name: str, grey: np.ndarray, labels: np.ndarray) -> Source:
 
 
 def digits() -> Source:
-    """Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998): 1,797 images, 8 x 8 pixels, scikit-learn."""
+    """Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998): 1,797 images, 8 x 8 pixels, from sklearn."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

@@ -1,4 +1,4 @@
-"""Where the benchmark's data sets come from: what torchvision downloads, and what a person must fetch and put where."""
+"""Origins of the benchmark's data sets: downloads by torchvision, and files that a person fetches by hand."""
 
 import shutil
 import tarfile
@@ -17,12 +17,12 @@ STAGING = ".fetch-"
 
 @dataclass(frozen=True)
 class ByHand:
-    """A file that a person must fetch.
+    """A file to fetch by hand.
 
     Attributes:
-        what: its name.
-        origin: address.
-        target: where it goes, below the data set's folder; ``.`` for an archive that is unpacked there.
+        what: name of the file.
+        origin: its URL.
+        target: destination, relative to the data set's folder; ``.`` for an archive unpacked there.
     """
 
     what: str
@@ -32,12 +32,12 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a data set is had.
+    """How to obtain a data set.
 
     Attributes:
-        torchvision: class of ``torchvision.datasets`` that downloads it and checks its archives; None where none does.
-        moves: (path in the download, path below the data set's folder) of what it is rearranged to.
-        by_hand: what a person must fetch besides.
+        torchvision: class of ``torchvision.datasets`` that downloads it and checks its archives; None without one.
+        moves: (path in the download, path below the data set's folder) pairs that give CoOp's layout.
+        by_hand: further files, to fetch by hand.
     """
 
     torchvision: str | None
@@ -51,20 +51,20 @@ def _split(name: str, drive_id: str) -> ByHand:
 
 
 def download(name: str, root: Path) -> tuple[Path, ...]:
-    """Download what torchvision has of a data set and put it into CoOp's layout.
+    """Download a data set with torchvision and rearrange it into CoOp's layout.
 
-    The archives' checksums are torchvision's (it has none for FGVC-Aircraft). An interrupted download goes on with the
-    archives that are whole. Downloads were not tried: no network was at hand; the rearranging was.
+    torchvision verifies the archives by checksum (FGVC-Aircraft has none). An interrupted download resumes with the
+    complete archives. Only the rearrangement is tested; the downloads are untested for lack of a network.
 
     Args:
         name: a key of ORIGINS whose ``torchvision`` is not None.
         root: the folder of all data sets.
 
     Returns:
-        The paths that were put in place.
+        The new paths in the data set's folder.
 
     Raises:
-        InputError: something stands where a path must go, or the download failed.
+        InputError: a target path exists already, or the download failed.
     """
     from torchvision import datasets
 
@@ -80,18 +80,18 @@ def download(name: str, root: Path) -> tuple[Path, ...]:
     except (OSError, URLError, RuntimeError, tarfile.TarError) as fault:
         raise InputError(
             f"{name}: torchvision.datasets.{origin.torchvision} could not be downloaded: {fault}; expected: a "
-            f"connection to its server, then the same command again"
+            f"connection to its server, then the same command"
         ) from fault
-    made = arrange(staging, folder, origin)
+    moved = arrange(staging, folder, origin)
     shutil.rmtree(staging)
-    return made
+    return moved
 
 
 @contextmanager
 def archives_kept_inside() -> Iterator[None]:
-    """Refuse, for the length of a block, members of tar archives that would land outside of the target folder.
+    """Refuse, inside the block, members of tar archives that would unpack outside the target folder.
 
-    torchvision unpacks with ``tarfile``, whose default before Python 3.14 lets them; ``zipfile`` never does.
+    torchvision unpacks with ``tarfile``, whose default before Python 3.14 accepts them; ``zipfile`` is safe.
     """
     before = tarfile.TarFile.extraction_filter
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
@@ -102,29 +102,42 @@ def archives_kept_inside() -> Iterator[None]:
 
 
 def arrange(staging: Path, folder: Path, origin: Origin) -> tuple[Path, ...]:
-    """Move what torchvision unpacked into a data set's folder in CoOp's layout.
+    """Move the paths that torchvision unpacked into a data set's folder, in CoOp's layout.
+
+    Args:
+        staging: folder that torchvision unpacked into.
+        folder: the data set's folder.
+        origin: whose ``moves`` to follow.
+
+    Returns:
+        The new paths.
 
     Raises:
-        InputError: something stands where a path must go, or torchvision unpacked other paths.
+        InputError: a target path exists already, or torchvision unpacked other paths.
     """
     _check_free(folder, origin)
     absent = [source for source, _ in origin.moves if not any(staging.glob(source))]
     if absent:
-        raise InputError(f"{staging}: no {', '.join(absent)} in what torchvision {origin.torchvision} unpacked")
-    made = []
+        raise InputError(
+            f"{staging}: no {', '.join(absent)} in what torchvision {origin.torchvision} unpacked; "
+            f"expected: a version of torchvision that unpacks these paths"
+        )
+    moved = []
     for source, target in origin.moves:
-        for found in sorted(staging.glob(source)):
-            goal = folder / (found.name if target == "." else target)
+        for unpacked in sorted(staging.glob(source)):
+            goal = folder / (unpacked.name if target == "." else target)
             goal.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(found, goal)
-            made.append(goal)
-    return tuple(made)
+            shutil.move(unpacked, goal)
+            moved.append(goal)
+    return tuple(moved)
 
 
 def _check_free(folder: Path, origin: Origin) -> None:
     there = [str(folder / target) for _, target in origin.moves if target != "." and (folder / target).exists()]
     if there:
-        raise InputError(f"{', '.join(there)} is there already; expected: remove it, or keep it and check it")
+        raise InputError(
+            f"{', '.join(there)} exists already; expected: remove it, or keep it and run `python -m bench.data check`"
+        )
 
 
 ORIGINS: dict[str, Origin] = {
@@ -202,4 +215,4 @@ ORIGINS: dict[str, Origin] = {
         ),
     ),
 }
-"""As CoOp's instructions have it (Zhou et al. 2022); split files are CoOp's own."""
+"""Origins as in CoOp's instructions (Zhou et al. 2022); the split files are CoOp's."""

@@ -1,4 +1,4 @@
-"""A user's own image folder as a data set."""
+"""A user's image folder as a data set: class folders, optional splits and optional prompts."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from activekd.images.cache import decode_files
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PROMPTS = ("a photo of a {}.",)
 FRACTIONS = (0.6, 0.2, 0.2)
-"""Shares of train, val and test where the folder has no test part of its own."""
+"""Shares of train, val and test per class, where the folder has no ``train/`` and ``test/``."""
 
 
 def _files(folder: Path) -> list[Path]:
@@ -28,13 +28,13 @@ def _read(folders: Sequence[Path], cache: Path) -> tuple[list[Path], np.ndarray]
     files, labels = [], []
     empty = []
     for label, folder in enumerate(folders):
-        found = _files(folder)
-        if not found:
+        images = _files(folder)
+        if not images:
             empty.append(str(folder))
-        files.extend(found)
-        labels.extend([label] * len(found))
+        files.extend(images)
+        labels.extend([label] * len(images))
     if empty:
-        raise InputError(f"no image in {', '.join(empty)}; expected: at least one a class, {' '.join(EXTENSIONS)}")
+        raise InputError(f"no image in {', '.join(empty)}; expected: at least one per class ({' '.join(EXTENSIONS)})")
     return files, np.array(labels, dtype=np.int64)
 
 
@@ -45,24 +45,24 @@ def _prompts(folder: Path) -> tuple[str, ...]:
     prompts = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
     wrong = [p for p in prompts if p.count("{}") != 1]
     if wrong or not prompts:
-        raise InputError(f"{file}: {wrong or 'no line'}; expected: one template a line, each with one {{}}")
+        raise InputError(f"{file}: {wrong or 'no line'}; expected: one template per line, each with one {{}}")
     return prompts
 
 
 def image_folder(folder: Path, cache: Path) -> Source:
-    """A folder with one sub-folder a class, or with ``train/`` and ``test/`` of that form (``val/`` may stand beside).
+    """A folder with one sub-folder per class, or with ``train/``, ``test/`` and optionally ``val/`` of that form.
 
-    Class names are the folders' names with ``_`` read as a space, in sorted order. Without ``train/`` and ``test/``
-    the images are split 60 / 20 / 20 by a fixed seed, class by class. ``prompts.txt`` in the folder may hold prompt
-    templates, one a line; without it 'a photo of a {}.' is used. Every image is decoded here, once, into the cache.
+    Class names are the sorted folder names with ``_`` read as a space. Without ``train/`` and ``test/`` the images
+    are split 60 / 20 / 20 by a fixed seed, class by class. ``prompts.txt`` in the folder may hold prompt templates,
+    one per line; the default is 'a photo of a {}.'. Every image is decoded once, here, into the cache.
 
     Args:
-        folder: an existing one.
+        folder: an existing folder.
         cache: folder of the cache of decoded images.
 
     Raises:
-        InputError: a class without an image, other classes in ``test`` than in ``train``, or images
-            that cannot be decoded, each by name.
+        InputError: ``train/`` or ``test/`` is missing, a class has no image, the classes of ``val`` or ``test`` differ
+            from those of ``train``, ``prompts.txt`` is malformed, or images cannot be decoded; each is named.
     """
     parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
     if ("train" in parts) != ("test" in parts):
@@ -78,12 +78,14 @@ def image_folder(folder: Path, cache: Path) -> Source:
         classes = _class_folders(folder / "train")
         groups = []
         for part in ("train", "val", "test"):
-            found = _class_folders(folder / part) if part in parts else []
-            names = [c.name for c in found]
+            part_classes = _class_folders(folder / part) if part in parts else []
+            names = [c.name for c in part_classes]
             if part in parts and names != [c.name for c in classes]:
                 odd = sorted(set(names) ^ {c.name for c in classes})
-                raise InputError(f"{folder / part}: classes differ from those of train: {', '.join(odd)}")
-            groups.append(_read(found, cache) if found else ([], np.zeros(0, dtype=np.int64)))
+                raise InputError(
+                    f"{folder / part}: classes differ from those of train: {', '.join(odd)}; expected: the same classes"
+                )
+            groups.append(_read(part_classes, cache) if part_classes else ([], np.zeros(0, dtype=np.int64)))
     threads = os.cpu_count() or 1
     train, val, test = (Split(decode_files(files, cache, threads=threads), labels) for files, labels in groups)
     names = tuple(c.name.replace("_", " ") for c in classes)

@@ -1,4 +1,4 @@
-"""How large a data set is, known before its images are read and, for the benchmark's, before they are there."""
+"""Numbers of classes and images, known for the benchmark's data sets before their files are on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,11 @@ class Sizes:
     """Numbers of classes and images.
 
     Attributes:
-        n_classes: classes.
-        n_pool: images of the train split.
+        n_classes: number of classes.
+        n_pool: images of the train split, which is the pool.
         n_val: images of the validation split.
         n_test: images of the test split.
-        from_files: whether images are decoded from files, into the image cache.
+        from_files: whether the images are decoded from files into the image cache.
     """
 
     n_classes: int
@@ -32,17 +32,21 @@ class Sizes:
 
 
 EMBEDDED = {"digits": Sizes(10, 1078, 360, 359, False), "mnist5k": Sizes(10, 3000, 1000, 1000, False)}
-"""Of the data sets that come with installed packages, whose import takes longer than a plan."""
+"""Sizes of the data sets in installed packages, stated here because importing these takes longer than a plan."""
 
 
 def dataset_sizes(name: str, cache: Path) -> Sizes:
     """The sizes of a data set by name, as ``load_dataset`` takes it.
 
-    A data set of the catalogue has its published sizes, and need not be on this machine, unless its name restricts it
-    to the classes of a file. Those of the embedded ones are stated here. Others are loaded.
+    A data set of the catalogue has its published sizes and may be absent from this machine, unless its name restricts
+    it to the classes of a file. Embedded data sets have the sizes in EMBEDDED. Other data sets are loaded.
+
+    Args:
+        name: the data set's name, with or without choices.
+        cache: folder of the cache of decoded images.
 
     Raises:
-        InputError: unknown name or choice, or what is wrong with the files.
+        InputError: the name or a choice is unknown, or files are missing or faulty.
     """
     if name in EMBEDDED:
         return EMBEDDED[name]

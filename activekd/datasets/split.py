@@ -1,4 +1,4 @@
-"""What a loader returns: splits of images with labels, before the protocol sees them."""
+"""Splits of images with labels as loaders return them, before the protocol applies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from activekd.images.pixels import Images
 from activekd.streams import stream
 
 SPLIT_SEED = 0
-"""Seed of every split that no publisher fixes; one for all trials, so that all see the same test images."""
+"""Seed of every split that no publisher fixes; all trials share it, and therefore the test images."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Split:
 
     Attributes:
         images: None where only labels are needed.
-        labels: one class a row.
-        names: path of each image as the split file has it; None where images have no names.
+        labels: one class per row.
+        names: path of each image in the split file; None where images have no names.
     """
 
     images: Images | None
@@ -34,7 +34,7 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of labels and, where there are any, images."""
+        """Hash of the labels and, if present, the images."""
         digest = sha256(self.labels.astype("<i8").tobytes())
         if self.images is not None:
             digest.update(self.images.fingerprint.encode())
@@ -42,12 +42,17 @@ class Split:
 
     @property
     def pixels(self) -> Images:
-        """The images, where the split has them."""
+        """The images.
+
+        Raises:
+            LookupError: the split was loaded without them.
+        """
         if self.images is None:
-            raise LookupError("this split was loaded without its images")
+            raise LookupError("this split was loaded without its images; expected: a split with images")
         return self.images
 
     def without_images(self) -> "Split":
+        """The same split with labels alone."""
         return replace(self, images=None, names=None)
 
 
@@ -65,7 +70,13 @@ class Source:
 def split_rows(labels: Int64[np.ndarray, " n"], fractions: Sequence[float], name: str) -> list[np.ndarray]:
     """Disjoint row sets with about these fractions of each class, fixed by the name of the data set.
 
-    Each class is shuffled by a stream of its own and cut at the rounded cumulative fractions; rows are ascending.
+    One stream, named after the data set, shuffles the classes in label order; each class is cut at the rounded
+    cumulative fractions. Rows are ascending.
+
+    Args:
+        labels: one class per row.
+        fractions: share of each row set; they sum to 1.
+        name: names the stream.
     """
     rng = stream(SPLIT_SEED, "split", name)
     parts: list[list[np.ndarray]] = [[] for _ in fractions]

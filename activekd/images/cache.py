@@ -21,9 +21,10 @@ from activekd.images.decoding import MAX_SHORT_SIDE, decode, kept_shape
 from activekd.images.pixels import Images
 
 CACHE_FORMAT = 4
+"""Version of the cache files, part of their address."""
 
 READ_AHEAD = 64
-"""Images that wait, decoded, to be written: what bounds the memory of a build."""
+"""Decoded images that wait to be written; bounds the memory of a build."""
 
 _T = TypeVar("_T")
 
@@ -38,7 +39,7 @@ def _or_fault(read: Callable[[Path], _T], path: Path) -> _T | str:
 def _read_all(
     files: Sequence[Path], read: Callable[[Path], _T], threads: int, progress: Callable[[int], object]
 ) -> Iterator[_T]:
-    """What ``read`` makes of each file, in order; after the last one an InputError if some could not be read."""
+    """Results of ``read``, in the order of the files; after the last file, an InputError if any of them failed."""
     faults = []
     with ThreadPoolExecutor(threads) as pool:
         ahead = deque[Future[_T | str]]()
@@ -54,14 +55,17 @@ def _read_all(
                 yield answer
     if faults:
         shown = "; ".join(faults[:10]) + (f"; and {len(faults) - 10} more" if len(faults) > 10 else "")
-        raise InputError(f"{len(faults)} of {len(files)} images cannot be decoded: {shown}")
+        raise InputError(
+            f"{len(faults)} of {len(files)} images cannot be decoded: {shown}; expected: whole image files"
+        )
 
 
 def undecodable(files: Sequence[Path], *, threads: int, progress: Callable[[int], object]) -> tuple[str, ...]:
-    """The files that cannot be decoded, each with the reason; nothing is kept of the others.
+    """The files that cannot be decoded, each with the reason; decoded pixels are discarded.
 
     Args:
-        threads: files that are decoded at a time.
+        files: image files.
+        threads: number of files decoded at a time.
         progress: called with the number of files done.
     """
     faults = []
@@ -87,28 +91,28 @@ def decode_files(
 ) -> Images:
     """The images of these files, each decoded once into the cache.
 
-    The cache is addressed by each file's path, size and time of change, and written under another name first, so an
-    interrupted build leaves nothing that is taken for whole; a cache file of the wrong length is made again. EXIF
-    rotation is applied, transparency is dropped, and every colour mode becomes RGB.
+    The cache is addressed by each file's path, size and modification time. It is written under a temporary name
+    first, so an interrupted build leaves no partial cache; a cache file of the wrong length is rebuilt. EXIF rotation
+    is applied, transparency is dropped, and every colour mode becomes RGB.
 
     Args:
         files: image files that Pillow can read.
-        cache: folder of the cache; made if absent.
-        threads: files that are decoded at a time.
-        keep: whether to keep the pixels; without, only sizes are read here and each image is decoded when it is used.
+        cache: folder of the cache; created if absent.
+        threads: number of files decoded at a time.
+        keep: whether to cache the pixels; otherwise only sizes are read here, and an image is decoded on every read.
         progress: called with the number of files done.
 
     Raises:
-        InputError: files that cannot be decoded, each by name.
+        InputError: files cannot be decoded (each is named), or the cache cannot be written.
     """
     if not files:
         return Images(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.uint8))
     listing = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     key = hashlib.sha256(json.dumps([CACHE_FORMAT, MAX_SHORT_SIDE, keep, listing]).encode()).hexdigest()[:32]
     pixels, index = cache / "images" / f"{key}.bin", cache / "images" / f"{key}.npz"
-    found = _read_index(index)
-    if found is not None:
-        shapes, digest, checksums = found
+    cached = _read_index(index)
+    if cached is not None:
+        shapes, digest, checksums = cached
         if not keep:
             return Images(shapes, tuple(files), digest)
         if pixels.is_file() and pixels.stat().st_size == 3 * int(shapes.prod(axis=1).sum()):
@@ -135,7 +139,9 @@ def decode_files(
         checksums = np.array(crcs, dtype=np.uint32)
         _write_index(index, shapes, digest, checksums)
     except OSError as fault:
-        raise InputError(f"cache {cache}: {fault}; expected: a writable folder with room ($ACTIVEKD_CACHE)") from fault
+        raise InputError(
+            f"cache {cache}: {fault}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
+        ) from fault
     finally:
         unfinished.unlink(missing_ok=True)
     return Images(shapes, pixels, digest, checksums)

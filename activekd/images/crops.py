@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _uniforms(rows: np.ndarray, view: int, draws: int) -> Float64[np.ndarray, "draws n"]:
-    """Uniform numbers in [0, 1) that depend on (row, view, draw) alone: the finaliser of SplitMix64 (Steele 2014)."""
+    """Uniform numbers in [0, 1) that depend on (row, view, draw) alone: SplitMix64's finaliser (Steele et al. 2014)."""
     with np.errstate(over="ignore"):
         counter = (rows.astype(np.uint64) * np.uint64(1 << 16) + np.uint64(view)) * np.uint64(draws)
         x = (counter + np.arange(draws, dtype=np.uint64)[:, None] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -27,13 +27,12 @@ def view_boxes(
 ) -> tuple[Int64[np.ndarray, "n 4"], Bool[np.ndarray, " n"]]:
     """The crop and the flip of one view of each row, a pure function of (row, view).
 
-    View 0 is the largest centred square, never flipped: what resizing the shorter side and cropping the centre gives.
+    View 0 is the largest centred square, never flipped, as after resizing the shorter side and cropping the centre.
     The others follow RandomResizedCrop (Szegedy et al. 2015): area uniform in ``scale``, logarithm of the aspect ratio
-    uniform, position uniform. Departure: a side that is longer than the image is cut to it, where torchvision draws
-    again.
+    uniform, position uniform. Departure: a side longer than the image is clipped to the image; torchvision redraws.
 
     Args:
-        rows: train rows, which number the draws.
+        rows: rows of the split, which key the draws.
         view: view number, at least 0.
         shapes: (height, width) of these rows' images in pixels.
         geometry: scale, ratio and flip.

@@ -1,4 +1,4 @@
-"""One image file to an upright RGB array of at most MAX_SHORT_SIDE pixels."""
+"""Decoding of an image file to an upright RGB array, its shorter side at most MAX_SHORT_SIDE pixels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 MAX_SHORT_SIDE = 256
-"""Pixels: an image of a folder whose shorter side is longer is decoded to this size."""
+"""Largest shorter side of a decoded image, in pixels; larger images are scaled down to it."""
 
 
 def _shrunk(width: int, height: int) -> tuple[int, int]:
@@ -20,7 +20,11 @@ def _shrunk(width: int, height: int) -> tuple[int, int]:
 
 
 def decode(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """The pixels of a file: upright by its EXIF rotation, without transparency, any colour mode as RGB."""
+    """The pixels of a file: upright by its EXIF rotation, without transparency, any colour mode as RGB.
+
+    Raises:
+        OSError, SyntaxError, ValueError: Pillow cannot decode the file.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
@@ -36,12 +40,12 @@ def decode(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 def _upright_size(image: "Image.Image") -> tuple[int, int]:
     from PIL import ExifTags
 
-    lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    return (image.height, image.width) if lies else image.size
+    sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return (image.height, image.width) if sideways else image.size
 
 
 def kept_shape(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels of what ``decode`` returns, from the file's header."""
+    """(height, width) in pixels of the array that ``decode`` returns, from the file's header alone."""
     from PIL import Image
 
     with Image.open(path) as image:

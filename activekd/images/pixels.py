@@ -1,4 +1,4 @@
-"""RGB images of any sizes as one uint8 array, in memory or memory-mapped, or decoded at every use."""
+"""RGB images of any size: one uint8 array, in memory or memory-mapped, or files decoded on every read."""
 
 import hashlib
 import zlib
@@ -20,14 +20,14 @@ from activekd.images.decoding import decode
 
 @dataclass(frozen=True)
 class Images:
-    """RGB images of any sizes: end to end in one uint8 array, or decoded from their files whenever they are read.
+    """RGB images of any size: end to end in one uint8 array, or decoded from their files on every read.
 
     Attributes:
         shapes: (height, width) of each image in pixels.
-        source: the pixels themselves; or the path of the file of pixels, which is memory-mapped when first read and
-            travels between processes as its path; or the image files, for a set that does not fit on the disk twice.
-        digest: hash of the content, where it was taken when the images were decoded.
-        checksums: CRC-32 of each image in the file of pixels, checked whenever one is read.
+        source: the pixels; or the path of the cache file, which is memory-mapped on the first read and pickled as its
+            path; or the image files, for a data set too large to store decoded.
+        digest: hash of the content, computed while decoding; with image files as source, hash of their listing.
+        checksums: CRC-32 of each image in the cache file, checked on every read.
     """
 
     shapes: Int64[np.ndarray, "n 2"]
@@ -38,7 +38,7 @@ class Images:
     @cached_property
     def _pixels(self) -> np.ndarray:
         if isinstance(self.source, tuple):
-            raise LookupError("these images are not kept in decoded form")
+            raise LookupError("these images are not cached in decoded form")
         return np.memmap(self.source, dtype=np.uint8, mode="r") if isinstance(self.source, Path) else self.source
 
     @cached_property
@@ -57,12 +57,14 @@ class Images:
         height, width = self.shapes[row]
         pixels = self._pixels[self._offsets[row] : self._offsets[row + 1]]
         if self.checksums is not None and zlib.crc32(pixels.data) != self.checksums[row]:
-            raise InputError(f"image cache {self.source} is damaged at image {row}; remove the file and run again")
+            raise InputError(
+                f"image cache {self.source} is damaged at image {row}; expected: remove the file, then run again"
+            )
         return pixels.reshape(height, width, 3)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all sizes and pixels; of the listing of files where the images are not kept in decoded form."""
+        """Hash of all sizes and pixels; of the listing of files where decoded images are not cached."""
         return self.digest or _digest(self.shapes, [self._pixels])
 
 
@@ -74,7 +76,7 @@ def _digest(shapes: np.ndarray, blocks: Iterable[np.ndarray]) -> str:
 
 
 def from_grey(images: UInt8[np.ndarray, "n height width"]) -> Images:
-    """Grey images of one size as RGB."""
+    """Grey images of one size as RGB, their values repeated over the channels."""
     n, height, width = images.shape
     shapes = np.tile(np.array([[height, width]], dtype=np.int64), (n, 1))
     return Images(shapes, np.repeat(images.reshape(-1), 3))

@@ -1,4 +1,4 @@
-"""Views of images as squares of pixels, on the host."""
+"""Rendering of views to squares of pixels, on the CPU."""
 
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,14 @@ def render(
     """One view of each row as a square of ``size`` pixels, antialiased.
 
     Args:
-        interpolation: ``bilinear`` or ``bicubic``, as the network that reads the view was trained.
+        images: images of the split.
+        rows: rows of the split.
+        view: view number, at least 0.
+        geometry: geometry of the views.
+        size: side of the output in pixels.
+        interpolation: ``bilinear`` or ``bicubic``, as in the training of the network that reads the view.
     """
-    # 150 MB and a second: only the processes that render pay for it.
+    # Imported here: it costs 150 MB and a second, which only rendering processes pay.
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional as TF
 

@@ -1,1 +1,1 @@
-"""Networks of timm and open_clip by name, and where their weights are."""
+"""Networks of timm and open_clip by name, and the files of their weights."""

@@ -1,4 +1,4 @@
-"""Backbones of students: timm networks by name, how their inputs are made and where their weights are."""
+"""Student backbones by name: timm networks, the preprocessing of their inputs and the files of their weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,15 +19,16 @@ class Backbone:
     """A network that ends in a pooled feature.
 
     Attributes:
-        build: makes the network, with random weights from torch's generator; with its classifier if it has weights.
-        find: the file of its pretrained weights, asked whether to go online; None for one that starts at random.
-        load: puts the weights of that file into the network and takes its classifier off.
-        size: side of its input in pixels where the student's name gives none.
-        fixed_size: whether it takes no other.
-        interpolation: how its inputs are resized.
+        build: builds the network with random weights from torch's generator; with its classifier exactly if pretrained
+            weights exist.
+        find: returns the file of its pretrained weights; its argument allows a download. None for random weights.
+        load: loads the weights of that file into the network and removes its classifier.
+        size: side of its input in pixels, unless the student's name gives another.
+        fixed_size: whether it accepts that size alone.
+        interpolation: ``bilinear`` or ``bicubic`` resizing of its inputs.
         mean: mean of each channel of its inputs, for pixels in [0, 1].
-        std: standard deviation of each channel of its inputs.
-        channels_last: whether this memory layout is the faster one.
+        std: standard deviation of each channel of its inputs, for pixels in [0, 1].
+        channels_last: whether the channels-last memory layout is faster.
     """
 
     build: Callable[[], Any]
@@ -42,10 +43,10 @@ class Backbone:
 
 
 def check_backbone_name(name: str) -> None:
-    """Check that a name is a key of BACKBONES or NAMED, or begins with ``timm:``, without asking timm.
+    """Check, without importing timm, that a name is a key of BACKBONES or NAMED, or starts with ``timm:``.
 
     Raises:
-        InputError: it is not.
+        InputError: the name has none of these forms.
     """
     if name not in BACKBONES and name not in NAMED and not name.startswith(TIMM):
         raise unknown("student", name, [*BACKBONES, *NAMED, f"{TIMM}NAME"])
@@ -56,7 +57,7 @@ def backbone(name: str) -> Backbone:
     """The backbone of that name: a key of BACKBONES or NAMED, or ``timm:NAME`` with or without a weights tag.
 
     Raises:
-        InputError: unknown name or tag.
+        InputError: the name or its weights tag is unknown.
     """
     check_backbone_name(name)
     if name in BACKBONES:
@@ -159,7 +160,7 @@ NAMED: dict[str, str] = {
     "tiny_vit_21m_224": "tiny_vit_21m_224.dist_in22k_ft_in1k",
     "vit_small_patch16_224": "vit_small_patch16_224.augreg_in21k_ft_in1k",
 }
-"""The paper's students that timm has, and a ViT-S/16 for its unnamed ViT, with the tags of their weights."""
+"""The paper's students in timm, and a ViT-S/16 for its unnamed ViT, with the tags of their weights."""
 
 BACKBONES: dict[str, Backbone] = {
     "resnet6_mini": Backbone(
@@ -190,3 +191,4 @@ BACKBONES: dict[str, Backbone] = {
         std=IMAGENET_STD,
     ),
 }
+"""Backbones whose architecture or weights come from outside timm."""

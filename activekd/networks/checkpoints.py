@@ -1,4 +1,4 @@
-"""Pretrained weights on disk: a file that the user put there, else the hub's copy, else a message with the remedy."""
+"""Files of pretrained weights: the user's, else an earlier download, else a new download, else an error."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +8,18 @@ from activekd.errors import InputError
 from activekd.folders import WEIGHTS_VARIABLE, weights_folder
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+"""Suffixes of a user's weight file, in order of preference."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where the weights of a network are to be had.
+    """The origin of a network's weights.
 
     Attributes:
-        tag: stem of the file that a user may put into ``$ACTIVEKD_WEIGHTS``, with one of SUFFIXES.
-        repository: on the Hugging Face hub; None where the weights are elsewhere.
-        files: names of the file in the repository, the preferred one first.
-        url: of the file, where there is no repository.
+        tag: stem of the user's file in ``$ACTIVEKD_WEIGHTS``; its suffix is one of SUFFIXES.
+        repository: repository on the Hugging Face hub; None for weights from ``url``.
+        files: names of the file in the repository, in order of preference.
+        url: address of the file, where there is no repository.
     """
 
     tag: str
@@ -28,7 +29,7 @@ class Checkpoint:
 
     @property
     def origin(self) -> str:
-        """Where a person fetches the file."""
+        """Address for a manual download."""
         return (
             f"https://huggingface.co/{self.repository} ({' or '.join(self.files)})"
             if self.repository
@@ -37,14 +38,14 @@ class Checkpoint:
 
 
 class UnreachableError(InputError):
-    """Weights that are not on this machine, and no connection to where they are."""
+    """Weights are absent from this machine, and their origin cannot be reached."""
 
 
 def local_file(tag: str) -> Path | None:
     """``$ACTIVEKD_WEIGHTS/TAG`` with one of SUFFIXES; None where there is no such file or the variable is not set.
 
     Raises:
-        InputError: the variable names no folder.
+        InputError: the folder does not exist.
     """
     folder = weights_folder()
     if folder is None:
@@ -53,20 +54,21 @@ def local_file(tag: str) -> Path | None:
 
 
 def find(checkpoint: Checkpoint, *, online: bool = True) -> Path:
-    """The file of the weights: the user's, the copy that was downloaded before, or a download.
+    """The file of the weights: the user's, an earlier download, or a new download.
 
-    Downloads were not tried: no network was at hand. The local file, the cached copy and the message were.
+    The user's file, the earlier download and the error are tested; new downloads are untested for lack of a network.
 
     Args:
-        online: whether to ask for files that are not on this machine.
+        checkpoint: the origin of the weights.
+        online: whether to download files that this machine lacks.
 
     Raises:
-        InputError: ``$ACTIVEKD_WEIGHTS`` names no folder.
-        UnreachableError: the weights are not on this machine and cannot be had; says which file to put where.
+        InputError: the folder ``$ACTIVEKD_WEIGHTS`` does not exist.
+        UnreachableError: the weights are absent and cannot be downloaded; the message says which file to put where.
     """
-    found = local_file(checkpoint.tag)
-    if found is not None:
-        return found
+    file = local_file(checkpoint.tag)
+    if file is not None:
+        return file
     try:
         return _from_hub(checkpoint, online) if checkpoint.repository else _from_url(checkpoint, online)
     except (OSError, URLError, ValueError) as fault:

@@ -1,4 +1,4 @@
-"""Vision-language networks of open_clip by name, and where their weights are; open_clip is imported when asked."""
+"""Vision-language networks of open_clip by name, and the files of their weights; open_clip is imported on first use."""
 
 import hashlib
 import os
@@ -12,12 +12,13 @@ from activekd.errors import InputError, unknown
 from activekd.networks.checkpoints import Checkpoint, find
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-"""Checkpoints that come with the package."""
+"""Folder of the checkpoints in this package."""
 
 OPEN_CLIP = "open_clip:"
+"""Prefix of the name of any other open_clip network."""
 
 WIDEST = 2048
-"""Upper bound on the width of an image feature."""
+"""Upper bound on the width of an image feature, where the model config gives none."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class VisionLanguageNetwork:
     """How open_clip builds a network: a model name and a tag of pretrained weights or a local checkpoint.
 
     Attributes:
-        name: in specs.
+        name: its name in specs.
         model: name of the open_clip model config.
         pretrained: one of open_clip's tags for the model, such as ``openai``, or the path of a local checkpoint.
-        config: a model config that is not open_clip's own; its stem is ``model``.
+        config: file of a model config outside open_clip, with the stem ``model``; None for open_clip's.
     """
 
     name: str
@@ -38,14 +39,14 @@ class VisionLanguageNetwork:
 
     @property
     def is_local(self) -> bool:
-        """Whether ``pretrained`` is the path of a checkpoint and not a tag."""
+        """Whether ``pretrained`` is the path of a checkpoint."""
         return "/" in self.pretrained or Path(self.pretrained).suffix in {".safetensors", ".pt", ".pth", ".bin"}
 
     def check_name(self) -> None:
         """Check that open_clip knows the model and the tag.
 
         Raises:
-            InputError: an unknown model or tag.
+            InputError: the model or the tag is unknown.
         """
         if self.name in NETWORKS:
             return
@@ -58,10 +59,13 @@ class VisionLanguageNetwork:
             raise unknown(f"weights of {self.model}", self.pretrained, tags)
 
     def weights(self, *, online: bool = True) -> Path:
-        """The file of the weights: as given, from ``$ACTIVEKD_WEIGHTS``, or the hub's.
+        """The file of the weights: the local checkpoint, the file in ``$ACTIVEKD_WEIGHTS``, or the hub's.
+
+        Args:
+            online: whether to download a file that this machine lacks.
 
         Raises:
-            InputError: the file is not on this machine and cannot be had.
+            InputError: the file is absent from this machine and cannot be downloaded.
         """
         if self.is_local:
             return Path(self.pretrained)
@@ -72,7 +76,7 @@ class VisionLanguageNetwork:
         return find(Checkpoint(tag, repository or None, files, config.get("url")), online=online)
 
     def tag_config(self) -> Mapping[str, Any]:
-        """What open_clip knows of the tag: preprocessing, activation, origin; empty for a local checkpoint."""
+        """open_clip's configuration of the tag: preprocessing, activation, origin; empty for a local checkpoint."""
         if self.is_local:
             return {}
         import open_clip
@@ -80,7 +84,7 @@ class VisionLanguageNetwork:
         return open_clip.get_pretrained_cfg(self.model, self.pretrained)
 
     def register(self) -> None:
-        """Make open_clip know a model config that is not its own."""
+        """Register a model config outside open_clip with open_clip."""
         if self.config is not None:
             import open_clip
 
@@ -88,7 +92,7 @@ class VisionLanguageNetwork:
 
     @property
     def feature_width(self) -> int:
-        """Width of the image features, from open_clip's model config; WIDEST where it does not say."""
+        """Width of the image features, from open_clip's model config; WIDEST where it gives none."""
         import open_clip
 
         self.register()
@@ -113,10 +117,10 @@ def _fingerprint(network: VisionLanguageNetwork) -> str:
 def vision_language_network(name: str) -> VisionLanguageNetwork:
     """The network of that name: a key of NETWORKS, or ``open_clip:MODEL/PRETRAINED`` with a tag or a local file.
 
-    The model and the tag are looked up by ``check_name``, which imports open_clip.
+    ``check_name`` looks up the model and the tag, and imports open_clip.
 
     Raises:
-        InputError: unknown name, or a local checkpoint that is not there.
+        InputError: the name is unknown, or the local checkpoint is missing.
     """
     if name in NETWORKS:
         return NETWORKS[name]
@@ -124,11 +128,11 @@ def vision_language_network(name: str) -> VisionLanguageNetwork:
         raise unknown("teacher network", name, [*NETWORKS, f"{OPEN_CLIP}MODEL/PRETRAINED", "features:FILE.npz"])
     model, slash, pretrained = name.removeprefix(OPEN_CLIP).partition("/")
     if not (model and slash and pretrained):
-        raise InputError(f"teacher network '{name}'; expected: {OPEN_CLIP}MODEL/PRETRAINED, a tag or a file")
-    found = VisionLanguageNetwork(name, model, pretrained)
-    if found.is_local and not Path(pretrained).is_file():
+        raise InputError(f"teacher network '{name}'; expected: {OPEN_CLIP}MODEL/PRETRAINED, with a tag or a file")
+    network = VisionLanguageNetwork(name, model, pretrained)
+    if network.is_local and not Path(pretrained).is_file():
         raise InputError(f"teacher network '{name}': no checkpoint at {pretrained}; expected: an existing file")
-    return found
+    return network
 
 
 NETWORKS: dict[str, VisionLanguageNetwork] = {
@@ -142,3 +146,4 @@ NETWORKS: dict[str, VisionLanguageNetwork] = {
         ),
     )
 }
+"""Networks with a short name."""

@@ -1,4 +1,4 @@
-"""Query strategies by name. Names resolve without torch; a strategy's module is imported when it is first asked."""
+"""Query strategies by name. Names resolve without torch; a strategy's module is imported on its first query."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,11 +16,11 @@ __all__ = ["NEEDS", "SELECTORS", "Need", "Selector", "check", "own_code", "selec
 def selector(name: str) -> Selector:
     """The selector of that name.
 
-    A key of SELECTORS; ``top:SCORE:M|NAME`` or ``parts:K|NAME``, a wrapper around another; ``MODULE:OBJECT``, a
-    function or ``Selector`` of the user's own; or the name of an entry point in the group ``activekd.selectors``.
+    Names are keys of SELECTORS; ``top:SCORE:M|NAME`` or ``parts:K|NAME``, a wrapper around another selector;
+    ``MODULE:OBJECT``, a user's function or ``Selector``; or entry points in the group ``activekd.selectors``.
 
     Raises:
-        InputError: no selector has that name, or the object is none.
+        InputError: no selector has that name, or the object is not a selector.
     """
     wrapper, bar, inner = name.partition("|")
     if bar:
@@ -35,16 +35,16 @@ def selector(name: str) -> Selector:
 
 
 def own_code(name: str) -> str | None:
-    """Hash of the code of a selector of the user's own, also inside of a wrapper; None for those of SELECTORS."""
+    """Hash of the code of a user's selector, also inside a wrapper; None for the selectors of SELECTORS."""
     innermost = name.rpartition("|")[2]
     return None if innermost in SELECTORS else code_fingerprint(selector(innermost))
 
 
 def check(selector: Selector | Callable[..., Any]) -> None:
-    """Run a selector through its contract, as ``activekd.selectors.contract.check`` explains it.
+    """Check a selector against its contract; ``activekd.selectors.contract.check`` lists the promises.
 
     Raises:
-        InputError: no selector.
+        InputError: the object is not a selector.
         ValueError: the selector broke the contract; the message lists every breach.
     """
     from activekd.selectors import contract
@@ -72,3 +72,4 @@ SELECTORS: dict[str, Selector] = {
         ("teacher_pcoreset", "kcenter:teacher_pcoreset", TEACHER),
     )
 }
+"""The query strategies of this package."""

@@ -1,4 +1,4 @@
-"""BADGE: k-means++ seeding over gradient embeddings that are never written out."""
+"""BADGE: k-means++ seeding over factorised gradient embeddings."""
 
 import numpy as np
 import torch
@@ -9,23 +9,25 @@ from activekd.selectors.uncertainty import predicted
 from activekd.selectors.view import PoolView
 
 CHUNK = 2048
-"""Rows a step of a computation over all rows, which bounds its temporary memory."""
+"""Rows per step of a computation over all rows; bounds its temporary memory."""
 
 LEAST_NORM = 1e-12
+"""Lower clip of a norm before a division by it."""
+
 TAKEN = -1.0
-"""Stands for the distance of a pick, which cannot be picked again."""
+"""Distance assigned to a pick, which cannot be picked again."""
 
 
 class GradientEmbeddings:
-    """The gradient embeddings g_i = a_i (outer) h_i of every row (Ash et al. 2020, Equation 1), by their factors.
+    """The gradient embeddings g_i = a_i (outer) h_i of every row (Ash et al. 2020, Equation 1), as factors.
 
     a_i = p_i - onehot(y_i) with y_i = argmax p_i is the gradient of the cross-entropy of the hypothetical label y_i
-    with respect to the logits, h_i the feature that the head multiplies. Neither the N x C x D numbers nor the a_i are
-    written out: a_i . a_j = p_i . a_j - a_j[y_i], so that memory is that of the given arrays and a few numbers a row.
+    with respect to the logits, h_i the feature that the head multiplies. Since a_i . a_j = p_i . a_j - a_j[y_i],
+    neither the N x C x D products nor the a_i are stored; memory is a few numbers per row and the given arrays.
 
     Args:
-        probabilities: not copied and not changed.
-        features: not copied and not changed.
+        probabilities: student probabilities; read in place.
+        features: student features; read in place.
     """
 
     def __init__(self, probabilities: Float32[Tensor, "n classes"], features: Float32[Tensor, "n dim"]) -> None:
@@ -41,23 +43,23 @@ class GradientEmbeddings:
             self.norms[part] = errors.square_().sum(dim=1) * features[part].square().sum(dim=1)
 
     def inner(self, row: int) -> Float32[Tensor, " n"]:
-        """g_i . g_row of every row i: two matrix-vector products."""
+        """g_i . g_row for every row i, by two matrix-vector products."""
         error = self._probabilities[row].clone()
         error[self._predicted[row]] -= 1.0
         of_errors = torch.mv(self._probabilities, error).sub_(error[self._predicted])
         return of_errors.mul_(torch.mv(self._features, self._features[row]))
 
     def squared_distances(self, row: int) -> Float32[Tensor, " n"]:
-        """||g_i - g_row||^2 of every row i: |g_i|^2 + |g_row|^2 - 2 g_i . g_row, at least 0."""
+        """||g_i - g_row||^2 for every row i: |g_i|^2 + |g_row|^2 - 2 g_i . g_row, at least 0."""
         return (self.norms + self.norms[row]).sub_(self.inner(row), alpha=2.0).clamp_(min=0.0)
 
 
 def badge(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """BADGE (Ash et al. 2020, Algorithm 1): k-means++ seeding over the gradient embeddings of the unlabeled images.
 
-    The first row is drawn uniformly (Arthur & Vassilvitskii 2007), each further one with a probability proportional
+    The first row is drawn uniformly (Arthur & Vassilvitskii 2007), each further row with a probability proportional
     to its squared distance to the nearest pick. Departures: the probabilities are the predicted mixture of both
-    heads; when all that is left coincides with a pick, the rest is drawn uniformly.
+    heads; once every remaining row coincides with a pick, rows are drawn uniformly.
     """
     unlabeled = view.pool.unlabeled
     embeddings = GradientEmbeddings(view.student_probabilities, view.features)
@@ -76,11 +78,11 @@ def badge(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64
 
 
 def badge_released(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """BADGE as PCoreSet's released code has it: normalised gradient embeddings, farthest first, nothing drawn.
+    """BADGE as in PCoreSet's released code (Kang et al. 2025): normalised gradient embeddings, farthest first.
 
-    The first row is the one with the largest gradient; each further one is the farthest from all picks among the
-    embeddings of unit length. Ties go to the lowest row; the generator is not used. The factors of the unlabeled
-    images are written out, N x (C + D) numbers.
+    The first row has the largest gradient; each further row is the farthest from all picks among the embeddings of
+    unit length. Ties go to the lowest row; the generator is not used. The factors of the unlabeled images are copied:
+    N x (C + D) numbers.
     """
     unlabeled = view.pool.unlabeled
     errors, features = view.student_probabilities[view.at(unlabeled)], view.features[view.at(unlabeled)]

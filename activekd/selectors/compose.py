@@ -1,4 +1,4 @@
-"""Selectors made of selectors: only the top of a score, or one part of the pool after the other."""
+"""Wrappers around selectors: a query among the top rows of a score, or on random parts of the pool."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +13,12 @@ from activekd.selectors.selector import SCORE_NEEDS, Selector
 
 @dataclass(frozen=True)
 class Prefiltered:
-    """A query among the ``most`` unlabeled rows with the largest scores (or as many as are asked for).
+    """A query among the unlabeled rows with the largest scores.
 
     Attributes:
-        inner: the selector that is asked.
+        inner: the wrapped selector.
         score: a key of SCORE_NEEDS.
-        most: rows that it sees besides the labeled ones.
+        most: number of unlabeled rows that it sees, raised to the query size; it sees all labeled rows.
     """
 
     inner: Selector
@@ -30,20 +30,20 @@ class Prefiltered:
 
         unlabeled = view.pool.unlabeled
         most = min(len(unlabeled), max(self.most, query_size))
-        kept = largest(scores(view, SCORES[self.score]), unlabeled, most)
-        return _among(self.inner, view, np.sort(kept), query_size, rng)
+        top = largest(scores(view, SCORES[self.score]), unlabeled, most)
+        return _among(self.inner, view, np.sort(top), query_size, rng)
 
 
 @dataclass(frozen=True)
 class Partitioned:
-    """A query on each of so many random parts of the unlabeled rows, for an equal share of the query size.
+    """One query on each of several random parts of the unlabeled rows, for an equal share of the query size.
 
-    Citovsky et al. (2021) and Coleman et al. (2022) split a pool to bound the cost of a strategy; each part sees all
-    labeled rows.
+    Citovsky et al. (2021) and Coleman et al. (2022) partition a pool to bound the cost of a strategy. Each query sees
+    all labeled rows.
 
     Attributes:
-        inner: the selector that is asked.
-        parts: their number, at most the query size.
+        inner: the wrapped selector.
+        parts: number of parts, reduced to the query size.
     """
 
     inner: Selector
@@ -61,26 +61,26 @@ class Partitioned:
 def _among(
     inner: Selector, view: Any, rows: Int64[np.ndarray, " rows"], query_size: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """What a selector picks from a pool of these unlabeled rows and all labeled ones."""
+    """The picks of a selector from a pool of these unlabeled rows and all labeled rows."""
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
-    kept = np.sort(np.concatenate([labeled, rows]))
+    seen = np.sort(np.concatenate([labeled, rows]))
     place = np.full(view.pool.n, UNLABELED, dtype=np.int64)
-    place[kept] = np.arange(len(kept))
-    index = view.at(kept)
+    place[seen] = np.arange(len(seen))
+    index = view.at(seen)
     small = replace(
         view,
-        pool=Pool(len(kept), tuple(place[labeled].tolist())),
-        labels=view.labels[kept],
+        pool=Pool(len(seen), tuple(place[labeled].tolist())),
+        labels=view.labels[seen],
         arrays={name: array[index] for name, array in view.arrays.items()},
     )
-    return kept[inner.function(small, query_size, rng=rng)]
+    return seen[inner.function(small, query_size, rng=rng)]
 
 
 def wrapped(name: str, wrapper: str, inner: Selector) -> Selector:
     """The selector ``WRAPPER|INNER``, where the wrapper is ``top:SCORE:M`` or ``parts:K``.
 
     Raises:
-        InputError: another form, an unknown score, or a number that is not positive.
+        InputError: the wrapper is malformed, the score is unknown, or a number is not positive.
     """
     kind, *rest = wrapper.split(":")
     if kind == "top" and len(rest) == 2:

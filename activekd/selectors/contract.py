@@ -1,4 +1,4 @@
-"""The contract of a selector as a check that anyone can run on his own."""
+"""The contract of a selector, as a check for any query strategy."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,12 +17,20 @@ from activekd.streams import stream
 N, CLASSES, DIM, LABELED = 90, 5, 6, 10
 LARGE, LARGE_CLASSES, LARGE_DIM = 20_000, 100, 64
 MEMORY_FACTOR, MEMORY_FLOOR = 6, 256 * 2**20
-"""A strategy may take this many times the bytes of what it declares, and this much besides: less than one number for
-each row, class and feature."""
+"""Bound on a query's memory: a multiple of the bytes of the declared arrays, plus a floor in bytes. It is below one
+float32 per row, class and feature of the large view."""
 
 
 def made_up_view(seed: int = 0, n: int = N, classes: int = CLASSES, dim: int = DIM, labeled: int = LABELED) -> PoolView:
-    """A pool of random predictions and features, with every array that a selector can ask for."""
+    """A pool of random predictions and features, with every array that a selector may declare.
+
+    Args:
+        seed: seed of the random numbers.
+        n: number of rows.
+        classes: number of classes.
+        dim: width of the features.
+        labeled: number of labeled rows.
+    """
     rng = np.random.default_rng(seed)
     rows = rng.choice(n, size=labeled, replace=False)
     labels = np.full(n, UNLABELED)
@@ -39,24 +47,24 @@ def made_up_view(seed: int = 0, n: int = N, classes: int = CLASSES, dim: int = D
 
 
 def declared(view: PoolView, selector: Selector) -> PoolView:
-    """The view with what the selector declares alone; reading anything else raises LookupError."""
+    """The view with the declared arrays alone; reading another array raises LookupError."""
     return replace(view, arrays={name: view.arrays[name] for name in NEEDS if name in selector.needs})
 
 
 def check(selector: Selector | Callable[..., np.ndarray]) -> None:
-    """Run a selector through its contract.
+    """Check a selector against its contract.
 
-    Distinct unlabeled rows, as many as asked for, from one to all that are left; equal streams give equal rows; the
-    view is not changed; nothing is read that is not declared; rows in another order give the same picks, where the
-    strategy draws nothing (one that rounds its scores has ties, and fails this); equal rows, one-hot predictions, one
-    class and float16 are no trouble; memory is bounded (measured anew on Linux; elsewhere a process that was larger
-    before hides it).
+    It returns exactly ``query_size`` distinct unlabeled rows, for any size from 1 to the whole unlabeled pool. Equal
+    streams give equal rows. It leaves the view unchanged and reads only declared arrays. If its picks do not depend on
+    the stream, shuffling the rows leaves the set of picks unchanged; a strategy that rounds its scores has ties and
+    fails this. It handles equal rows, one-hot predictions, a single class and float16. Its memory is bounded; the
+    check resets the peak on Linux, while elsewhere an earlier, larger peak hides a breach.
 
     Args:
-        selector: a ``Selector``, or a function ``(view, query_size, *, rng) -> rows`` with its ``needs``.
+        selector: a ``Selector``, or a function ``(view, query_size, *, rng) -> rows`` with the attribute ``needs``.
 
     Raises:
-        InputError: no selector.
+        InputError: the object is not a selector.
         ValueError: the selector broke the contract; the message lists every breach.
     """
     if not isinstance(selector, Selector):
@@ -113,9 +121,9 @@ def _order(selector: Selector) -> Iterator[str]:
         view.n_classes,
         {name: array[torch.from_numpy(order)] for name, array in view.arrays.items()},
     )
-    found = {int(order[row]) for row in _pick(selector, moved, 9)}
-    if found != set(picks):
-        yield f"{sorted(picks)}, and {sorted(found)} when the rows are shuffled"
+    again = {int(order[row]) for row in _pick(selector, moved, 9)}
+    if again != set(picks):
+        yield f"{sorted(picks)} and then {sorted(again)} with the rows shuffled"
 
 
 def _degenerate(selector: Selector) -> Iterator[str]:
@@ -148,11 +156,12 @@ def _memory(selector: Selector) -> Iterator[str]:
 
 
 CONTRACT: dict[str, Callable[[Selector], Iterator[str]]] = {
-    "distinct unlabeled rows, as many as asked for": _counts,
+    "query_size distinct unlabeled rows": _counts,
     "the same rows from the same stream": _repeats,
     "the view is not changed": _leaves_alone,
     "the order of the rows does not matter": _order,
-    "equal rows, one-hot predictions and one class are no trouble": _degenerate,
-    "float16 is no trouble": _half,
+    "equal rows, one-hot predictions and a single class are handled": _degenerate,
+    "float16 is handled": _half,
     "memory is bounded": _memory,
 }
+"""The promises of a selector, each with a test that yields a breach."""

@@ -1,4 +1,4 @@
-"""The distance of every point to its nearest center while centers are added: lazy fronts in float32."""
+"""Distances from every point to its nearest center while centers are added, by lazy fronts in float32."""
 
 import numpy as np
 import torch
@@ -9,41 +9,42 @@ from activekd.selectors.float64 import ExactDistances
 from activekd.selectors.query import SHOWN
 
 CHUNK = 4096
-"""Rows and centers a step of a computation over all points, which bounds its temporary memory."""
+"""Rows and centers per step of a computation over all points; bounds its temporary memory."""
 
 ROUNDING, ROUNDING_PER_DIM = 4e-6, 1.6e-8
 """Bound on the error of a float32 squared distance, in units of the largest squared norm: a constant and a part for
-each dimension. A plain sum in the worst order could lose 4 x as much; the largest loss that was seen is a quarter."""
+each dimension. A plain sum in the worst order could lose 4 x as much; the largest observed error is a quarter."""
 
 TAKEN = -1.0
-"""Stands for the distance of a center, which cannot be picked."""
+"""Distance assigned to a center, which cannot be picked."""
 
 FRONT_BYTES = 256 * 2**20
-"""Largest copy of the points of the front."""
+"""Largest copy of the points of the front, in bytes."""
 
 FRONT_LEAST = 1024
+"""Smallest front, in points."""
 
 FRONT_SHARE = 64
-"""The front starts as this part of the points; then it grows or shrinks until it costs what the passes cost."""
+"""The first front holds 1 / FRONT_SHARE of the points; its size then adapts until fronts cost what full passes cost."""
 
 
 class Coverage:
     """The squared distance of every point to its nearest center, while centers are added one by one.
 
-    A distance to the nearest center can only fall, so an old one is an upper bound (the lazy greedy algorithm of Minoux
-    1978). Only the front, the points with the largest distances, is brought up to date with each new center; as long
-    as the largest distance in the front is above every bound outside of it, the pick is that of the textbook form.
-    Where a bound outside is larger, all points are brought up to date with all new centers at once, one matrix product
-    for many picks, and the front is chosen anew. Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest,
-    in the front or outside, are closer to each other than rounding, float64 decides.
+    A distance to the nearest center can only fall, so an outdated one is an upper bound (the lazy greedy algorithm of
+    Minoux 1978). Each new center updates only the front, the points with the largest distances. While the largest
+    distance in the front exceeds every bound outside, the pick equals that of the textbook algorithm. Otherwise all
+    points are updated with all new centers at once, one matrix product for many picks, and a new front is chosen.
+    Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest are closer to each other than the rounding error,
+    float64 decides.
 
     Args:
-        points: one point a row; not copied and not changed.
-        centers: rows that are covered from the start.
-        weights: factor on each point's squared distance, more than 0; 1 without it.
+        points: one point per row; read in place.
+        centers: rows that are centers from the start.
+        weights: factor on each point's squared distance, more than 0; None for 1.
 
     Raises:
-        ValueError: points so far from the origin that float32 cannot hold their squared norm.
+        ValueError: a squared norm exceeds float32.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Coverage:
         self._norms = torch.linalg.vector_norm(points, dim=1).square_()
         bad = torch.nonzero(~self._norms.isfinite()).squeeze(1)
         if len(bad):
-            raise ValueError(f"squared norms are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}")
+            raise ValueError(
+                f"squared norms are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}; expected: finite"
+            )
         largest = 1.0 if weights is None else float(weights.max())
         self._slack = (ROUNDING + ROUNDING_PER_DIM * dim) * largest * max(float(self._norms.max()), 1e-30)
         self._centers = torch.from_numpy(centers).to(points.device)
@@ -70,7 +73,7 @@ class Coverage:
         self._refresh()
 
     def _refresh(self) -> None:
-        """Bring every point up to date and choose the front."""
+        """Update every point and choose a new front."""
         new = self._centers[self._applied :]
         if self._applied:
             spent = len(new) * self._size
@@ -83,11 +86,11 @@ class Coverage:
             for start in range(0, len(self._points), CHUNK):
                 part = slice(start, start + CHUNK)
                 if len(block) == 1:
-                    found = torch.mv(self._points[part], columns[:, 0]).mul_(-2.0).add_(norms)
+                    nearest = torch.mv(self._points[part], columns[:, 0]).mul_(-2.0).add_(norms)
                 else:
                     points = self._points[part]
-                    found = torch.addmm(norms, points, columns, alpha=-2.0, out=products[: len(points)]).amin(dim=1)
-                bounds = found.add_(self._norms[part]).clamp_(min=0.0)
+                    nearest = torch.addmm(norms, points, columns, alpha=-2.0, out=products[: len(points)]).amin(dim=1)
+                bounds = nearest.add_(self._norms[part]).clamp_(min=0.0)
                 if self._weights is not None:
                     bounds *= self._weights[part]
                 torch.minimum(self._bounds[part], bounds, out=self._bounds[part])
@@ -102,13 +105,13 @@ class Coverage:
         self._front_bounds = self._bounds[self._front]
 
     def distances(self) -> Float32[Tensor, " n"]:
-        """The (weighted) squared distance of every point to its nearest center; TAKEN for centers."""
+        """The (weighted) squared distance from every point to its nearest center; TAKEN for centers."""
         if self._applied < len(self._centers):
             self._refresh()
         return self._bounds.clone()
 
     def farthest(self) -> int:
-        """The point with the largest distance (times its weight) to its nearest center; the lowest row of several."""
+        """The point with the largest (weighted) distance to its nearest center; ties go to the lowest row."""
         if not len(self._centers):
             return 0
         if self._top() + 2 * self._slack < self._outside and self._applied < len(self._centers):

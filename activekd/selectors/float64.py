@@ -1,31 +1,31 @@
-"""The float64 decision of greedy k-center: which of a few close rows is farthest from all centers."""
+"""Decisions of greedy k-center in float64: which of several close rows is farthest from all centers."""
 
 import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 CHUNK = 4096
-"""Rows and centers a step, which bounds the temporary memory."""
+"""Rows and centers per step; bounds the temporary memory."""
 
 CLOSE = 64
-"""Rows that are first compared where rounding leaves the farthest open."""
+"""Rows that are compared first where rounding leaves the farthest row undecided."""
 
 CANDIDATES = 8
-"""Centers that may be nearest by the expanded distance, of which the nearest is found by differences."""
+"""Nearest centers by the expanded distance, whose distances are then recomputed by differences."""
 
 DOUBT = 1e4 * 2.0**-52
-"""Below this part of the squared norms, times the dimension, an expanded distance says nothing."""
+"""Below this share of the squared norms, times the dimension, an expanded distance is unreliable."""
 
 DIFFERENCES = 2**22
-"""Numbers at a time where all centers are compared by differences."""
+"""Numbers per step where all centers are compared by differences."""
 
 
 class ExactDistances:
-    """Squared distances of rows to their nearest center in float64, brought up to date only where they decide.
+    """Squared distances of rows to their nearest center in float64, updated only where they decide.
 
     Args:
-        points: one point a row; not copied and not changed.
-        weights: factor on each point's squared distance, more than 0; 1 without it.
+        points: one point per row; read in place.
+        weights: factor on each point's squared distance, more than 0; None for 1.
     """
 
     def __init__(self, points: Float32[Tensor, "n dim"], weights: Float32[Tensor, " n"] | None = None) -> None:
@@ -34,13 +34,14 @@ class ExactDistances:
         self._met = torch.zeros(len(points), dtype=torch.int32, device=points.device)
 
     def first_of_largest(self, rows: Int64[Tensor, " rows"], centers: Int64[Tensor, " centers"]) -> int:
-        """Position in ``rows`` of the largest weighted squared distance; of several, the first.
+        """Position in ``rows`` of the largest weighted squared distance; ties go to the first.
 
-        An old distance is an upper bound, and 0 is final: only as many rows are brought up to date as it takes for the
-        largest to be a new one. Many are close together only in a pool of equal rows.
+        An outdated distance is an upper bound, and 0 is final, so rows are updated only until the largest distance is
+        up to date. Many rows are close only in a pool of equal rows.
 
         Args:
-            centers: all of them, in the order in which they were added.
+            rows: the rows to compare.
+            centers: all centers, in order of addition.
         """
         weights = 1.0 if self._weights is None else self._weights[rows].double()
         n = CLOSE
@@ -53,7 +54,7 @@ class ExactDistances:
             n *= 4
 
     def _bring_up_to_date(self, rows: Int64[Tensor, " rows"], centers: Int64[Tensor, " centers"]) -> None:
-        """Let rows meet the centers that they have not met."""
+        """Update rows with the centers added since their last update."""
         rows = rows[self._nearest[rows] > 0]
         for start in range(0, len(rows), CHUNK):
             block = rows[start : start + CHUNK]
@@ -77,7 +78,7 @@ def squared_distances_to_nearest(
 ) -> Float64[Tensor, " n"]:
     """Squared distance of each point to its nearest center, by differences; |x|^2 + |c|^2 - 2 x.c proposes the centers.
 
-    Where the proposed distance is so small that the proposal says nothing, all centers are compared by differences.
+    Where the distance is so small that rounding makes the proposal unreliable, all centers are compared by differences.
     """
     squares = centers.square().sum(dim=1)
     proposed = torch.addmm(squares, points, centers.T, alpha=-2.0)
@@ -94,7 +95,7 @@ def squared_distances_to_nearest(
 
 
 def _leading(values: Float64[Tensor, " n"], k: int) -> Int64[Tensor, " k"]:
-    """Positions of the k largest values in no particular order; of equal ones the first."""
+    """Positions of the k largest values, in no particular order; ties go to the first."""
     least = values.topk(k).values[-1]
     above = torch.nonzero(values > least).squeeze(1)
     level = torch.nonzero(values == least).squeeze(1)

@@ -11,7 +11,7 @@ from activekd.selectors.uncertainty import entropy, scores
 from activekd.selectors.view import PoolView
 
 LEAST_WEIGHT = 1e-12
-"""Stands for an entropy of 0, so that every image can still be picked."""
+"""Lower clip of a squared entropy, so that every image can be picked."""
 
 
 def greedy_k_center(
@@ -20,15 +20,15 @@ def greedy_k_center(
     query_size: int,
     weights: Float32[Tensor, " n"] | None = None,
 ) -> Int64[np.ndarray, " query_size"]:
-    """Repeatedly the point farthest from all centers and earlier picks (Sener & Savarese 2018, Algorithm 1).
+    """Pick repeatedly the point farthest from all centers and earlier picks (Sener & Savarese 2018, Algorithm 1).
 
-    Ties go to the lowest row; without centers the lowest row is the first pick. The picks are those of float64.
+    Ties go to the lowest row; without centers the lowest row is the first pick. The picks equal those of float64.
 
     Args:
-        points: one point a train row.
-        centers: rows that are covered already, the labeled ones; all others are candidates.
+        points: one point per train row.
+        centers: the initial centers, the labeled rows; all other rows are candidates.
         query_size: number of picks, at most the number of candidates.
-        weights: factor on each point's squared distance, more than 0.
+        weights: factor on each point's squared distance, more than 0; None for 1.
     """
     coverage = Coverage(points, centers, weights)
     picks = np.empty(query_size, dtype=np.int64)
@@ -52,9 +52,9 @@ def coreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int
 
 
 def coreset_euclidean(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """CoreSet (Sener & Savarese 2018, Algorithm 1) over the student's features as they are, Euclidean distance.
+    """CoreSet (Sener & Savarese 2018, Algorithm 1) over the student's raw features, Euclidean distance.
 
-    The greedy form, without the paper's mixed-integer refinement. The generator is not used.
+    Departure: the greedy algorithm alone, without the paper's mixed-integer refinement. The generator is not used.
     """
     return greedy_k_center(view.features, _labeled(view), query_size)
 
@@ -68,7 +68,7 @@ def pcoreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> In
 
 
 def teacher_pcoreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """PCoreSet over the teacher's probabilities in place of the student's: ours, after Kang et al. 2025, Algorithm 1.
+    """PCoreSet over the teacher's probabilities: ours, after Kang et al. 2025, Algorithm 1.
 
     The generator is not used.
     """
@@ -80,7 +80,7 @@ def pcoreset_uncertain(
 ) -> Int64[np.ndarray, " query_size"]:
     """PCoreSet with each distance multiplied by the entropy of the image's prediction: ours, after Kang et al. 2025.
 
-    Of two images that are equally far from everything that is covered, the more uncertain one is taken. The generator
+    Of two images at equal distance from the labeled images and picks, the more uncertain one is picked. The generator
     is not used.
     """
     weights = scores(view, entropy).square_().clamp_(min=LEAST_WEIGHT)
@@ -88,10 +88,10 @@ def pcoreset_uncertain(
 
 
 def pcoreset_nearest(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """The reversed diagnostic of PCoreSet (Kang et al. 2025): repeatedly the image nearest to what is covered.
+    """The reversed diagnostic of PCoreSet (Kang et al. 2025): repeatedly the image nearest to a labeled image or pick.
 
-    If covering the probability space is what helps, this must do worse than random. Distances are in float32, which
-    tells near duplicates apart only roughly. The generator is not used.
+    If coverage of the probability space helps, this must be worse than random. Distances are in float32, so the order
+    of near duplicates is approximate. The generator is not used.
     """
     points, labeled = view.student_probabilities, _labeled(view)
     norms = torch.linalg.vector_norm(points, dim=1).square_()

@@ -1,4 +1,4 @@
-"""Selectors of the user's own: found by module and name or by entry point, checked, and told apart by their code."""
+"""A user's selectors: resolved from a module or an entry point, checked, and fingerprinted by their code."""
 
 import hashlib
 import inspect
@@ -15,7 +15,7 @@ from activekd.selectors.selector import NEEDS, Need, Selector
 
 ENTRY_POINTS = "activekd.selectors"
 UNDECLARED: frozenset[Need] = frozenset({"student_probabilities", "features"})
-"""What a function that does not declare its needs is given: all that every trial has."""
+"""Needs of a function that declares none: the arrays that every trial has."""
 
 
 def installed() -> Mapping[str, EntryPoint]:
@@ -27,39 +27,45 @@ def from_entry_point(name: str) -> Selector:
     """The selector of an installed package.
 
     Raises:
-        InputError: it cannot be imported, or is no selector.
+        InputError: the entry point cannot be imported, or its object is not a selector.
     """
     point = installed()[name]
     try:
-        found = point.load()
+        loaded = point.load()
     except Exception as fault:
         raise InputError(
             f"selector '{name}': {type(fault).__name__}: {fault}; expected: an entry point of the group {ENTRY_POINTS} "
             f"that Python can import"
         ) from fault
-    return as_selector(name, found)
+    return as_selector(name, loaded)
 
 
 def from_module(name: str) -> Selector:
     """The selector ``MODULE:OBJECT``; the module is imported, so its code runs.
 
     Raises:
-        InputError: it cannot be imported, or is no selector.
+        InputError: the object cannot be imported, or is not a selector.
     """
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(import_module(module), attribute)
+        loaded = getattr(import_module(module), attribute)
     except Exception as fault:
         reason = f"{type(fault).__name__}: {fault}"
         raise InputError(f"selector '{name}': {reason}; expected: MODULE:OBJECT that Python can import") from fault
-    return as_selector(name, found)
+    return as_selector(name, loaded)
 
 
 def as_selector(name: str, found: Any) -> Selector:
-    """A Selector, or a function with its needs as an attribute (UNDECLARED without it), under the name of the spec.
+    """The selector of a ``Selector`` or a function, under the name of the spec.
+
+    A function declares its needs as the attribute ``needs``; UNDECLARED is the default.
+
+    Args:
+        name: the name in the spec.
+        found: the ``Selector`` or the function.
 
     Raises:
-        InputError: neither of these, or needs that do not exist.
+        InputError: the object is neither, or declares unknown needs.
     """
     if not (isinstance(found, Selector) or callable(found)) or inspect.isclass(found):
         raise InputError(
@@ -76,7 +82,7 @@ def as_selector(name: str, found: Any) -> Selector:
 
 
 def code_fingerprint(selector: Selector) -> str:
-    """Hash of the file in which a selector's function stands; what that file imports does not count."""
+    """Hash of the file that defines a selector's function; the files that it imports are excluded."""
     query: Any = selector.function
     while isinstance(query, partial):
         query = query.func

@@ -1,4 +1,4 @@
-"""The one call that asks a selector: its view is checked before, its rows after."""
+"""The call of a selector: checks its view before the query and its rows after."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +13,29 @@ from activekd.selectors.selector import Selector
 from activekd.selectors.view import PoolView
 
 SUM_TOLERANCE = 1e-3
+"""Largest deviation of a sum of probabilities from 1."""
+
 SHOWN = 5
+"""Rows that a message lists."""
+
 CHUNK = 2048
-"""Rows a step of a check, which keeps them in the processor's cache."""
+"""Rows per step of a check; they fit into the processor's cache."""
 
 
 def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " k"]:
-    """The rows that a selector asks for, checked.
+    """The rows that a selector picks, checked, in order of preference.
+
+    Args:
+        selector: the query strategy.
+        view: its arrays are passed on as float32.
+        query_size: number of rows.
+        rng: passed on to the strategy.
 
     Raises:
-        InputError: the query is larger than the unlabeled pool.
-        ValueError: arrays that no selector can use (another shape, values that are not finite, probabilities below 0
-            or that do not sum to 1), or a selector that broke its contract (wrong count or type, a row twice, a
-            labeled row, scores that are not finite). The message names the selector and the rows.
+        InputError: the query is empty or larger than the unlabeled pool.
+        ValueError: an array of the view is invalid (wrong type or shape, values that are not finite, probabilities
+            that are below 0 or do not sum to 1), or the selector broke its contract (wrong count or type, a repeated
+            row, a labeled row, scores that are not finite). The message names the selector and the rows.
     """
     unlabeled = view.pool.unlabeled
     if not 1 <= query_size <= len(unlabeled):
@@ -44,27 +54,27 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
     except Exception as fault:
         fault.add_note(f"selector '{selector.name}'")
         raise
-    found = np.asarray(answer.cpu() if isinstance(answer, torch.Tensor) else answer)
-    wanted = f"selector '{selector.name}' must return {query_size} distinct unlabeled rows"
-    if not np.issubdtype(found.dtype, np.integer):
-        raise ValueError(f"{wanted} as integers, got {found.dtype}")
-    if found.shape != (query_size,):
-        raise ValueError(f"{wanted}, got an array of shape {found.shape}: {found}")
-    rows = found.astype(np.int64)
+    returned = np.asarray(answer.cpu() if isinstance(answer, torch.Tensor) else answer)
+    name, expected = f"selector '{selector.name}'", f"expected: {query_size} distinct unlabeled rows"
+    if not np.issubdtype(returned.dtype, np.integer):
+        raise ValueError(f"{name} returned {returned.dtype}; {expected} as integers")
+    if returned.shape != (query_size,):
+        raise ValueError(f"{name} returned an array of shape {returned.shape}: {returned}; {expected}")
+    rows = returned.astype(np.int64)
     once, times = np.unique(rows, return_counts=True)
     for what, bad in (
-        ("rows outside of the pool", rows[(rows < 0) | (rows >= view.pool.n)]),
+        ("rows outside the pool", rows[(rows < 0) | (rows >= view.pool.n)]),
         ("labeled rows", rows[np.isin(rows, np.asarray(view.pool.labeled))]),
         ("rows more than once", once[times > 1]),
     ):
         if len(bad):
-            raise ValueError(f"{wanted}, got {len(bad)} {what}: {bad[:SHOWN].tolist()}")
+            raise ValueError(f"{name} returned {len(bad)} {what}: {bad[:SHOWN].tolist()}; {expected}")
     return rows
 
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Matrix products in whole float32 for the length of a block, whatever the process has chosen (TF32, autocast)."""
+    """Full float32 matrix products inside the block, overriding TF32 and autocast settings of the process."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -75,10 +85,10 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def view_faults(view: PoolView) -> list[str]:
-    """What makes the arrays of a view unusable: one line for each that is."""
+    """Faults of the arrays of a view, one line each."""
     faults = []
     if len(view.labels) != view.pool.n:
-        faults.append(f"{len(view.labels)} labels; expected: {view.pool.n}, one a train row")
+        faults.append(f"{len(view.labels)} labels; expected: {view.pool.n}, one per train row")
     for name, array in view.arrays.items():
         if not isinstance(array, torch.Tensor) or not array.is_floating_point():
             kind = array.dtype if isinstance(array, torch.Tensor) else type(array).__name__

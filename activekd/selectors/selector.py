@@ -1,4 +1,4 @@
-"""What a selector is: a function with its name and the arrays that it reads; torch is not needed to say so."""
+"""The definition of a selector: a query function, its name and the arrays that it reads. Imports no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal, get_args
 
 Need = Literal["student_probabilities", "teacher_probabilities", "features"]
-"""An array that a selector can ask for."""
+"""An array that a selector may declare."""
 
 NEEDS: tuple[Need, ...] = get_args(Need)
 
@@ -24,19 +24,19 @@ SCORE_NEEDS: dict[str, frozenset[Need]] = {
 """The scores of ``activekd.selectors.uncertainty`` by name, and what each reads."""
 
 Query = Callable[..., Any]
-"""``(view, query_size, *, rng) -> rows``: that many distinct unlabeled rows in order of preference."""
+"""``(view, query_size, *, rng) -> rows``: ``query_size`` distinct unlabeled rows in order of preference."""
 
 
 @dataclass(frozen=True)
 class Selector:
-    """A query strategy with what it reads.
+    """A query strategy with the arrays that it reads.
 
     Attributes:
-        name: in specs and tables.
-        query: the function, ``(view, query_size, *, rng) -> rows``, or ``MODULE:FUNCTION``, which is imported when it
-            is first asked. It returns ``query_size`` distinct unlabeled rows in order of preference, the same for an
+        name: its name in specs and tables.
+        query: the function, ``(view, query_size, *, rng) -> rows``, or ``MODULE:FUNCTION``, which is imported on first
+            use. It returns ``query_size`` distinct unlabeled rows in order of preference, the same for an
             equal view and generator, and leaves the view unchanged.
-        needs: the arrays of the view that it reads; nothing else is computed for it.
+        needs: the arrays of the view that it reads; only these are computed for it.
     """
 
     name: str
@@ -45,5 +45,5 @@ class Selector:
 
     @property
     def function(self) -> Query:
-        """The query function itself."""
+        """The query function."""
         return resolve_name(self.query) if isinstance(self.query, str) else self.query

@@ -1,4 +1,4 @@
-"""Strategies for few labels that look for typical images: TypiClust and MaxHerding."""
+"""Strategies for small budgets, which query typical images: TypiClust and MaxHerding."""
 
 import warnings
 
@@ -11,23 +11,28 @@ from torch.nn import functional as F
 from activekd.selectors.view import PoolView
 
 MAX_CLUSTERS = 500
+"""Largest number of clusters of TypiClust."""
+
 NEIGHBOURS = 20
+"""Nearest neighbours that typicality averages over."""
+
 SMALL_CLUSTER = 5
-"""Clusters of fewer images are used after all others, as in TypiClust's released form."""
+"""Clusters with fewer images come last, as in TypiClust's released code."""
 
 HERDING_ROWS = 4096
-"""Images that MaxHerding covers and picks from where the pool has more: its kernel is this number squared."""
+"""Images that MaxHerding draws from a larger pool; its kernel matrix has this number of rows and columns."""
 
 GAINS_AT_ONCE = 64
+"""Gains updated per step."""
 
 
 def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """TypiClust (Hacohen et al. 2022, Algorithm 1): the most typical image of each of the largest uncovered clusters.
 
-    As many clusters as labels after the query, at most MAX_CLUSTERS; typicality is the inverse mean distance to the
-    NEIGHBOURS nearest images of the cluster. Departures: k-means (scikit-learn's mini-batch form) on the student's
-    L2-normalised features stands for k-means on self-supervised ones; clusters are used in turn, those with the fewest
-    labels first and of these the largest.
+    The number of clusters is the number of labels after the query, at most MAX_CLUSTERS; typicality is the inverse
+    mean distance to the NEIGHBOURS nearest images of the cluster. Departures: scikit-learn's mini-batch k-means on the
+    student's L2-normalised features replaces k-means on self-supervised features; clusters are used in turn, those
+    with the fewest labels first and of these the largest.
     """
     from sklearn.cluster import MiniBatchKMeans
 
@@ -67,9 +72,9 @@ def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> 
     """MaxHerding (Bae et al. 2024): greedily the image that most raises the generalised coverage of the pool.
 
     The coverage is the mean over images of the largest Gaussian kernel, of width 1 on L2-normalised features, to a
-    labeled or picked image. Departure: in a pool of more than HERDING_ROWS images, that many (or as many as are
-    asked for) unlabeled ones, drawn uniformly, stand for the pool. Ties go to the lowest row. A gain can only fall, so
-    an old one is an upper bound (Minoux 1978) and only the largest are brought up to date.
+    labeled or picked image. Departure: a pool with more than HERDING_ROWS unlabeled images is replaced by a uniform
+    draw of that many, or of the query size if larger. Ties go to the lowest row. A gain can only fall, so an outdated
+    one is an upper bound (Minoux 1978) and only the largest gains are updated.
     """
     unlabeled = view.pool.unlabeled
     n = max(HERDING_ROWS, query_size)
@@ -100,5 +105,5 @@ def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> 
 
 
 def gaussian(left: Float32[Tensor, "n dim"], right: Float32[Tensor, "m dim"]) -> Float32[Tensor, "n m"]:
-    """exp(-|x - y|^2) of points of unit length."""
+    """The kernel exp(-|x - y|^2) of points of unit norm."""
     return (2 * left @ right.T).sub_(2.0).exp_()

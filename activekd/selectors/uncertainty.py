@@ -11,28 +11,28 @@ from activekd.selectors.query import SHOWN
 from activekd.selectors.view import PoolView
 
 CHUNK = 2048
-"""Rows a step of a score, which bounds its temporary memory and keeps it in the processor's cache."""
+"""Rows per step of a score; bounds its temporary memory, which stays in the processor's cache."""
 
 
 class Scratch:
-    """Memory that a score needs for a while, the same for every slice.
+    """Temporary buffers of a score, reused by every slice.
 
-    A new array for each slice would cost more than the score: the system clears its pages every time.
+    A new array per slice would cost more than the score, since the system clears its pages every time.
     """
 
     def __init__(self) -> None:
         self._arrays: dict[int, Tensor] = {}
 
     def like(self, array: Tensor, number: int = 0) -> Tensor:
-        """Array ``number`` of the scratch, in the shape of another; whatever it held is of no use."""
-        found = self._arrays.get(number)
-        if found is None or len(found) < len(array):
-            found = self._arrays[number] = torch.empty_like(array)
-        return found[: len(array)]
+        """Buffer ``number`` in the shape of ``array``; its contents are undefined."""
+        buffer = self._arrays.get(number)
+        if buffer is None or len(buffer) < len(array):
+            buffer = self._arrays[number] = torch.empty_like(array)
+        return buffer[: len(array)]
 
 
 Score = Callable[[PoolView, slice, Scratch], Tensor]
-"""The score of a slice of the train rows; larger is wanted more."""
+"""The score of a slice of the train rows; rows with larger scores are queried first."""
 
 
 def random(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -41,17 +41,17 @@ def random(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int6
 
 
 def predicted(probabilities: Float32[Tensor, "n classes"]) -> Int64[Tensor, " n"]:
-    """The class of the largest probability of each row; the lowest of several. On the CPU by numpy, 4 x as fast."""
+    """The class with the largest probability per row; ties go to the lowest. On the CPU by numpy, 4 x as fast."""
     if probabilities.is_cuda:
         return probabilities.argmax(dim=1)
     return torch.from_numpy(probabilities.cpu().numpy().argmax(axis=1)).to(probabilities.device)
 
 
 def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
-    """A score of every train row, in slices: nothing of the size of the pool is copied.
+    """The score of every train row, computed in slices; no pool-sized array is copied.
 
     Raises:
-        ValueError: scores that are not finite.
+        ValueError: a score is not finite.
     """
     scratch = Scratch()
     out = torch.cat([score(view, slice(start, start + CHUNK), scratch) for start in range(0, view.pool.n, CHUNK)])
@@ -62,7 +62,7 @@ def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
 
 
 def largest(values: Float32[Tensor, " n"], rows: Int64[np.ndarray, " rows"], k: int) -> Int64[np.ndarray, " k"]:
-    """The k of these rows with the largest values, largest first; ties go to the lowest row."""
+    """The k rows with the largest values among ``rows``, largest first; ties go to the first of ``rows``."""
     index = torch.from_numpy(rows).to(values.device)
     chosen = values[index]
     least = chosen.topk(k).values[-1]
@@ -72,7 +72,7 @@ def largest(values: Float32[Tensor, " n"], rows: Int64[np.ndarray, " rows"], k: 
 
 
 def by_score(score: Score) -> Callable[..., np.ndarray]:
-    """The selector that takes the unlabeled rows of the largest scores; it draws nothing."""
+    """The query function that picks the unlabeled rows with the largest scores; it is deterministic."""
 
     def query(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
         return largest(scores(view, score), view.pool.unlabeled, query_size)
@@ -105,7 +105,7 @@ def least_confidence(view: PoolView, rows: slice, scratch: Scratch) -> Float32[T
 
 
 def teacher_entropy(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
-    """Entropy of the teacher's distribution: what the teacher cannot teach is asked of the oracle."""
+    """Entropy of the teacher's distribution in nats: the oracle labels the images of which the teacher is unsure."""
     return _entropies(view.teacher_probabilities[rows], scratch)
 
 

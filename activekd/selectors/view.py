@@ -14,13 +14,13 @@ from activekd.selectors.selector import Need
 
 @dataclass(frozen=True)
 class PoolView:
-    """What a selector sees: the pool, the bought labels and the arrays it has declared; never an unbought label.
+    """What a selector sees: the pool, the labels of labeled rows, and the arrays that it declares.
 
     Attributes:
         pool: the partition.
-        labels: one label a train row, ``UNLABELED`` where none was bought.
+        labels: one label per train row; ``UNLABELED`` on unlabeled rows.
         n_classes: number of classes.
-        arrays: the declared arrays by name, each with one row a train row, from the evaluation view.
+        arrays: the declared arrays by name, one row per train row, from the evaluation view.
     """
 
     pool: Pool
@@ -30,7 +30,7 @@ class PoolView:
 
     @property
     def device(self) -> torch.device:
-        """Where the arrays are; the CPU for a view without any."""
+        """Device of the arrays; the CPU for a view without arrays."""
         return next((array.device for array in self.arrays.values()), torch.device("cpu"))
 
     def at(self, rows: Int64[np.ndarray, " rows"]) -> Int64[Tensor, " rows"]:
@@ -39,14 +39,16 @@ class PoolView:
 
     def _declared(self, need: Need) -> Tensor:
         if need not in self.arrays:
+            declared = ", ".join(sorted(self.arrays)) or "nothing"
             raise LookupError(
-                f"the selector reads '{need}' without declaring it in its needs; declared: {sorted(self.arrays)}"
+                f"the selector reads '{need}' without declaring it; declared: {declared}; "
+                f"expected: '{need}' in its needs"
             )
         return self.arrays[need]
 
     @property
     def student_probabilities(self) -> Float32[Tensor, "n classes"]:
-        """The student's predicted probabilities, the same head mixture that is evaluated."""
+        """The student's predicted probabilities: the mixture of heads on which accuracy is measured."""
         return self._declared("student_probabilities")
 
     @property

@@ -1,4 +1,4 @@
-"""What fills a student's bank: its frozen features, or the rendered pixels themselves."""
+"""Encoders of a student's bank: its frozen features, or the rendered pixels."""
 
 import numpy as np
 import torch
@@ -12,7 +12,12 @@ from activekd.students.networks import StudentNetwork
 
 
 class FrozenFeatures:
-    """A pretrained backbone as the encoder of a bank: pooled features, fp16."""
+    """A pretrained backbone as the encoder of a bank: pooled features, fp16.
+
+    Attributes:
+        size: side of the square input in pixels.
+        interpolation: ``bilinear`` or ``bicubic``.
+    """
 
     def __init__(self, student: StudentNetwork, device: str) -> None:
         self.size = student.size
@@ -21,6 +26,7 @@ class FrozenFeatures:
         self._network = pretrained(student.base)[0].eval().to(device)
 
     def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
+        """Pooled features, (batch, dim), fp16."""
         return self._network(images.to(self._device)).half().cpu().numpy()
 
 
@@ -30,10 +36,10 @@ def student_encoder(student: StudentNetwork, device: str = "cpu") -> Encoder:
 
 
 def check_loads(student: StudentNetwork) -> None:
-    """Check that a student's weights fit its architecture and that it takes inputs of its size, by loading it once.
+    """Check that a student's weights fit its architecture and that it accepts inputs of its size, by loading it once.
 
     Raises:
-        InputError: weights of another architecture, or a size that the network does not take.
+        InputError: the weights are of another architecture, or the network rejects inputs of this size.
     """
     network, _ = pretrained(student.base)
     try:
@@ -41,5 +47,6 @@ def check_loads(student: StudentNetwork) -> None:
             network.eval()(torch.zeros(1, 3, student.size, student.size, dtype=torch.uint8))
     except (RuntimeError, ValueError, AssertionError) as fault:
         raise InputError(
-            f"student '{student.name}': {student.base} does not take {student.size} px: {fault}"
+            f"student '{student.name}': {student.base} rejects inputs of {student.size} px: {fault}; "
+            f"expected: a size that it accepts, as {student.base}@PIXELS"
         ) from fault

@@ -1,4 +1,4 @@
-"""One fit of a student with distillation."""
+"""The fit of one student on the dual-head objective."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from activekd.students.predict import mixed_precision
 
 @dataclass(frozen=True)
 class Guide:
-    """The fitted teacher as the student sees it: banked features of the train views, and class prototypes."""
+    """The fitted teacher as the student's fit reads it: banked features of the train views, and class prototypes."""
 
     views: Views
     prototypes: Float32[Tensor, "classes dim"]
 
     def logits(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
-        """Teacher logits of the very crops that the student is shown; of view 0 where the teacher has no other."""
+        """Teacher logits of the student's crops, (batch, classes); of view 0 where the teacher has a single view."""
         if len(self.views) == 1:
             views = np.zeros_like(views)
         return teacher_logits(self.views.gather(rows, views).to(self.prototypes.device), self.prototypes)
@@ -53,22 +53,28 @@ def fit_student(
 ) -> None:
     """Train the student in place on the dual-head objective (PCoreSet, Kang et al. 2025, Section 3); last iterate.
 
-    Every step draws labeled rows, and unlabeled ones where the mode distils on them, uniformly with replacement, each
-    in a random training view; student and teacher see the same crop. Both batches pass through the student together.
+    Every step draws labeled rows, and unlabeled rows if ``distillation`` includes them, uniformly with replacement,
+    each in a random training view; student and teacher see the same crop. Both batches pass through the student
+    together.
 
     Args:
-        inputs: the student's banked inputs of the train split.
-        labeled: the labels bought so far.
-        unlabeled: the other rows.
+        student: the student at the start of the round.
+        inputs: the student's inputs of the train split.
+        labeled: labeled rows and their labels.
+        unlabeled: the unlabeled rows.
         guide: the fitted teacher; None exactly when ``distillation`` is ``none``.
-        distillation: which images the teacher's predictions are distilled on.
-        device: where to train; on ``cuda`` the backbone runs in bfloat16 by autocast, the losses in float32.
+        distillation: images on which the student distils the teacher.
+        recipe: hyperparameters of the fit.
+        geometry: its training views are drawn from.
+        rng: draws the batches; labeled and unlabeled batches have separate streams.
+        device: where to train; on ``cuda`` the student runs in bfloat16 by autocast, the losses in float32.
 
     Raises:
-        ValueError: a guide without distillation, or the other way round.
+        ValueError: a teacher without distillation, or distillation without a teacher.
     """
     if (guide is None) != (distillation == "none"):
-        raise ValueError(f"distillation '{distillation}' {'without' if guide is None else 'with'} a teacher")
+        given = "without" if guide is None else "with"
+        raise ValueError(f"distillation '{distillation}' {given} a teacher; expected: 'none' exactly without one")
     on_labeled = guide is not None and distillation in {"labeled", "both"}
     on_unlabeled = guide is not None and distillation in {"unlabeled", "both"} and len(unlabeled) > 0
     steps = recipe.n_steps(len(labeled.rows), len(unlabeled))

@@ -1,4 +1,4 @@
-"""A backbone with two heads, and how it starts a round: pretrained or random weights, new heads."""
+"""Students: a backbone with two heads, started in each round from pretrained or random weights and new heads."""
 
 from copy import deepcopy
 from functools import lru_cache
@@ -15,7 +15,7 @@ from activekd.students.networks import StudentNetwork
 
 
 class Normalise(nn.Module):
-    """uint8 pixels to what a backbone was trained on."""
+    """uint8 pixels to the normalised float32 inputs of a backbone."""
 
     scale: Tensor
     shift: Tensor
@@ -32,14 +32,14 @@ class Normalise(nn.Module):
 
 
 class AsFloat(nn.Module):
-    """Banked fp16 features to fp32: all that is left of a frozen backbone inside of a trial."""
+    """Banked fp16 features to fp32: replaces the frozen backbone inside a trial."""
 
     def forward(self, features: Tensor) -> Float32[Tensor, "batch dim"]:
         return features.float()
 
 
 class Outputs(NamedTuple):
-    """What a student makes of a batch: pooled features and the logits of both heads."""
+    """A student's outputs on a batch: pooled features and the logits of both heads."""
 
     features: Float32[Tensor, "batch dim"]
     label_logits: Float32[Tensor, "batch classes"]
@@ -72,7 +72,7 @@ def _network(chosen: Backbone) -> tuple[nn.Module, int]:
 
 @lru_cache(maxsize=4)
 def pretrained(name: str) -> tuple[nn.Module, int]:
-    """The backbone of that name with its weights, and the width of its features; loaded once a process."""
+    """The backbone of that name with its weights, and the width of its features; loaded once per process."""
     with torch.random.fork_rng(devices=[]):
         return _network(backbone(name))
 
@@ -80,10 +80,13 @@ def pretrained(name: str) -> tuple[nn.Module, int]:
 def build_student(
     student: StudentNetwork, banked_shape: tuple[int, ...], n_classes: int, *, rng: np.random.Generator
 ) -> Student:
-    """The student at the start of a round: its pretrained weights or random ones, and new heads, drawn from ``rng``.
+    """The student at the start of a round: pretrained or random weights, and new random heads.
 
     Args:
-        banked_shape: shape of one banked input: ``(dim,)`` of a frozen student, ``(3, size, size)`` otherwise.
+        student: the student's name, parsed.
+        banked_shape: shape of one banked input: ``(dim,)`` for a frozen student, ``(3, size, size)`` otherwise.
+        n_classes: number of classes.
+        rng: draws all random weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(rng))

@@ -1,4 +1,4 @@
-"""Students by name: ``[frozen:]BACKBONE[@PIXELS]``. Names resolve without torch; timm is imported when it is asked."""
+"""Students by name: ``[frozen:]BACKBONE[@PIXELS]``. Names resolve without torch; timm is imported on first use."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ FROZEN = "frozen:"
 
 @dataclass(frozen=True)
 class StudentNetwork:
-    """A student's name, taken apart.
+    """A student's name, parsed.
 
     Attributes:
-        name: in specs.
+        name: its name in specs.
         base: the name of its backbone, as ``backbone`` takes it.
         frozen: whether only the heads are trained, on banked features.
-        pixels: side of its input in pixels; None for the backbone's default.
+        pixels: side of its input in pixels; None for the default of the backbone.
     """
 
     name: str
@@ -29,7 +29,7 @@ class StudentNetwork:
 
     @property
     def backbone(self) -> Backbone:
-        """How its backbone is built and loaded."""
+        """Its backbone: architecture, preprocessing and weights."""
         return backbone(self.base)
 
     @property
@@ -39,33 +39,36 @@ class StudentNetwork:
 
     @property
     def encoder_name(self) -> str:
-        """What its bank holds: frozen features, or pixels, which students of one size and interpolation share."""
+        """Name of its bank's encoder; students that train end to end at one interpolation share that of the pixels."""
         return self.name if self.frozen else f"pixels/{self.backbone.interpolation}"
 
     @property
     def fingerprint(self) -> str:
-        """Input size and, for a frozen backbone, hash of the weights: what the banked arrays depend on."""
+        """What the banked arrays depend on: the input size and, for a frozen backbone, the hash of the weights."""
         return f"{self.size}/{self.weights_hash()}" if self.frozen else str(self.size)
 
     def weights_hash(self) -> str:
-        """Hash of the file of its pretrained weights; empty for a student that starts at random."""
+        """Hash of the file of its pretrained weights; empty for random initialisation."""
         file = self.weights()
         return "" if file is None else _file_hash(file)
 
     def weights(self, *, online: bool = True) -> Path | None:
-        """The file of its pretrained weights; None for a student that starts at random.
+        """The file of its pretrained weights; None for random initialisation.
+
+        Args:
+            online: whether to download a file that this machine lacks.
 
         Raises:
-            InputError: the file is not on this machine and cannot be had.
+            InputError: the file is absent from this machine and cannot be downloaded.
         """
         find = self.backbone.find
         return None if find is None else find(online)
 
     def check_name(self) -> None:
-        """Check that the backbone exists, takes inputs of this size and has weights if it is to be frozen.
+        """Check that the backbone exists, accepts inputs of this size and, if frozen, has pretrained weights.
 
         Raises:
-            InputError: it does not.
+            InputError: one of these checks fails.
         """
         chosen = self.backbone
         if self.pixels and chosen.fixed_size and self.pixels != chosen.size:
@@ -84,18 +87,18 @@ def _file_hash(path: Path) -> str:
 def student_network(name: str) -> StudentNetwork:
     """The student of that name: ``[frozen:]BACKBONE[@PIXELS]``.
 
-    What needs timm to be known, the default size among it, is left to ``check_name``; weights are not looked for.
+    ``check_name`` makes the checks that need timm, such as those of the size. Neither reads the weights.
 
     Raises:
-        InputError: an unknown backbone, or a size that is no positive number.
+        InputError: the backbone is unknown, or the size is not a positive integer.
     """
     frozen = name.startswith(FROZEN)
     base, at, pixels = name.removeprefix(FROZEN).partition("@")
     check_backbone_name(base)
     if at and not (pixels.isdecimal() and int(pixels) > 0):
-        raise InputError(f"student '{name}': size '{pixels}'; expected: a number of pixels, as in {base}@64")
+        raise InputError(f"student '{name}': size '{pixels}'; expected: a positive number of pixels, as in {base}@64")
     return StudentNetwork(name, base, frozen, int(pixels) if at else None)
 
 
 STUDENTS: tuple[str, ...] = (*BACKBONES, *NAMED)
-"""The students known by a name of their own; any other timm network is ``timm:NAME``."""
+"""Students with a short name; any other timm network is ``timm:NAME``."""

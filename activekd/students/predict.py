@@ -1,4 +1,4 @@
-"""What a student predicts from the evaluation view."""
+"""Predictions of a student from the evaluation view."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from activekd.recipes import Distillation, Recipe
 from activekd.students.heads import Student
 
 PREDICT_BATCH = 512
-"""Rows a forward pass in prediction, where they are features or small images."""
+"""Rows per forward pass in prediction, for features and small images."""
 
 PREDICT_PIXELS = PREDICT_BATCH * 64 * 64
-"""Pixels a forward pass in prediction: what bounds its memory."""
+"""Pixels per forward pass in prediction; bounds its memory."""
 
 
 def mixed_precision(device: str) -> torch.autocast:
-    """bfloat16 by autocast on ``cuda``; nothing elsewhere, where it is slower or not supported."""
+    """bfloat16 autocast on ``cuda``; disabled on other devices, where it is slower or unsupported."""
     return torch.autocast("cuda" if device == "cuda" else "cpu", dtype=torch.bfloat16, enabled=device == "cuda")
 
 
@@ -29,8 +29,8 @@ class Prediction:
     """Predictions from the evaluation view.
 
     Attributes:
-        probabilities: the recipe's mixture of both heads; of the label head alone without distillation.
-        features: pooled features, where they were asked for.
+        probabilities: the recipe's mixture of both heads; without distillation, the label head's softmax.
+        features: pooled features; None unless requested.
     """
 
     probabilities: Float32[Tensor, "n classes"]
@@ -48,17 +48,20 @@ def predict(
     features: bool = False,
     device: str = "cpu",
 ) -> Prediction:
-    """What the student predicts for each row in its evaluation view, on the CPU whatever the device.
+    """Predictions for each row from its evaluation view, returned on the CPU.
 
     Args:
-        inputs: the student's inputs of a split, of which view 0 is read.
-        rows: of the split, in this order; without it all of them.
-        features: whether to keep the pooled features.
-        device: where the student is.
+        student: the fitted student; it is set to evaluation mode.
+        inputs: the student's inputs of a split; only view 0 is read.
+        recipe: weights and temperature of the mixture.
+        distillation: ``none`` predicts from the label head alone.
+        rows: rows of the split, in the order of the output; None for all of them.
+        features: whether to return the pooled features.
+        device: device of the student.
     """
     student.eval()
     label_weight = 1.0 if distillation == "none" else recipe.label_weight
-    probabilities, kept = [], []
+    probabilities, pooled = [], []
     pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
     batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
     rows = np.arange(inputs.n_rows) if rows is None else rows
@@ -75,5 +78,5 @@ def predict(
             ).cpu()
         )
         if features:
-            kept.append(out.features.float().cpu())
-    return Prediction(torch.cat(probabilities), torch.cat(kept) if features else None)
+            pooled.append(out.features.float().cpu())
+    return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None)

@@ -1,6 +1,6 @@
 """Teachers by name: a vision-language network plus an adaptation to the labels of a round.
 
-Names resolve without torch; the function of an adaptation is imported when it is first asked for.
+Names resolve without torch; the function of an adaptation is imported on first use.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Teacher:
 
     Attributes:
         name: ``NETWORK+ADAPTATION``, as in ``clip_rn50+clap``.
-        network: open_clip's, or files of features that were computed elsewhere.
+        network: a network of open_clip, or files of features computed elsewhere.
         adaptation: a key of ADAPTATIONS.
     """
 
@@ -30,7 +30,7 @@ class Teacher:
 
     @property
     def adapt(self) -> Callable[..., Any]:
-        """The function that fits the class prototypes of a round; ``activekd.teachers.clap.clap`` has its arguments."""
+        """Fits the class prototypes of a round, with the arguments of ``activekd.teachers.clap.clap``."""
         return resolve_name(ADAPTATIONS[self.adaptation])
 
 
@@ -38,7 +38,7 @@ def teacher(name: str) -> Teacher:
     """The teacher of that name: ``NETWORK+ADAPTATION``.
 
     Raises:
-        InputError: no or an unknown adaptation, an unknown network, or a file that is not there.
+        InputError: the adaptation is missing or unknown, the network is unknown, or a file is missing.
     """
     network, plus, adaptation = name.rpartition("+")
     if not plus:

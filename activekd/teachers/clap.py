@@ -1,4 +1,4 @@
-"""The CLAP teacher: class prototypes trained on the labeled images, near the text embeddings."""
+"""The CLAP teacher: class prototypes trained on the labeled images, with a penalty on leaving the text embeddings."""
 
 import numpy as np
 import torch
@@ -23,9 +23,22 @@ def clap(
 ) -> Float32[Tensor, "classes dim"]:
     """The CLAP teacher (Silva-Rodriguez et al. 2024): class prototypes trained on the labeled images, near the text.
 
-    Prototypes start at the un-normalised mean text embedding. SGD on CE + mean_c lambda_c ||w_c - t_c||^2, where
-    lambda_c is the mean zero-shot probability of the true class over the labeled images in view 0, computed once.
-    Each pass shows each labeled image in a random training view; fitted from the text again in every round, in fp32.
+    Prototypes start at the un-normalised mean text embedding. SGD minimises CE + mean_c lambda_c ||w_c - t_c||^2
+    (Equation 6), where lambda_c is the mean zero-shot probability of class c over its labeled images in view 0,
+    computed once. Each epoch shows each labeled image once, in a random training view. Every round fits anew from the
+    text. Departure from PCoreSet's released code: fp32.
+
+    Args:
+        head: text embeddings of the classes.
+        views: image features of the train split.
+        geometry: its training views are drawn from.
+        labeled: labeled rows and their labels.
+        recipe: hyperparameters of the fit.
+        rng: draws the order and the views of the images.
+        device: where to fit.
+
+    Returns:
+        The class prototypes, on the CPU.
     """
     labels = torch.from_numpy(labeled.labels)
     text = torch.from_numpy(head.text).to(device)

@@ -1,4 +1,4 @@
-"""A vision-language network with its weights: the encoder of a bank, and the maker of text heads."""
+"""Vision-language networks with their weights: encoders of a bank and of text heads."""
 
 import warnings
 from collections.abc import Sequence
@@ -20,7 +20,11 @@ from activekd.teachers.text_heads import TextHead
 class VisionLanguageEncoder:
     """An open_clip network as the encoder of a bank: image features before normalisation, fp16.
 
-    View 0 is the centred square for every network; SigLIP was trained on images squashed to a square instead.
+    View 0 is the centred square for every network. Departure: SigLIP was trained on images squashed to a square.
+
+    Attributes:
+        size: side of the square input in pixels.
+        interpolation: ``bilinear`` or ``bicubic``.
     """
 
     def __init__(self, model: Any, tokenizer: Any, device: str = "cpu") -> None:
@@ -35,12 +39,18 @@ class VisionLanguageEncoder:
         self._std = torch.tensor(preprocessing["std"])[:, None, None].to(device)
 
     def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
+        """Image features before normalisation, (batch, dim), fp16."""
         x = (images.to(self._device).float() / 255 - self._mean) / self._std
         return self._model.encode_image(x.contiguous(memory_format=torch.channels_last)).half().cpu().numpy()
 
     @torch.inference_mode()
     def text_head(self, class_names: Sequence[str], prompts: Sequence[str]) -> TextHead:
-        """The text embeddings of each class under each prompt, averaged (Radford et al. 2021, Section 3.1.4)."""
+        """The text embeddings of each class, averaged over the prompts (Radford et al. 2021, Section 3.1.4).
+
+        Args:
+            class_names: one name per class, in label order.
+            prompts: templates with one ``{}`` for the class name.
+        """
         embeddings = torch.stack(
             [
                 self._model.encode_text(self._tokenizer([p.format(n) for p in prompts]).to(self._device)).float()
@@ -54,10 +64,10 @@ class VisionLanguageEncoder:
 def load_encoder(network: VisionLanguageNetwork, device: str = "cpu") -> VisionLanguageEncoder:
     """The network with its weights.
 
-    A tag brings its own preprocessing and activation, whether the weights come from the hub or from a local file.
+    A tag sets preprocessing and activation, whether its weights come from the hub or from ``$ACTIVEKD_WEIGHTS``.
 
     Raises:
-        InputError: a missing checkpoint, one that does not fit, or a tokenizer that cannot be had.
+        InputError: the checkpoint is missing or does not fit, or the tokenizer is unavailable.
     """
     import open_clip
 
@@ -79,7 +89,10 @@ def load_encoder(network: VisionLanguageNetwork, device: str = "cpu") -> VisionL
         UnpicklingError,
         SafetensorError,
     ) as fault:
-        raise InputError(f"teacher network '{network.name}' cannot be loaded from {file}: {fault}") from fault
+        raise InputError(
+            f"teacher network '{network.name}' cannot be loaded from {file}: {fault}; "
+            f"expected: a checkpoint of open_clip's {network.model}"
+        ) from fault
     return VisionLanguageEncoder(model, _tokenizer(network), device)
 
 
@@ -96,5 +109,5 @@ def _tokenizer(network: VisionLanguageNetwork) -> Any:
     except OSError as fault:
         raise InputError(
             f"teacher network '{network.name}': its tokenizer is not on this machine ({fault}); expected: a connection "
-            f"to the Hugging Face hub, or its cache ($HF_HOME) from a machine that has one"
+            f"to the Hugging Face hub, or its cache ($HF_HOME) copied from a machine with one"
         ) from fault

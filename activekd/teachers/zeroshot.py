@@ -1,4 +1,4 @@
-"""The zero-shot teacher: the text embeddings as they are."""
+"""The zero-shot teacher: the text embeddings are the class prototypes."""
 
 import numpy as np
 import torch
@@ -20,5 +20,5 @@ def zeroshot(
     rng: np.random.Generator,
     device: str = "cpu",
 ) -> Float32[Tensor, "classes dim"]:
-    """The zero-shot teacher (Radford et al. 2021): the text embeddings as they are; labels are not used."""
+    """The zero-shot teacher (Radford et al. 2021): ``head.zero_shot`` as class prototypes; all else is unused."""
     return torch.from_numpy(head.zero_shot)

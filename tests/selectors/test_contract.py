@@ -60,11 +60,14 @@ def every_gradient(view: PoolView, k: int, *, rng: np.random.Generator) -> np.nd
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        (broken(lambda view, k, *, rng: view.pool.unlabeled[: k - 1]), r"got an array of shape \(0,\)"),
+        (broken(lambda view, k, *, rng: view.pool.unlabeled[: k - 1]), r"returned an array of shape \(0,\)"),
         (broken(lambda view, k, *, rng: view.pool.unlabeled[[0] * k]), "rows more than once"),
         (broken(lambda view, k, *, rng: np.array(view.pool.labeled[:k])), "labeled rows|array of shape"),
-        (broken(lambda view, k, *, rng: np.arange(view.pool.n, view.pool.n + k)), "rows outside of the pool"),
-        (broken(lambda view, k, *, rng: view.pool.unlabeled[:k] / 1.0), "as integers, got float64"),
+        (broken(lambda view, k, *, rng: np.arange(view.pool.n, view.pool.n + k)), "rows outside the pool"),
+        (
+            broken(lambda view, k, *, rng: view.pool.unlabeled[:k] / 1.0),
+            "returned float64; expected: 1 distinct unlabeled rows as integers",
+        ),
         (broken(lambda view, k, *, rng: view.features[:k]), "reads 'features' without declaring it"),
         (
             broken(lambda view, k, *, rng: np.random.default_rng().choice(view.pool.unlabeled, k, replace=False)),

@@ -81,7 +81,9 @@ def test_unknown_selector_is_told_with_a_suggestion() -> None:
 def test_a_selector_that_breaks_the_contract_is_told() -> None:
     view = make_view(frozenset())
     broken = Selector("broken", lambda view, query_size, *, rng: np.array([view.pool.labeled[0]]), frozenset())
-    with pytest.raises(ValueError, match="selector 'broken' must return 1 distinct unlabeled rows"):
+    with pytest.raises(
+        ValueError, match=r"selector 'broken' returned 1 labeled rows: .*; expected: 1 distinct unlabeled rows"
+    ):
         select(broken, view, 1, rng=np.random.default_rng(0))
 
 
@@ -123,7 +125,7 @@ def test_quotas_by_hand() -> None:
     # The first class holds 1 only; its rest goes to the others.
     assert quotas(np.array([2.0, 1.0, 1.0]), np.array([1, 9, 9]), 7).tolist() == [1, 3, 3]
     assert quotas(np.array([1.0, 1.0]), np.array([2, 3]), 5).tolist() == [2, 3]
-    with pytest.raises(ValueError, match="6 to share out, capacity is 5"):
+    with pytest.raises(ValueError, match="quotas that sum to 6; expected: at most the capacity, 5"):
         quotas(np.array([1.0, 1.0]), np.array([2, 3]), 6)
 
 
