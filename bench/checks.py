@@ -1,6 +1,6 @@
-"""Everything that a grid needs, resolved and checked before Ray starts.
+"""The checks of a grid before Ray starts: names, data, budgets and networks.
 
-Names and data come first, without torch; then the networks, of which only those are asked that a trial still needs.
+Names and data come first, without torch; then the networks that unfinished trials need.
 """
 
 import hashlib
@@ -27,23 +27,23 @@ from bench.trials.resolved import ResolvedTrial
 
 LOADED = "loaded"
 LOADERS = ("torch", "timm", "open_clip_torch")
-"""Libraries whose versions decide whether a network that could be loaded still can."""
+"""Libraries whose versions decide whether a network still loads."""
 
 DecodingProgress = Callable[[str, int, int], object]
-"""Called with a data set's name, how many of its images are decoded, and how many there are."""
+"""Called with a data set's name, its number of decoded images, and its total."""
 
 _T = TypeVar("_T")
 _Network = StudentNetwork | VisionLanguageNetwork
 
 
 class _Faults:
-    """Collects what is wrong, so that it is reported at once."""
+    """Collects faults, so that all are reported at once."""
 
     def __init__(self) -> None:
         self._messages: list[str] = []
 
     def resolve(self, names: Iterable[str], registry: Callable[[str], _T]) -> dict[str, _T]:
-        """What ``registry`` returns for each name, in order, once; its InputErrors are kept."""
+        """What ``registry`` returns for each distinct name, in order; collect its InputErrors."""
         out = {}
         for name in dict.fromkeys(names):
             try:
@@ -53,18 +53,18 @@ class _Faults:
         return out
 
     def add(self, message: str) -> None:
-        """Keep one more."""
+        """Collect one message."""
         self._messages.append(message)
 
     def refuse(self) -> None:
-        """Raise what was collected, as one InputError."""
-        found = self._messages
-        if found:
-            raise InputError(found[0] if len(found) == 1 else "\n  - ".join([f"{len(found)} faults:", *found]))
+        """Raise the collected messages, if any, as one InputError."""
+        faults = self._messages
+        if faults:
+            raise InputError(faults[0] if len(faults) == 1 else "\n  - ".join([f"{len(faults)} faults:", *faults]))
 
 
 def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> list[ResolvedTrial]:
-    """Resolve every name of the trials to its object, load their data sets and check that they fit each other.
+    """Resolve the names of the trials, load their data sets, and check that teachers and budgets fit the data.
 
     Args:
         cache: folder of the caches.
@@ -102,13 +102,12 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
 def _check_untaught(chosen: Selector) -> None:
     if "teacher_probabilities" in chosen.needs:
         raise InputError(
-            f"selector '{chosen.name}' reads the teacher's probabilities; expected: with a teacher, not with "
-            f"'{NO_TEACHER}'"
+            f"selector '{chosen.name}' reads the teacher's probabilities; expected: a teacher other than '{NO_TEACHER}'"
         )
 
 
 def _misfits(trial: ResolvedTrial) -> Iterable[str]:
-    """What of a trial's teacher and budget does not fit its data set."""
+    """Messages for a teacher or a budget that does not fit the trial's data set."""
     dataset = trial.dataset
     if trial.teacher is not None and isinstance(given := trial.teacher.network, GivenFeatures):
         try:
@@ -135,13 +134,13 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
 
 
 def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
-    """Find the weights of every network of the trials, here or on a hub, and load each once.
+    """Find the weights of every network of the trials, on this machine or a hub, and load each once.
 
-    The cache remembers the networks that could be loaded, by name, weights and versions of the libraries: a grid that
-    resumes does not load them again.
+    The cache remembers the networks that loaded, by name, weights and library versions, so that a grid which resumes
+    does not load them again.
 
     Raises:
-        InputError: every fault at once: names that timm or open_clip do not know, weights that cannot be had or are of
+        InputError: every fault at once: names unknown to timm or open_clip, weights that cannot be found or have
             another architecture, a missing tokenizer.
     """
     networks = _networks(trials)
@@ -187,7 +186,7 @@ def _load(network: _Network) -> None:
 
 
 def _mark(network: _Network, cache: Path) -> Path:
-    """An empty file that is there when this network was loaded before, by the same libraries."""
+    """Path of an empty file that exists once these library versions have loaded this network."""
     weights = network.weights_hash() if isinstance(network, StudentNetwork) else network.fingerprint
     content = [network.name, weights, *map(importlib.metadata.version, LOADERS)]
     return cache / LOADED / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

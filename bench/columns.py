@@ -1,4 +1,4 @@
-"""The columns of a table of rounds: the kind of each and its label for people, stated once."""
+"""The columns of a table of rounds: name, kind and display label of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Column:
 
     Attributes:
         name: in files and frames.
-        kind: what it is used for.
-        label: for people.
+        kind: its use.
+        label: as displayed.
     """
 
     name: str
@@ -80,13 +80,13 @@ TABLE_COLUMNS: tuple[Column, ...] = (
     ),
     *_of("provenance", commit="commit", versions="versions", device="device"),
 )
-"""In the order of the table. Diagnostics are empty in rows of a grid that was run without them."""
+"""Columns in the order of the table. Diagnostics are empty in the rows of a grid that ran without them."""
 
 LABELS: Mapping[str, str] = {column.name: column.label for column in TABLE_COLUMNS}
 
 
 def names(*kinds: Kind) -> tuple[str, ...]:
-    """The columns of these kinds, in the order of the table."""
+    """Names of the columns of these kinds, in the order of the table."""
     return tuple(column.name for column in TABLE_COLUMNS if column.kind in kinds)
 
 
@@ -99,26 +99,27 @@ DIAGNOSTICS = names("diagnostic")
 PROVENANCE = names("provenance")
 
 CONFIGURATION = ("group", "teacher", "student", "distillation", "recipe")
-"""What is held fixed while selectors are compared; the data sets of a group are averaged."""
+"""Columns held fixed while selectors are compared; the data sets of a group are averaged."""
 
 SETTING = (*CONFIGURATION, "round")
 """A configuration at a query round (round >= 1, since all selectors share round 0): the cell that is ranked."""
 
 PICKED = "picked"
-"""The train rows bought at the end of a round: in the rows on disk, not in the table."""
+"""Key of the train rows bought at the end of a round: in the rows on disk only."""
 
 FEATURES = "features:"
+"""Prefix of networks whose features come from a file."""
 
 
 def seconds_of(row: Row) -> float:
-    """Seconds that a round took, all its parts together."""
+    """Seconds of a round: the sum over its parts."""
     return sum(row.get(name) or 0.0 for name in SECONDS)
 
 
 def teacher_label(teacher: str, distillation: str) -> str:
-    """A teacher as named in figures and tables; the distillation mode where it is not both kinds of images.
+    """Display name of a teacher, with the distillation mode unless it is ``both``.
 
-    Features from a file go by the file's name alone.
+    Features from a file are named after the file.
     """
     if teacher == NO_TEACHER:
         return "no distillation"

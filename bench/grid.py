@@ -1,4 +1,4 @@
-"""The command line of the grid: run it or go on with it, plan it, look at its state."""
+"""The command line of a grid: run or resume it, plan it, show its state."""
 
 import sys
 from collections.abc import Sequence
@@ -45,14 +45,14 @@ app = typer.Typer(
 SpecName = Annotated[
     str | None,
     typer.Argument(
-        metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
+        metavar="SPEC", help="A name in bench/specs or the path of a TOML file [default: $ACTIVEKD_SPEC, else demo]"
     ),
 ]
 CpusOption = Annotated[int | None, typer.Option(min=1, help="CPUs, and torch threads [default: the spec's, or 1]")]
 GpusOption = Annotated[
     float | None, typer.Option(min=0, help="GPUs or a share of one, with --device cuda [default: the spec's, or 1]")
 ]
-Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only the trials that agree with all keys.")]
+Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only the trials that match every key.")]
 
 
 @app.command(
@@ -63,48 +63,47 @@ Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only th
 def run(
     spec: SpecName = None,
     out: Annotated[Path | None, typer.Option(help="Results folder [default: results/runs/SPEC]")] = None,
-    serial: Annotated[bool, typer.Option("--serial", help="Without Ray, in this process, for a debugger.")] = False,
+    serial: Annotated[bool, typer.Option("--serial", help="Run without Ray, in this process: for a debugger.")] = False,
     only: Only = None,
     address: Annotated[
         str,
-        typer.Option(envvar=ADDRESS_VARIABLE, help="Ray cluster: local starts one here, auto joins the running one."),
+        typer.Option(envvar=ADDRESS_VARIABLE, help="Ray cluster: local starts one, auto or HOST:PORT joins one."),
     ] = "local",
     max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: all that fit]")] = None,
     device: Annotated[
         Device,
-        typer.Option(
-            envvar=DEVICE_VARIABLE, help="Where networks run; auto takes cuda where there is a GPU, else cpu."
-        ),
+        typer.Option(envvar=DEVICE_VARIABLE, help="Where networks run; auto is cuda if there is a GPU, else cpu."),
     ] = "auto",
     cpus_per_trial: CpusOption = None,
     gpus_per_trial: GpusOption = None,
     cpus_per_extraction: CpusOption = None,
     gpus_per_extraction: GpusOption = None,
-    attempts: Annotated[int, typer.Option(min=1, help="Times that a trial which raises an error is tried.")] = 3,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts for a trial that raises an error.")] = 3,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also try again the trials that were given up; --serial always does.")
+        bool, typer.Option("--retry-failed", help="Also retry trials that were given up, as --serial does.")
     ] = False,
     log_every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between lines of progress where there is no terminal.")
+        float, typer.Option(min=0.1, help="Seconds between progress lines when the output is not a terminal.")
     ] = LINE_SECONDS,
     track: Annotated[
         Literal["tensorboard", "mlflow", "wandb"] | None,
-        typer.Option(help="Also tell a tracker every round; under RUN/tracking."),
+        typer.Option(help="Also report every round to a tracker; its files are in RUN/tracking."),
     ] = None,
     dashboard_host: Annotated[
         str, typer.Option(help="Where a local Ray's dashboard listens; 0.0.0.0 opens it to the network.")
     ] = "127.0.0.1",
     spill: Annotated[
-        Path | None, typer.Option(help="Where a local Ray puts what its memory cannot hold [default: CACHE/spill]")
+        Path | None,
+        typer.Option(help="Folder for objects that do not fit into a local Ray's memory [default: CACHE/spill]"),
     ] = None,
     diagnostics: Annotated[
-        bool, typer.Option(help="Measure calibration, diversity and coverage too: one more prediction of the pool.")
+        bool, typer.Option(help="Also measure calibration, diversity and coverage: one more prediction of the pool.")
     ] = True,
     report: Annotated[
-        bool, typer.Option(help="Write tables, figures and pages in the end; `python -m bench.report RUN` does so too.")
+        bool, typer.Option(help="Write tables, figures and pages at the end, as `python -m bench.report RUN` does.")
     ] = True,
 ) -> None:
-    """Run a grid, or go on with it where it stopped; end with the report."""
+    """Run a grid, or resume it from the next missing rounds; then write the report."""
     with user_errors("interrupted: the rows so far are stored. Resume with the same command."):
         whole = read_spec(spec or default_spec())
         options = Options(
@@ -127,7 +126,7 @@ def run(
 
 
 def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
-    """What the spec has, with what the command line says in its place."""
+    """The spec's share, with the values of the command line where given."""
     given = {"cpus": cpus, "gpus": gpus}
     try:
         return Share.model_validate({**of_spec.model_dump(), **{k: v for k, v in given.items() if v is not None}})
@@ -146,24 +145,24 @@ def plan(
     only: Only = None,
     images_per_second: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Images a second of one trial's training with its rendering: estimates hours."),
+        typer.Option(min=0.001, help="Training throughput of one trial, rendering included, to estimate hours."),
     ] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one per CPU]")] = None,
 ) -> None:
-    """Print what a grid would take: trials, fits, settings, steps, sizes, hours. Nothing is started.
+    """Print the cost of a grid without starting it: trials, fits, settings, steps, sizes, hours.
 
-    Data sets of the benchmark and pretrained weights need not be on this machine. `python -m bench.speed throughput`
-    measures the rates of the networks here.
+    The benchmark's data sets and pretrained weights need not be on this machine. `python -m bench.speed throughput`
+    measures the rates of the networks on this machine.
     """
     with user_errors():
         from bench.plan import given_throughput, make_plan, print_hours, print_plan
 
         whole = read_spec(spec or default_spec())
         chosen = whole.only(only) if only else whole
-        made = make_plan(chosen.trials, cache_folder())
-        print_plan(whole.name, made, console)
+        cost = make_plan(chosen.trials, cache_folder())
+        print_plan(whole.name, cost, console)
         if images_per_second is not None:
-            print_hours(made, given_throughput(made, images_per_second), slots or default_slots(), console)
+            print_hours(cost, given_throughput(cost, images_per_second), slots or default_slots(), console)
         else:
             console.print(
                 f"hours: give --images-per-second (and --slots), or measure: python -m bench.speed throughput "
@@ -182,28 +181,28 @@ def status(
         str | None,
         typer.Argument(
             metavar="RUN",
-            help="A results folder, or the name of one in results/runs [default: that of $ACTIVEKD_SPEC, else demo]",
+            help="A results folder, or the name of one in results/runs [default: $ACTIVEKD_SPEC, else demo]",
         ),
     ] = None,
 ) -> None:
-    """Say how far a grid is: trials and rounds done, what is missing, what has failed."""
+    """Show the progress of a grid: trials and rounds done, time left, failures."""
     from bench.store.table import read_run
 
     with user_errors():
         run = _results_folder(folder)
-        found = read_run(run)
-        missing = found.holes.groupby("trial_id").size()
-        trials = found.plan["trial_id"].nunique()
+        results = read_run(run)
+        missing = results.holes.groupby("trial_id").size()
+        trials = results.plan["trial_id"].nunique()
         console.print(
-            f"{found.name}: {trials - len(missing)} of {trials} trials, {len(found.rows)} of {len(found.plan)} rounds; "
-            f"{_activity(found, run)}",
+            f"{results.name}: {trials - len(missing)} of {trials} trials, "
+            f"{len(results.rows)} of {len(results.plan)} rounds; {_activity(results, run)}",
             highlight=False,
             soft_wrap=True,
         )
         by = ["dataset", "teacher", "student"]
         table = Table(*by, "rounds done", "rounds")
-        done = found.rows.groupby(by).size()
-        for key, planned in found.plan.groupby(by).size().items():
+        done = results.rows.groupby(by).size()
+        for key, planned in results.plan.groupby(by).size().items():
             table.add_row(*(str(part) for part in key), str(done.get(key, 0)), str(planned))  # pyright: ignore[reportGeneralTypeIssues]
         console.print(table)
         for path in sorted((run / store.FAILURES).glob("*.txt")):
@@ -211,22 +210,22 @@ def status(
 
 
 def _results_folder(named: str | None) -> Path:
-    """The folder at that path or of that name in RUNS; without a name, where ``run`` without a SPEC puts its rows."""
+    """The folder at that path or of that name in RUNS; without a name, the folder of the default spec."""
     if named is None:
         return store.RUNS / read_spec(default_spec()).name
-    path, beside = Path(named), store.RUNS / named
-    return beside if beside.is_dir() and not path.is_dir() else path
+    path, in_runs = Path(named), store.RUNS / named
+    return in_runs if in_runs.is_dir() and not path.is_dir() else path
 
 
-def _activity(found: "Run", run: Path) -> str:
-    """Whether a grid is at work on a results folder, on how many trials, and how long it has left."""
+def _activity(results: "Run", run: Path) -> str:
+    """Whether a grid is running on a results folder, with how many trials at a time, and its ETA."""
     if not in_use(run, LOCK):
         return "no grid is running"
     given_up = set(store.read_failures(run))
-    running = begun(run) & set(found.holes["trial_id"]) - given_up
+    running = begun(run) & set(results.holes["trial_id"]) - given_up
     by = ["dataset", "teacher", "student", "recipe"]
-    seconds = found.rows.assign(seconds=found.rows[list(SECONDS)].sum(axis=1)).groupby(by)["seconds"].mean()
-    left = found.holes[~found.holes["trial_id"].isin(given_up)].groupby(by).size()
+    seconds = results.rows.assign(seconds=results.rows[list(SECONDS)].sum(axis=1)).groupby(by)["seconds"].mean()
+    left = results.holes[~results.holes["trial_id"].isin(given_up)].groupby(by).size()
     if seconds.empty or not running:
         return "a grid is running"
     work = float((left * seconds.reindex(left.index).fillna(seconds.mean())).sum())
@@ -234,7 +233,7 @@ def _activity(found: "Run", run: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the command line; what is no command is taken for the SPEC of ``run``."""
+    """Run the command line; arguments that name no command are those of ``run``."""
     is_command = bool(arguments) and (arguments[0] in COMMANDS or arguments[0] in {"--help", "-h"})
     app(list(arguments) if is_command else ["run", *arguments])
 

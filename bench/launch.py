@@ -17,11 +17,11 @@ from bench.trials.resolved import ResolvedTrial, planned, sources_of, with_shard
 
 @dataclass(frozen=True)
 class _Unfinished:
-    """What is left of a grid.
+    """The unfinished trials of a grid.
 
     Attributes:
-        trials: with a missing round, that are to be run.
-        given_up: ids of trials that failed before and are left so.
+        trials: to run, each with a missing round.
+        given_up: ids of trials that failed before and are not retried.
     """
 
     trials: Sequence[ResolvedTrial]
@@ -33,7 +33,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
 
     Args:
         whole: the spec.
-        only: which of its trials, as ``Spec.only`` takes it; None for all.
+        only: filter on its trials, as in ``Spec.only``; None for all.
         folder: the results folder.
         options: of the command.
 
@@ -41,7 +41,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         The exit code: 0, or EXIT_FAILED where trials were given up.
 
     Raises:
-        InputError: what the checks find, before any trial starts; or what keeps the grid from going on.
+        InputError: a check failed before any trial started, or the grid cannot continue.
     """
     from bench.checks import check_networks, resolve
 
@@ -91,7 +91,7 @@ def _check_tracker(options: Options) -> None:
     from bench.cluster.tracking import check_tracker
 
     if options.serial:
-        raise InputError("--track with --serial; expected: one of them, since Ray Tune reports to trackers")
+        raise InputError("--track with --serial; expected: only one of them, since Ray Tune reports to trackers")
     check_tracker(str(options.track))
 
 

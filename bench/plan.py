@@ -1,4 +1,4 @@
-"""What a grid would take, from names and sizes alone: trials, fits, steps, bytes, and hours at given rates."""
+"""The cost of a grid, from names and sizes alone: trials, fits, steps, bytes, and hours at given rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from bench.spec import Trial
 from bench.trials.resolved import input_bytes, renders_at_every_step
 
 PHOTO = (375, 500)
-"""Height and width in pixels of a typical photograph of these data sets, for the cost of decoding one."""
+"""Height and width in pixels of a typical photograph of these data sets, to estimate the cost of decoding."""
 
 CACHED_BYTES = 3 * MAX_SHORT_SIDE**2 * PHOTO[1] // PHOTO[0]
-"""Bytes of such an image in the image cache."""
+"""Bytes of such a photograph in the image cache."""
 
 FORWARD_SHARE = 1 / 3
-"""Cost of a forward pass as a share of a training step's, where no throughput is measured for it."""
+"""Assumed cost of a forward pass as a share of a training step, unless it is measured."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Load:
 
     Attributes:
         name: of the student or the network.
-        trained: images that optimiser steps take, labeled and unlabeled.
-        predicted: images of forward passes alone.
-        rendered: images whose views are rendered at every step, since they are too many for the bank.
+        trained: images in optimiser steps, labeled and unlabeled.
+        predicted: images in forward passes alone.
+        rendered: images rendered at every step, because their views do not fit into the bank.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a grid would take.
+    """The cost of a grid.
 
     Attributes:
-        totals: counts by what they count.
+        totals: counts by description.
         sizes: of each data set.
         students: work of each student, in all trials.
         teachers: work of each teacher network, once for all trials.
@@ -76,7 +76,7 @@ class Plan:
 
 
 def make_plan(trials: Sequence[Trial], cache: Path) -> Plan:
-    """Add up what the trials would take.
+    """Add up the cost of the trials.
 
     Raises:
         InputError: an unknown name.
@@ -94,11 +94,11 @@ def make_plan(trials: Sequence[Trial], cache: Path) -> Plan:
     banked: dict[tuple[str, ...], int] = {}
     live: dict[tuple[str, str], None] = {}
     taught: dict[str, Load] = {}
-    steps_in_all = 0
+    n_steps = 0
     for trial in trials:
         size, student = sizes[trial.dataset], students[trial.student]
         steps, load = _student_load(trial, size, student, selectors[trial.selector])
-        steps_in_all += steps
+        n_steps += steps
         loads[trial.student] = loads.get(trial.student, Load(trial.student)) + load
         if load.rendered:
             live[trial.dataset, trial.student] = None
@@ -120,7 +120,7 @@ def make_plan(trials: Sequence[Trial], cache: Path) -> Plan:
                 known = taught.get(network.name, Load(network.name))
                 taught[network.name] = known + Load(network.name, predicted=0 if is_given else images)
     return Plan(
-        totals={**_counts(trials), "optimiser steps": steps_in_all},
+        totals={**_counts(trials), "optimiser steps": n_steps},
         sizes=sizes,
         students=loads,
         teachers=taught,
@@ -131,7 +131,7 @@ def make_plan(trials: Sequence[Trial], cache: Path) -> Plan:
 
 
 def _images_of_view(size: Sizes, view: int) -> int:
-    """Images that are encoded in one view: the train split, and the test split in view 0."""
+    """Images encoded in one view: the train split, and the test split in view 0."""
     return size.n_pool + (size.n_test if view == 0 else 0)
 
 
@@ -163,13 +163,13 @@ def _counts(trials: Sequence[Trial]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images a second of one trial.
+    """Images per second of one trial.
 
     Attributes:
-        trained: images of optimiser steps, by student.
-        predicted: images of forward passes, by student and by teacher network.
-        rendered: images whose view is rendered from decoded pixels; None where ``trained`` includes it.
-        decoded: photographs decoded from their files; None where it is not known.
+        trained: in optimiser steps, by student.
+        predicted: in forward passes, by student and by teacher network.
+        rendered: in rendering views from decoded pixels; None if ``trained`` includes it.
+        decoded: in decoding photographs from files; None if unknown.
     """
 
     trained: Mapping[str, float]
@@ -179,7 +179,7 @@ class Throughput:
 
 
 def given_throughput(plan: Plan, images_per_second: float) -> Throughput:
-    """One number of images a second for every network: of training with its rendering; a forward pass costs a third."""
+    """The same training rate, rendering included, for every network; a forward pass costs FORWARD_SHARE of a step."""
     return Throughput(
         dict.fromkeys(plan.students, images_per_second),
         dict.fromkeys([*plan.students, *plan.teachers], images_per_second / FORWARD_SHARE),
@@ -187,7 +187,7 @@ def given_throughput(plan: Plan, images_per_second: float) -> Throughput:
 
 
 def hours(plan: Plan, throughput: Throughput, slots: int) -> dict[str, float]:
-    """Hours of the teachers' passes, of the trials and, where its rate is known, of decoding, on so many slots."""
+    """Hours of the teachers' passes, of the trials and, if its rate is known, of decoding, with ``slots`` at a time."""
     running = {name: load for name, load in plan.teachers.items() if load.predicted}
     teachers = sum(load.predicted / throughput.predicted[name] for name, load in running.items())
     trials = sum(
@@ -204,15 +204,15 @@ def hours(plan: Plan, throughput: Throughput, slots: int) -> dict[str, float]:
 
 
 def print_plan(name: str, plan: Plan, out: Console) -> None:
-    """The plan as tables."""
+    """Print the plan as tables."""
     totals = Table(title=f"plan of {name}", show_header=False)
     for what, value in plan.totals.items():
         totals.add_row(what, f"{value:,}")
-    totals.add_row("images that steps take", f"{sum(s.trained for s in plan.students.values()):,}")
-    totals.add_row("images of forward passes", f"{sum(s.predicted for s in plan.students.values()):,}")
-    totals.add_row("images through teachers, once", f"{sum(t.predicted for t in plan.teachers.values()):,}")
-    totals.add_row("image cache on disk, about, GB", f"{plan.cache_bytes / 1e9:,.2f}")
-    totals.add_row("bank on disk and in the object store, at most, GB", f"{plan.bank_bytes / 1e9:,.2f}")
+    totals.add_row("images in optimiser steps", f"{sum(s.trained for s in plan.students.values()):,}")
+    totals.add_row("images in forward passes", f"{sum(s.predicted for s in plan.students.values()):,}")
+    totals.add_row("images encoded by teachers, once", f"{sum(t.predicted for t in plan.teachers.values()):,}")
+    totals.add_row("image cache on disk, approximate GB", f"{plan.cache_bytes / 1e9:,.2f}")
+    totals.add_row("bank on disk and in the object store, GB at most", f"{plan.bank_bytes / 1e9:,.2f}")
     out.print(totals)
     data = Table("data set", "classes", "train (pool)", "val", "test", title="data")
     for dataset, size in plan.sizes.items():
@@ -222,14 +222,14 @@ def print_plan(name: str, plan: Plan, out: Console) -> None:
         rendered = sum(s.rendered for s in plan.students.values())
         out.print(
             f"{len(plan.live)} (data set, student) pairs have too many views for the bank (${BANK_VARIABLE}): "
-            f"{rendered:,} images are rendered as they are needed; without the image cache "
-            f"({IMAGE_CACHE_VARIABLE}=off) each of them is decoded too.",
+            f"{rendered:,} images are rendered at every step; without the image cache "
+            f"({IMAGE_CACHE_VARIABLE}=off) they are also decoded at every step.",
             highlight=False,
         )
 
 
 def print_hours(plan: Plan, throughput: Throughput, slots: int, out: Console) -> None:
-    """The rates and the hours that follow from them, as tables."""
+    """Print the rates and the hours that follow, as tables."""
     rates = Table("network", "trained, images/s", "forward, images/s", title="throughput of one trial")
     for network_name, rate in throughput.predicted.items():
         trained = throughput.trained.get(network_name)
@@ -237,6 +237,6 @@ def print_hours(plan: Plan, throughput: Throughput, slots: int, out: Console) ->
     out.print(rates)
     estimate = Table(title=f"hours, {slots} at a time", show_header=False)
     parts = hours(plan, throughput, slots)
-    for what, value in {**parts, "in all": sum(parts.values())}.items():
+    for what, value in {**parts, "total": sum(parts.values())}.items():
         estimate.add_row(what, f"{value:,.2f}")
     out.print(estimate)

@@ -1,4 +1,4 @@
-"""What a run takes from this machine and its command line: environment variables, caches, the device, the options."""
+"""The settings of a grid outside its spec: environment variables, caches, the device, the command's options."""
 
 import os
 from collections.abc import Mapping
@@ -21,41 +21,41 @@ BANK_VARIABLE = "ACTIVEKD_BANK_GB"
 VARIABLES: Mapping[str, str] = {
     DATA_VARIABLE: "the folder of the data sets, in CoOp's layout",
     WEIGHTS_VARIABLE: "a folder of weight files, searched before any hub",
-    IMAGE_CACHE_VARIABLE: "`off` decodes images at every use instead of keeping them decoded in the cache",
+    IMAGE_CACHE_VARIABLE: "`off` decodes images at every use instead of caching them decoded",
     CACHE_VARIABLE: "decoded images, teacher features and frozen features; `~/.cache/activekd` by default",
-    BANK_VARIABLE: "GB of rendered views to keep for one data set and input size; 2 by default, more is rendered anew",
+    BANK_VARIABLE: "GB of views to bank per data set and input size, 2 by default; beyond, views are rendered anew",
     SPEC_VARIABLE: "the spec that `python -m bench.grid` runs; `demo` by default",
     ADDRESS_VARIABLE: "the Ray cluster, as `--address`; `local` by default",
     DEVICE_VARIABLE: "where networks run, as `--device`; `auto` by default",
 }
-"""Every environment variable that the suite reads, and what it holds."""
+"""Every environment variable that the library and the bench read, and its meaning."""
 
 DEFAULT_SPEC = "demo"
 BANK_GB = 2.0
 
 LOCK = "grid.lock"
-"""Held in the results folder while a grid is at work on it."""
+"""Lock file of the results folder, held while a grid runs on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a grid is run, as ``python -m bench.grid run --help`` explains it; none of it changes what is run.
+    """How to run a grid (see ``python -m bench.grid run --help``); the trials come from the spec.
 
     Attributes:
         serial: in this process, without Ray.
         address: of the Ray cluster; ``local`` starts one here.
-        max_concurrent: trials at a time; as many as fit without it.
+        max_concurrent: trials at a time; None for as many as fit.
         device: where networks run.
-        trial: what a trial takes.
-        extraction: what a task that fills the bank takes.
-        attempts: times that a trial which raises is tried.
-        retry_failed: try the trials again that were given up.
-        log_every: seconds between lines of progress where there is no terminal.
-        track: a tracker that sees every round too.
+        trial: resources of a trial.
+        extraction: resources of a task that fills the bank.
+        attempts: for a trial that raises an error.
+        retry_failed: also retry trials that were given up.
+        log_every: seconds between progress lines when the output is not a terminal.
+        track: name of a tracker that gets every round too.
         dashboard_host: where a local Ray's dashboard listens.
-        spill: folder for what a local Ray's memory cannot hold.
+        spill: folder for objects that do not fit into a local Ray's memory.
         diagnostics: measure them in every round.
-        report: write it in the end.
+        report: write it at the end.
     """
 
     serial: bool = False
@@ -88,7 +88,7 @@ def bank_limit_bytes() -> float:
     """Bytes of rendered views to bank for one data set and input size: ``$ACTIVEKD_BANK_GB``, else BANK_GB.
 
     Raises:
-        InputError: the variable is no number.
+        InputError: the variable is not a number.
     """
     value = os.environ.get(BANK_VARIABLE) or str(BANK_GB)
     try:
@@ -98,10 +98,10 @@ def bank_limit_bytes() -> float:
 
 
 def local_device(device: Device) -> str:
-    """The device of this machine that ``--device`` means.
+    """The device of this machine that ``--device`` selects.
 
     Raises:
-        InputError: this machine has none such.
+        InputError: this machine has no such device.
     """
     if device == "cpu":
         return device
@@ -118,5 +118,5 @@ def local_device(device: Device) -> str:
 
 
 def default_slots() -> int:
-    """Trials at a time where none is given: one a CPU of this machine."""
+    """Default number of trials at a time: one per CPU of this machine."""
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Spec files: TOML in, trials with their ids out. Knows names and numbers, not what they stand for."""
+"""Spec files: TOML in, trials with their ids out; names and numbers only."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from activekd.errors import InputError, unknown
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 
 PROTOCOL = 1
-"""Bumped when a change alters the numbers of a trial; part of every trial id. CHANGELOG says what changed."""
+"""Part of every trial id; bumped when a change alters the numbers of a trial. CHANGELOG lists such changes."""
 
 SPECS = Path(__file__).parent / "specs"
 CLASSES = "classes"
@@ -34,15 +34,15 @@ class Block(BaseModel):
         teachers: NETWORK+ADAPTATION each, or ``none`` for no distillation.
         students: BACKBONE or frozen:BACKBONE each, optionally with @PIXELS.
         distillation: modes for the teachers other than ``none``.
-        rounds: trainings; one query fewer.
-        shots: labels of each class at the start.
+        rounds: student fits; one query follows each but the last.
+        shots: initial labels of each class.
         query_size: labels bought after each round, or ``classes``: as many as there are classes.
         recipe: name of a recipe of the spec.
-        compared_as: name of the recipe in tables, for blocks whose recipes differ and are to be compared as one.
+        compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one.
         views: name of a view geometry of the spec.
-        group: name under which the data sets are averaged before they are ranked; each for itself without one.
-        selectors: instead of the spec's.
-        seeds: instead of the spec's.
+        group: name under which the data sets are averaged before ranking; by default each is ranked by itself.
+        selectors: replace the spec's.
+        seeds: replace the spec's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,12 +63,12 @@ class Block(BaseModel):
 
 
 class Share(BaseModel):
-    """What one trial, or one task that runs a teacher over images, takes of a machine.
+    """Resources of one trial, or of one task that runs a teacher over images.
 
     Attributes:
-        cpus: and so many torch threads.
-        gpus: share of a GPU, or a whole number of them; counts with ``--device cuda`` alone.
-        resource: a custom resource of Ray: only nodes that have it are used.
+        cpus: CPUs, and as many torch threads.
+        gpus: share of a GPU, or a whole number of GPUs; used only with ``--device cuda``.
+        resource: custom resource of Ray; restricts the task to nodes with this resource.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -86,11 +86,11 @@ class Share(BaseModel):
 
 
 class Resources(BaseModel):
-    """What trials and extraction tasks take; no part of any trial's id.
+    """Resources of trials and extraction tasks; trial ids do not depend on them.
 
     Attributes:
         trial: of one trial.
-        extraction: of one task that fills the bank or makes a text head.
+        extraction: of one task that fills the bank or computes a text head.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,7 +100,7 @@ class Resources(BaseModel):
 
 
 class SpecFile(BaseModel):
-    """The whole of a spec file."""
+    """A spec file: its top-level keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -125,7 +125,7 @@ class SpecFile(BaseModel):
 
 @lru_cache(maxsize=64)
 def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
-    """What many trials share as a dictionary, made once."""
+    """A recipe or view geometry as a dictionary, cached because many trials share it."""
     return asdict(shared)
 
 
@@ -133,7 +133,7 @@ def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
 class Trial:
     """One active-learning run, with everything that defines its numbers.
 
-    ``group`` and ``recipe_name`` are labels for tables; they are no part of the id.
+    ``group`` and ``recipe_name`` are labels for tables; the id does not depend on them.
     """
 
     dataset: str
@@ -164,7 +164,7 @@ class Trial:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The identity columns of its rows, but for the round and the counts that only the data set knows."""
+        """The identity columns of its rows, without the round and the counts of the data set."""
         return {
             "trial_id": self.id,
             "protocol": PROTOCOL,
@@ -186,7 +186,7 @@ class Spec:
     Attributes:
         name: of the spec, and of its results folder.
         trials: in the order of the file.
-        resources: what each of them takes.
+        resources: of each trial and extraction task.
     """
 
     name: str
@@ -194,10 +194,10 @@ class Spec:
     resources: Resources
 
     def only(self, wanted: str) -> "Spec":
-        """The trials that agree with ``KEY=VALUE,...``; values of a repeated key are alternatives.
+        """The trials that match ``KEY=VALUE,...``; values of a repeated key are alternatives.
 
         Raises:
-            InputError: no such key, a value that no trial has, or no trial left.
+            InputError: unknown key, a value that no trial has, or no matching trial.
         """
         return replace(self, trials=_filter(self.trials, wanted))
 
@@ -206,7 +206,7 @@ def read_spec(source: str) -> Spec:
     """The spec of that name in bench/specs or at that path.
 
     Raises:
-        InputError: no such spec, no TOML, an unknown key or an unexpected value; every fault at once.
+        InputError: no such spec, or invalid TOML; else all unknown keys and unexpected values at once.
     """
     path = SPECS / f"{source}.toml"
     if not path.is_file():
@@ -216,7 +216,7 @@ def read_spec(source: str) -> Spec:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise InputError(f"spec {path} is no TOML: {fault}") from fault
+        raise InputError(f"spec {path} is not valid TOML: {fault}") from fault
     try:
         file = SpecFile.model_validate(content)
     except ValidationError as fault:
@@ -313,9 +313,9 @@ def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
         if value not in values:
             close = get_close_matches(value, values, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ";"
-            raise InputError(f"--only {key}={value}: no trial has it{hint} known: {', '.join(sorted(values))}")
+            raise InputError(f"--only {key}={value}: no such trial{hint} known: {', '.join(sorted(values))}")
         wanted_values.setdefault(key, set()).add(value)
     kept = tuple(t for t in trials if all(str(t.identity[k]) in v for k, v in wanted_values.items()))
     if not kept:
-        raise InputError(f"--only {wanted}: no trial agrees with all of it")
+        raise InputError(f"--only {wanted}: no trial matches every key")
     return kept

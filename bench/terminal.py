@@ -24,7 +24,7 @@ EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 LINE_SECONDS = 10.0
-"""Seconds between plain progress lines where the output is no terminal."""
+"""Seconds between progress lines when the output is not a terminal."""
 
 console = Console()
 
@@ -50,29 +50,29 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 class DecodingLines:
-    """How far the decoding of a data set is: a line every ten seconds, for what takes longer than that."""
+    """Prints the progress of decoding a data set: a line every LINE_SECONDS."""
 
     def __init__(self, out: Console = console) -> None:
         self._out = out
         self._last_line = monotonic()
 
     def __call__(self, dataset: str, done: int, total: int) -> None:
-        """So many of a data set's images are decoded."""
+        """``done`` of a data set's ``total`` images are decoded."""
         if monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = monotonic()
             self._out.print(f"{dataset}: {done:,} of {total:,} images decoded", highlight=False, soft_wrap=True)
 
 
 class GridProgress:
-    """Trials done and running, rounds, and the time left by what rounds were measured to take.
+    """Shows trials done and running, rounds, and the time left, estimated from measured rounds.
 
     A live bar on a terminal, else a line every few seconds.
 
     Args:
-        kinds: a name for each trial of the grid by id; trials of one kind take about the same time a round.
-        rounds: of each trial, by id.
-        rounds_done: those of each trial that were stored before, by id.
-        every: seconds between lines where there is no terminal.
+        kinds: kind of each trial, by id; rounds of one kind take about the same time.
+        rounds: number of rounds of each trial, by id.
+        rounds_done: number of rounds of each trial that were stored before, by id.
+        every: seconds between lines when the output is not a terminal.
         out: where to write.
     """
 
@@ -111,7 +111,7 @@ class GridProgress:
 
     @classmethod
     def of_trials(cls, trials: Sequence[Trial], rounds_done: Mapping[str, int], *, every: float) -> "GridProgress":
-        """The progress of a grid of these trials; those of one data set, teacher, student and recipe are alike."""
+        """The progress of these trials; those with the same data set, teacher, student and recipe are one kind."""
         kinds = {t.id: f"{t.dataset} {t.teacher} {t.student} {t.recipe_name}" for t in trials}
         stored = {t.id: min(rounds_done.get(t.id, 0), t.rounds) for t in trials}
         return cls(kinds, {t.id: t.rounds for t in trials}, stored, every=every)
@@ -128,7 +128,7 @@ class GridProgress:
             self._line()
 
     def banked(self, done: int, total: int) -> None:
-        """So many of the bank's arrays are there."""
+        """``done`` of the bank's ``total`` arrays are ready."""
         self._bar.update(self._bank_task, completed=done, total=total, visible=True)
         if not self._out.is_terminal and (done == total or self._due()):
             self._out.print(f"bank: {done} of {total} arrays", highlight=False)
@@ -140,7 +140,7 @@ class GridProgress:
         self._show()
 
     def round_done(self, trial_id: str, seconds: float) -> None:
-        """A trial has stored a round that took so long."""
+        """A trial has stored a round that took ``seconds``."""
         kind = self._kinds[trial_id]
         total, n = self._seconds.get(kind, (0.0, 0))
         self._seconds[kind] = total + seconds, n + 1
@@ -154,27 +154,27 @@ class GridProgress:
         self._trials_done += not failed
         self._failed += failed
         if not failed:
-            # Rounds that a worker stored, and died before it told of them.
+            # Rounds that a worker stored before it died without reporting them.
             self._rounds_done = min(self._rounds_done + self._left_of[trial_id], self._rounds)
         self._left_of[trial_id] = 0
         self._show()
 
     def seconds_left(self) -> float | None:
-        """Time that the missing rounds will take; None before the first is measured.
+        """Seconds until the missing rounds are done; None before the first is measured.
 
-        Rounds of a kind that was measured take its mean, those of the others the mean of all; what the clock shows of
-        the measured rounds, with so many trials at a time, is held against their sum.
+        A missing round counts the mean seconds of its kind, or of all kinds if its kind is not measured. The sum is
+        scaled by elapsed time over measured seconds, since trials run concurrently.
         """
-        made = self._rounds_done - self._rounds_before
-        if self._began is None or made == 0:
+        n_new = self._rounds_done - self._rounds_before
+        if self._began is None or n_new == 0:
             return None
         remaining = Counter[str]()
         for trial_id, n in self._left_of.items():
             remaining[self._kinds[trial_id]] += max(0, n)
         measured = sum(total for total, _ in self._seconds.values())
         if measured == 0:
-            return remaining.total() * (monotonic() - self._began) / made
-        mean = measured / made
+            return remaining.total() * (monotonic() - self._began) / n_new
+        mean = measured / n_new
         left = 0.0
         for kind, n in remaining.items():
             total, k = self._seconds.get(kind, (mean, 1))
@@ -210,12 +210,12 @@ class GridProgress:
 
 
 def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: Path) -> None:
-    """The trials that were given up, a line each on standard error.
+    """Print the trials that were given up to standard error, one line each.
 
     Args:
-        reasons: a traceback by trial id; empty where the trial failed in an earlier run.
+        reasons: traceback by trial id; empty if the trial failed in an earlier run.
         trials: of the grid.
-        folder: of the files that hold the tracebacks.
+        folder: with the files of the tracebacks.
     """
     by_id = {t.id: t for t in trials}
     head = f"{len(reasons)} of {len(trials)} trials failed"

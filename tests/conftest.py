@@ -1,4 +1,4 @@
-"""Shape checking of the library's annotations, and small worlds that tests share."""
+"""Shape checks of the library's annotations, and small fixtures that tests share."""
 
 import os
 from pathlib import Path

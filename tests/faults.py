@@ -1,4 +1,4 @@
-"""Shared by the tests of faults: a small traced grid, its processes, injections, and when its rows are whole."""
+"""Shared by the tests of faults: a small traced grid, its processes, injections, and the check of its rows."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ from bench.store.rows import ROUNDS as ROUNDS_FILE
 
 MARK = "ACTIVEKD_TEST_MARK"
 WORKER = "ray::ResourceTrainable"
-"""The title of a worker that trains; Tune wraps the runner to tell its resources."""
+"""The title of a worker that trains; Tune wraps the runner to declare its resources."""
 
 STORE = "ray::_StoreActor"
 RAYLET = "raylet/raylet"
@@ -37,7 +37,7 @@ PATIENCE_SECONDS = 240.0
 ROUNDS = 5
 
 SELECTORS = '''
-"""Random and narrow queries that leave a line each time that they are asked, which is once in every computed round."""
+"""Random and narrow queries that write a line at each call: one call per computed round."""
 
 import hashlib
 import os
@@ -76,18 +76,18 @@ import os, time
 _real, _start, _after, _jump = time.time, time.time(), *map(float, os.environ["ACTIVEKD_TEST_CLOCK"].split(","))
 time.time = lambda: _real() + (_jump if _real() - _start > _after else 0.0)
 """
-"""A sitecustomize by which Python's wall clock jumps in every process of the grid; that of the system stays."""
+"""A sitecustomize that makes Python's wall clock jump in every process of the grid; the system's clock stays."""
 
 
 @dataclass
 class Grid:
-    """A grid in a folder of its own, started as often as it takes.
+    """A grid in a separate folder, started any number of times.
 
     Attributes:
         folder: spec, selectors, trace and results.
         cache: of decoded images and banks; may be shared.
         options: of the command.
-        more: environment besides.
+        more: further environment variables.
         mark: by which its processes are known.
         injected: what was done to it.
     """
@@ -152,20 +152,20 @@ class Grid:
         )
 
     def finish(self) -> str:
-        """Run the command to its end, as a user would after a fault; what it printed."""
+        """Run the command to its end, as a user would after a fault; return its output."""
         process = self.start()
         out, _ = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, out
         return out
 
     def kill_all(self) -> None:
-        """SIGKILL for every process of the grid, Ray's included."""
+        """Send SIGKILL to every process of the grid, Ray's included."""
         for pid in processes(self.mark):
             kill(pid)
 
 
 def processes(mark: str, title: str = "") -> list[int]:
-    """The processes that were started for a grid, those with a title in their command line."""
+    """Ids of the processes started for a grid whose command line contains ``title``."""
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
@@ -180,7 +180,7 @@ def processes(mark: str, title: str = "") -> list[int]:
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal; a process that has ended is no trouble."""
+    """Send a signal; ignore a process that has ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -192,7 +192,7 @@ def wait_for(
     process: "subprocess.Popen[str] | None" = None,
     patience: float = PATIENCE_SECONDS,
 ) -> bool:
-    """Wait until something holds, so many seconds at most; False where the process ended before."""
+    """Wait until a condition holds, at most ``patience`` seconds; False if the process ended before."""
     deadline = time.monotonic() + patience
     while not condition():
         if process is not None and process.poll() is not None:
@@ -204,26 +204,26 @@ def wait_for(
 
 
 def moments(seed: int, n: int, first: int, last: int) -> list[int]:
-    """So many different numbers of stored rows at which something happens, ascending, from a seeded draw."""
+    """Draw ``n`` distinct numbers of stored rows at which to inject faults, ascending, by seed."""
     return sorted(random.Random(seed).sample(range(first, last), n))
 
 
 def pause(seed: int) -> None:
-    """A seeded part of a round's length."""
+    """Sleep for a seeded part of a round."""
     time.sleep(random.Random(seed).uniform(0.0, 0.4))
 
 
 def numbers(run: Path) -> pd.DataFrame:
-    """The columns of the rows that must not depend on what happened."""
+    """The columns of the rows that must not depend on faults."""
     table = pd.DataFrame(stored_rows(run)).drop(columns=[*COSTS, *PROVENANCE])
     return table.sort_values(["trial_id", "round"], ignore_index=True)
 
 
 def assert_whole(grid: Grid, undisturbed: Grid, *, store_deaths: int = 0) -> None:
-    """The rows are those of an undisturbed run, stored once each, and none was computed again but what was in flight.
+    """Check that the rows are those of an undisturbed run, stored once each, and that only rounds in flight ran again.
 
-    A round was in flight where its trial began again at it; a store that dies between writing a row and saying so is
-    asked to write it again, which it notes.
+    A round was in flight if its trial began again at it. A store that dies after writing a row, but before confirming
+    it, gets the row again and notes this.
     """
     pd.testing.assert_frame_equal(numbers(grid.run), numbers(undisturbed.run))
     rows = stored_rows(grid.run)
@@ -241,7 +241,7 @@ def assert_whole(grid: Grid, undisturbed: Grid, *, store_deaths: int = 0) -> Non
 
 
 def begun_again(run: Path) -> int:
-    """How often a trial began that had begun before: once for each worker that was lost while it had one."""
+    """How often a trial began again: once for each worker lost while it ran a trial."""
     log = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
     begun = Counter(event["trial_id"] for event in log if event["event"] == "begins")
     return sum(times - 1 for times in begun.values())
@@ -266,7 +266,7 @@ def listening(pids: list[int]) -> set[str]:
 
 
 class Nodes:
-    """Several raylets on this machine, by way of tests/nodes.py."""
+    """Several raylets on this machine, driven through tests/nodes.py."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -301,7 +301,7 @@ class Nodes:
 
 @contextmanager
 def nodes_of(environment: dict[str, str]) -> Iterator[Nodes]:
-    """A head without CPUs and two nodes of one CPU; stopped in the end."""
+    """A head without CPUs and two nodes of one CPU each; stopped at the end."""
     folder = Path("/tmp") / f"akd{os.getpid()}"
     made = Nodes({**environment, "RAY_TMPDIR": str(folder)})
     try:
@@ -315,7 +315,7 @@ def nodes_of(environment: dict[str, str]) -> Iterator[Nodes]:
 
 @dataclass
 class Tally:
-    """Injections by kind, and those after which a grid was found whole."""
+    """Injections by kind, and those that a grid survived with whole rows."""
 
     injected: Counter[str] = field(default_factory=Counter)
     survived: Counter[str] = field(default_factory=Counter)
@@ -326,19 +326,19 @@ class Tally:
         self.injected[what] += n
 
     def check_whole(self, grid: Grid, undisturbed: Grid, *, store_deaths: int = 0) -> None:
-        """Check that a grid is whole, and count all that was injected into it as survived."""
+        """Check that a grid's rows are whole, and count all its injections as survived."""
         assert_whole(grid, undisturbed, store_deaths=store_deaths)
         self.survived.update(grid.injected)
 
     def lines(self) -> list[str]:
-        """The tally, a line a kind."""
+        """The tally, one line per kind."""
         n, survived = sum(self.injected.values()), sum(self.survived.values())
         kinds = (f"  {self.survived[what]:3} of {k:3} {what}" for what, k in sorted(self.injected.items()))
         return [f"{n} injections, {survived} survived, {n - survived} losses", *kinds]
 
 
 def wait_for_rows(grid: Grid, n: int, process: "subprocess.Popen[str]") -> None:
-    """Wait until so many rows are stored; a grid that ended before fails the test with what it printed."""
+    """Wait until ``n`` rows are stored; a grid that ends before fails the test with its output."""
     if not wait_for(lambda: grid.rows >= n, process):
         raise AssertionError(
             f"the grid ended with {process.returncode} at {grid.rows} rows: {process.communicate()[0]}"
@@ -356,14 +356,14 @@ def wait_for_processes(grid: Grid, title: str, process: "subprocess.Popen[str]")
 
 
 def end(process: "subprocess.Popen[str]") -> str:
-    """Wait for a grid that must end well; its output."""
+    """Wait for a grid that must succeed; return its output."""
     out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, out
     return out
 
 
 def tear_last_row(run: Path, seed: int) -> None:
-    """Cut the last line of the rows short, as a loss of power does."""
+    """Cut the last line of the rows short, as a power loss does."""
     path = run / ROUNDS_FILE
     content = path.read_bytes()
     last = content[:-1].rfind(b"\n") + 1
@@ -379,7 +379,7 @@ def fill(path: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of 8 MB in a folder; the test is skipped where none may be mounted."""
+    """A file system of 8 MB in a folder; skip the test if it cannot be mounted."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -393,7 +393,7 @@ def small_disk(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def heeding_interrupts() -> Iterator[None]:
-    """A shell starts background jobs with SIGINT ignored, which children inherit; a handler they do not."""
+    """Handle SIGINT: a shell starts background jobs with SIGINT ignored, and children inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,8 +1,8 @@
 """A Ray cluster of several raylets on this machine, driven by lines on standard input.
 
-``add`` starts a node and prints its number, ``kill K`` kills node K's raylet alone, whose workers go on for a while,
-``lose K`` all of its processes, as when a machine is gone; anything else stops all. A process of its
-own, so that nothing of Ray stays in that of the tests.
+``add`` starts a node and prints its number; ``kill K`` kills node K's raylet alone, whose workers live on for a while;
+``lose K`` kills all processes of node K, as when a machine is lost; any other line stops the cluster. It runs in a
+separate process, so that no state of Ray stays in the process of the tests.
 """
 
 import os
@@ -17,7 +17,7 @@ NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
 
 
 def children(parent: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
+    """Ids of all descendants of a process."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -29,7 +29,7 @@ def children(parent: int) -> list[int]:
 
 
 def main() -> None:
-    """Start with a head without CPUs, print its address, then obey."""
+    """Start a head without CPUs, print its address, then read commands."""
     cluster = Cluster(
         initialize_head=True,
         head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False},

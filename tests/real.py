@@ -1,4 +1,4 @@
-"""Where the real test data are, for tests that are skipped without them."""
+"""Paths of the real test data; tests that need them are skipped without them."""
 
 import os
 from pathlib import Path

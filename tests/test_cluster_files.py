@@ -1,4 +1,4 @@
-"""The cluster files, against Ray's own schema, offline, and against what the schema does not know."""
+"""The cluster files, offline: against the schemas of Ray and EC2, and the versions and variables of the bench."""
 
 import re
 import shlex
@@ -126,7 +126,7 @@ def test_aws_heads_run_no_trial_and_workers_are_spot_machines_with_a_gpu() -> No
 
 
 def test_aws_node_config_has_the_fields_of_ec2() -> None:
-    """The keys of node_config against botocore's model of EC2's RunInstances, which Ray's schema does not know."""
+    """Check the keys of node_config against botocore's model of EC2's RunInstances; Ray's schema leaves them open."""
     loaders = pytest.importorskip("botocore.loaders")
     model = loaders.Loader().load_service_model("ec2", "service-2")
     known = set(model["shapes"]["RunInstancesRequest"]["members"])

@@ -255,7 +255,7 @@ def test_fetch_tells_when_there_is_no_connection(data: Path, monkeypatch: pytest
 
 
 def test_archives_cannot_write_outside_of_their_folder(tmp_path: Path) -> None:
-    """torchvision's own extraction, of an archive whose member climbs out."""
+    """Extraction by torchvision of an archive with a member outside its folder."""
     from torchvision.datasets.utils import extract_archive
 
     archive = tmp_path / "evil.tar"

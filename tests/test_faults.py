@@ -37,7 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Grid:
-    """The grid that nothing happens to; its ports are open to this machine alone."""
+    """A grid without injected faults; its ports are open to this machine alone."""
     grid = Grid(tmp_path_factory.mktemp("undisturbed"), cache)
     process = grid.start()
     wait_for_rows(grid, 1, process)
@@ -51,7 +51,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Grid:
 
 @pytest.fixture
 def grid(tmp_path: Path, cache: Path, undisturbed: Grid) -> Iterator[Grid]:
-    """A grid to be disturbed; what is left of it in the end is killed."""
+    """A grid to disturb; its remaining processes are killed at the end."""
     disturbed = Grid(tmp_path / "grid", cache)
     yield disturbed
     disturbed.kill_all()
@@ -68,7 +68,7 @@ def test_a_killed_worker_and_a_killed_store(grid: Grid, undisturbed: Grid) -> No
 
 
 def test_killed_and_interrupted_drivers_and_a_torn_row(grid: Grid, undisturbed: Grid) -> None:
-    """A SIGKILL to all processes, a row cut short as by a loss of power, then Ctrl-C, then the rest."""
+    """SIGKILL to all processes, a row cut short as by a power loss, then Ctrl-C, then a run to the end."""
     process = grid.start()
     wait_for_rows(grid, 8, process)
     grid.kill_all()

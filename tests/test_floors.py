@@ -25,7 +25,7 @@ FLOORS = [
     {"bench.grid"},
     {"bench.speed"},
 ]
-"""Rooms from the ground up; a module of a room imports from its own room and from lower floors alone."""
+"""Rooms from the ground up; a module imports only from its room and from lower floors."""
 
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -43,10 +43,10 @@ LIGHT = [
     "bench.data",
     "bench.plan",
 ]
-"""Modules that need none of HEAVY when they are imported: names, rows, statistics and reports."""
+"""Modules whose import must load none of HEAVY: names, rows, statistics and reports."""
 
 LABEL_READERS = {"activekd.datasets", "activekd.diagnostics", "bench.checks"}
-"""Who reads the labels of a train split: the oracle, the diagnostics of a finished query, the checks of a budget."""
+"""Readers of the labels of a train split: the oracle, the diagnostics of a finished query, the checks of a budget."""
 
 
 def sources() -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The embedded teacher: its card states what is measured, and its training writes a checkpoint that loads."""
+"""The embedded teacher: its card states measured numbers, and its training writes a checkpoint that loads."""
 
 from pathlib import Path
 

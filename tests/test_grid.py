@@ -1,4 +1,4 @@
-"""The grid on real digits: with Ray and without, stopped and continued, and everything that is refused."""
+"""The grid on real digits: with Ray and without, interrupted and resumed, and the inputs that it refuses."""
 
 import os
 import re

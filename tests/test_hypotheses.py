@@ -132,7 +132,7 @@ def test_equal_selectors_are_not_significantly_different() -> None:
 
 @pytest.mark.soak
 def test_tests_hold_their_level() -> None:
-    """Three selectors of one distribution on 12 data sets: within chance one in twenty differs at 5%."""
+    """Three selectors of one distribution on 12 data sets: about one simulation in twenty is significant at 5%."""
     rng = np.random.default_rng(0)
     friedmans, holms, like = [], [], block_rows(np.zeros((12, 3)), ("a", "b", "c"))
     for _ in range(N_SIMULATIONS):

@@ -1,4 +1,4 @@
-"""Plans: counted by hand, made without data or weights, and told on the command line."""
+"""Plans: counts worked by hand, computed without data or weights, and printed by the command line."""
 
 import io
 import re
@@ -102,7 +102,7 @@ def test_a_plan_is_printed_with_its_counts_and_its_hours(tiny_spec: Path, tmp_pa
     assert ["resnet6_mini@16", "1.0", "3.0"] in cells
     assert ["glyphclip", "", "3.0"] in cells
     hours = planning.hours(made, planning.given_throughput(made, 1.0), 1)
-    assert ["in all", f"{sum(hours.values()):.2f}"] in cells
+    assert ["total", f"{sum(hours.values()):.2f}"] in cells
 
 
 def test_choices_of_a_name_change_its_size(tmp_path: Path) -> None:

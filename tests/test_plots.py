@@ -1,4 +1,4 @@
-"""Figures: what they show, styles that do not depend on the company, and equal bytes."""
+"""Figures: their contents, styles that do not depend on the other selectors, and equal bytes."""
 
 from pathlib import Path
 from typing import Any

@@ -219,11 +219,11 @@ def copied(tmp_path: Path, change: Callable[[list[dict[str, Any]]], None]) -> Pa
         ("accuracy", 1.2, r"rounds.jsonl line 3: accuracy: found 1.2; Input should be less than or equal to 1"),
         ("accuracy", "0.5", r"line 3: accuracy: found '0.5'; Input should be a valid number"),
         ("accuracy", float("nan"), r"line 3: accuracy: found nan"),
-        ("selector", "mine", r"line 3, trial .* round .: selector is 'mine'; plan.json has '"),
+        ("selector", "mine", r"line 3, trial .* round .: selector is 'mine'; expected: '.*' \(plan.json\)"),
         ("round", 7, "the trial has 5 rounds"),
-        ("trial_id", "0" * 16, "no trial of plan.json"),
+        ("trial_id", "0" * 16, "not a trial of plan.json"),
         ("picked", [1, 1], r"2 picks, 1 different; expected: 10"),
-        ("n_labeled", 11, "n_labeled is 11; another round of the trial says otherwise|11; another"),
+        ("n_labeled", 11, r"n_labeled is \d+; expected: \d+, by the trial's first row"),
     ],
 )
 def test_edited_rows_are_refused_by_line(column: str, value: object, message: str, tmp_path: Path) -> None:

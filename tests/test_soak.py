@@ -1,6 +1,6 @@
 """Every fault many times: the same command resumes, ends with the rows of an undisturbed run, and repeats nothing.
 
-Each test counts its injections, and counts them as survived when it finds the rows whole; the last test prints both.
+Each test counts its injections, and counts them as survived if the rows are whole; the last test prints both counts.
 """
 
 import random
@@ -54,7 +54,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Grid:
-    """The grid that nothing happens to."""
+    """A grid without injected faults."""
     grid = Grid(tmp_path_factory.mktemp("undisturbed"), cache)
     grid.finish()
     assert_whole(grid, grid)
@@ -63,7 +63,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Grid:
 
 @pytest.fixture
 def grid(tmp_path: Path, cache: Path, undisturbed: Grid) -> Iterator[Grid]:
-    """A grid to be disturbed; whatever is left of it in the end is killed."""
+    """A grid to disturb; its remaining processes are killed at the end."""
     made = Grid(tmp_path / "grid", cache)
     yield made
     made.kill_all()
@@ -121,9 +121,9 @@ def test_whole_cluster_killed(grid: Grid, undisturbed: Grid) -> None:
 
 
 def test_raylet_of_this_machine_killed(grid: Grid, undisturbed: Grid) -> None:
-    """Without its raylet a local Ray is gone: the driver ends, and the same command goes on.
+    """Without its raylet a local Ray is lost: the driver ends, and the same command resumes.
 
-    Ray takes some seconds to notice; a store that stands still keeps the grid from ending before.
+    Ray takes some seconds to notice; a stopped store keeps the grid from ending before.
     """
     process = grid.start()
     wait_for_rows(grid, 6, process)
@@ -143,7 +143,7 @@ def test_raylet_of_this_machine_killed(grid: Grid, undisturbed: Grid) -> None:
 
 
 def test_torn_rows(grid: Grid, undisturbed: Grid) -> None:
-    """Part of the last line is missing, as after a loss of power."""
+    """Part of the last line is missing, as after a power loss."""
     for k, at in enumerate(moments(5, 3, 2, 40)):
         process = grid.start()
         wait_for_rows(grid, at, process)
@@ -152,14 +152,14 @@ def test_torn_rows(grid: Grid, undisturbed: Grid) -> None:
         tear_last_row(grid.run, 500 + k)
         TALLY.inject(grid, "torn row")
     grid.finish()
-    # A torn row had been computed to its end, so its round may come once more than the log of beginnings tells.
+    # A torn row had been computed to its end, so its round may run once more than the log has beginnings.
     assert len(stored_rows(grid.run)) == grid.n_rows
     assert "torn line dropped" in (grid.run / "rounds" / "log.jsonl").read_text(encoding="utf-8")
     TALLY.check_whole(grid, undisturbed)
 
 
 def test_damaged_caches(grid: Grid, undisturbed: Grid, tmp_path: Path) -> None:
-    """A flipped byte, a file cut short and a lost checksum in the bank: each is made again, none is believed."""
+    """A flipped byte, a file cut short and a lost checksum in the bank: each array is recomputed."""
     grid.cache = tmp_path / "cache"
     shutil.copytree(undisturbed.cache, grid.cache)
     arrays = sorted((grid.cache / "bank").glob("*.npy"))
@@ -209,7 +209,7 @@ def test_full_disks(grid: Grid, undisturbed: Grid) -> None:
 
 @pytest.fixture
 def nodes(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """A head without CPUs and two nodes of one CPU."""
+    """A head without CPUs and two nodes of one CPU each."""
     with nodes_of(grid.environment()) as made:
         grid.options = ("--address", made.address, "--device", "cpu", "--no-report")
         yield made
@@ -217,7 +217,7 @@ def nodes(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node
 
 
 def test_lost_nodes(nodes: Nodes, grid: Grid, undisturbed: Grid) -> None:
-    """Of three nodes one is lost in the middle with its worker and one is added; then one loses its raylet alone."""
+    """One of three nodes is lost mid-run with its worker, and one is added; then one loses its raylet alone."""
     process = grid.start()
     for k, (at, how, said, what) in enumerate(
         [
@@ -237,7 +237,7 @@ def test_lost_nodes(nodes: Nodes, grid: Grid, undisturbed: Grid) -> None:
 
 
 def test_driver_of_a_cluster_that_stays(nodes: Nodes, grid: Grid, undisturbed: Grid) -> None:
-    """The driver dies, the cluster does not; the next one gets the folder as soon as the old store is gone."""
+    """The driver dies and the cluster lives; the next driver gets the folder once the old store has ended."""
     for k, at in enumerate(moments(11, 2, 2, 30)):
         process = grid.start()
         wait_for_rows(grid, at, process)
@@ -250,7 +250,7 @@ def test_driver_of_a_cluster_that_stays(nodes: Nodes, grid: Grid, undisturbed: G
 
 
 def test_soak(grid: Grid, undisturbed: Grid) -> None:
-    """A kill of something every few seconds until the grid is done, the driver's included."""
+    """A process is killed every few seconds, the driver included, until the grid is done."""
     rng = random.Random(12)
     store_deaths = 0
     process = grid.start()

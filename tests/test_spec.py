@@ -1,4 +1,4 @@
-"""Specs: what they expand to, what identifies a trial, and what is refused."""
+"""Specs: their trials, the identity of a trial, and the specs that are refused."""
 
 import re
 from dataclasses import replace
@@ -46,7 +46,7 @@ def test_only_filters(tiny_spec: Path) -> None:
     for wanted, message in {
         "selector": "expected: KEY=VALUE",
         "selectr=random": "unknown key in --only 'selectr'; did you mean 'selector'",
-        "selector=randon": "--only selector=randon: no trial has it; did you mean 'random'",
+        "selector=randon": "--only selector=randon: no such trial; did you mean 'random'",
     }.items():
         with pytest.raises(InputError, match=message):
             spec.only(wanted)
@@ -63,7 +63,7 @@ def test_only_filters(tiny_spec: Path) -> None:
         ('views = "two"', 'views = "tow"', r"unknown view geometry 'tow'; did you mean 'two'"),
         ("seeds = [0]", "seeds = [-1]", r"seeds.0: found -1"),
         ('schedule = "linear"', 'schedule = "liner"', r"schedule: found 'liner'"),
-        ("seeds = [0]", "seeds = [0", r"is no TOML"),
+        ("seeds = [0]", "seeds = [0", r"is not valid TOML"),
         ('selectors = ["random", "pcoreset"]', 'selectors = ["random", "random"]', r"defined twice"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Measurements of speed: what passes a bar, when a rate is steady, and idle rows that a results folder accepts."""
+"""Measurements of speed: bars and their limits, steady rates, and idle rows that a results folder accepts."""
 
 import math
 from collections.abc import Callable, Iterator

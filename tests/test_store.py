@@ -1,4 +1,4 @@
-"""The store: durable, idempotent, one writer, and honest about torn and foreign rows."""
+"""The store: durable, idempotent, with one writer; it drops torn rows and refuses foreign ones."""
 
 import json
 import resource
@@ -71,7 +71,7 @@ def test_damage_elsewhere_is_an_error_that_names_the_line(tmp_path: Path) -> Non
     store.close()
     path = tmp_path / ROUNDS
     path.write_bytes(b"oops\n" + path.read_bytes())
-    with pytest.raises(InputError, match=r"rounds.jsonl, line 1 is no row"):
+    with pytest.raises(InputError, match=r"rounds.jsonl, line 1 is not a row .*; expected: remove the line, then"):
         Store(tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_two_writers_refuse_each_other(tmp_path: Path) -> None:
         pass
 
 
-def test_unwritable_output_is_told(tmp_path: Path) -> None:
+def test_unwritable_output_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"results folder .*file/run: .*; expected: a writable folder"):
         Store(tmp_path / "file" / "run")
@@ -121,12 +121,12 @@ def test_holes_are_the_rows_of_the_plan_without_a_measurement(tmp_path: Path) ->
 
 
 def test_a_folder_without_a_plan_is_no_results_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no results folder"):
+    with pytest.raises(InputError, match="is not a results folder"):
         read_run(tmp_path)
 
 
 def test_a_disk_that_is_full_leaves_the_last_whole_row_at_the_end(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk; the tests of faults fill a real one."""
+    """A limit on the size of files simulates a full disk; the tests of faults fill a real one."""
     store = Store(tmp_path)
     store.append(make_row("a", 0))
     size = (tmp_path / ROUNDS).stat().st_size

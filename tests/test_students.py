@@ -1,4 +1,4 @@
-"""Students by name: what is known without weights, weights from a file, and what is refused."""
+"""Students by name: their facts without weights, weights from a file, and the names that are refused."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Teacher networks by name: weights from a file, their own preprocessing, and what is refused."""
+"""Teacher networks by name: weights from a file, preprocessing, and the names that are refused."""
 
 from dataclasses import replace
 from pathlib import Path

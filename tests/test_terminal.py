@@ -37,7 +37,7 @@ def progress(out: io.StringIO, done: dict[str, int] | None = None) -> GridProgre
 
 
 def test_time_left_by_kind_and_by_how_many_run_at_a_time(clock: Clock) -> None:
-    # Two rounds of 3 s and two of 7 s were made in 10 s: 20 s of rounds in 10 s of the clock, two at a time.
+    # Two rounds of 3 s and two of 7 s took 10 s: 20 s of rounds in 10 s of the clock, two at a time.
     # Left: 6 small ones of 3 s and 2 large ones of 7 s, 32 s of rounds, 16 s of the clock.
     made = progress(io.StringIO())
     made.started("a")

@@ -1,4 +1,4 @@
-"""The demo on three nodes, of which one is lost in the middle and one is added, ends with the demo's rows.
+"""The demo on three nodes, with one lost mid-run and one added, ends with the demo's rows.
 
 One seed and one data set; the whole demo where the environment has ACTIVEKD_TEST_WHOLE_DEMO.
 """

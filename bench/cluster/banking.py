@@ -1,4 +1,4 @@
-"""The bank in Ray's object store: one array a shard, made by tasks that read the disk cache first."""
+"""The bank in Ray's object store: one array per shard, read from the disk cache or computed into it by tasks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from bench.trials.resolved import ResolvedTrial
 
 MAX_RETRIES = 20
-"""Times that a task which fills the bank may lose its worker or node."""
+"""Retries of a task that fills the bank, after it loses its worker or node."""
 
 READERS = 2
-"""Arrays that are read into the object store at a time, each by a process of its own."""
+"""Arrays read into the object store at a time, each in a separate process."""
 
 
 class BankProgress(Protocol):
-    """Follows how the bank fills."""
+    """Receives the progress of filling the bank."""
 
     def banked(self, done: int, total: int) -> None:
-        """So many of the bank's arrays are there."""
+        """``done`` of the bank's ``total`` arrays are ready."""
         ...
 
 
 @lru_cache(maxsize=2)
 def dataset_of(name: str, cache: Path) -> "Dataset":
-    """A data set, loaded once a process."""
+    """A data set, loaded once per process."""
     from activekd.datasets import load_dataset
 
     return load_dataset(name, cache)
@@ -52,7 +52,7 @@ def _split(shard: Shard, cache: Path) -> "Split":
 
 
 def _extract(shard: Shard, encoder: "EncoderNetwork", cache: Path, device: str, threads: int) -> None:
-    """Put a shard into the disk cache if it is not there; torch is imported only then."""
+    """Compute a shard into the disk cache if it is missing; import torch only then."""
     if read_array(shard.path(cache)) is None:
         from bench.trials.inputs import compute_shard
 
@@ -67,16 +67,16 @@ def _text_head(network: Any, dataset: "Dataset", cache: Path, device: str, threa
 
 _extract_task = ray.remote(max_retries=MAX_RETRIES)(_extract)
 _text_head_task = ray.remote(max_retries=MAX_RETRIES)(_text_head)
-# A process that is used once gives its GPU memory back.
+# A worker that exits after one task releases its GPU memory.
 _extract_on_gpu = ray.remote(max_retries=MAX_RETRIES, max_calls=1)(_extract)
 _text_head_on_gpu = ray.remote(max_retries=MAX_RETRIES, max_calls=1)(_text_head)
 
 
 @ray.remote(num_cpus=0, max_retries=-1, num_returns=2)
 def _read(extracted: None, shard: Shard, encoder: "EncoderNetwork", cache: Path) -> tuple[np.ndarray, None]:
-    """The array from the disk cache, and a second return by which the driver learns of a fault without fetching it.
+    """The array from the disk cache, and None: the driver gets the None to see faults without fetching the array.
 
-    It takes no CPU, so that a lost array can be read again while trials hold every CPU and wait for it.
+    The task takes no CPU, so that Ray can read a lost array again while trials hold every CPU and wait for it.
     """
     cached = read_array(shard.path(cache))
     if cached is None:
@@ -84,7 +84,7 @@ def _read(extracted: None, shard: Shard, encoder: "EncoderNetwork", cache: Path)
 
         if not isinstance(encoder, GivenFeatures):
             raise InputError(
-                f"cache {cache}: {shard.path(cache).name} was computed, but the grid's driver does not find it; "
+                f"cache {cache}: {shard.path(cache).name} was computed, but is missing on the driver's node; "
                 f"expected: one folder that all nodes share ($ACTIVEKD_CACHE)"
             )
         cached = compute_shard(shard, _split(shard, cache), encoder, cache)
@@ -99,27 +99,27 @@ def fill_bank(
     share: Share,
     progress: BankProgress,
 ) -> "tuple[dict[str, Any], dict[tuple[str, str], TextHead]]":
-    """Fill the object store: one array a shard, by its key, and the text heads.
+    """Fill the object store: one array per shard, by its key, and the text heads.
 
-    A task puts each array into the disk cache, unless it is there, and another reads it into the object store of the
-    driver's node, from which every other node gets its one copy: the loss of a node costs a copy, and of the driver's
-    node a read, not a run of the network. Worker nodes hold no primary copies, so the autoscaler may remove them at any
+    A task computes each missing array into the disk cache; another reads it into the object store of the driver's node,
+    from which every other node copies it once. Losing a worker node costs a copy, losing the driver's node a read;
+    neither repeats a run of the network. Worker nodes hold no primary copies, so the autoscaler may remove them at any
     time.
 
     Args:
-        shards: with a trial that reads each.
+        shards: each with a trial that reads it.
         heads: (network, data set) of each text head, with a trial that reads it.
-        cache: folder of the caches, on shared storage where there are several nodes.
+        cache: folder of the caches, on shared storage if there are several nodes.
         device: where the networks run.
-        share: what a task takes; a GPU only where it runs a network.
-        progress: updated as arrays arrive.
+        share: resources of a task; a GPU only if the task runs a network.
+        progress: updated as arrays become ready.
 
     Returns:
         Object references by shard key, and text heads by (network, data set).
 
     Raises:
-        InputError: what a task raised, such as a checkpoint that does not fit, a full disk or a cache that the nodes do
-            not share.
+        InputError: a task raised one (a checkpoint that does not fit, a full disk, a cache that the nodes do not
+            share), or lost its worker more than MAX_RETRIES times.
     """
     from bench.trials.inputs import cached_text_head, runs_network
 
@@ -177,7 +177,7 @@ def fill_bank(
 
 
 def _completed(refs: Sequence[Any]) -> Iterator[Any]:
-    """References as their tasks end; what a task raised is raised."""
+    """Each reference when its task ends; the exception of a task is raised."""
     left = list(refs)
     while left:
         (ready,), left = ray.wait(left)

@@ -19,20 +19,20 @@ from bench.trials.run import Execution
 def run_on_ray(
     trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
 ) -> Mapping[str, str]:
-    """Run the missing rounds of these trials on a Ray that is started here, or on a running cluster.
+    """Run the missing rounds of these trials on a Ray started on this machine, or on a running cluster.
 
     Args:
-        trials: with a missing round, in the order in which they start.
+        trials: each with a missing round, in the order in which they start.
         cache: folder of the caches.
         folder: the results folder.
-        progress: updated as the grid goes on.
+        progress: updated after every step.
         options: of the command.
 
     Returns:
         Why trials were given up, by id.
 
     Raises:
-        InputError: there is no cluster, it has no room for a trial, or the grid cannot go on.
+        InputError: there is no cluster, a local Ray has no room for a trial, or the grid cannot continue.
     """
     shards = shards_of(trials)
     with connected(options) as connection:
@@ -55,7 +55,7 @@ def run_on_ray(
 
 
 def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
-    """The trials as workers need them: images only where a student's inputs are rendered at every step."""
+    """The trials as workers need them: images only if a student's inputs are rendered at every step."""
     live = {t.dataset.name for t in trials if not t.student_train}
     datasets = {t.dataset.name: t.dataset for t in trials}
     light = {name: d if name in live else d.without_images() for name, d in datasets.items()}

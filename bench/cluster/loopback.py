@@ -1,4 +1,4 @@
-"""Where the ports of a Ray that the grid starts are open: to this machine alone."""
+"""The network interface of a Ray that the grid starts: loopback, open to this machine alone."""
 
 import os
 
@@ -10,9 +10,9 @@ SINGLE_NODE_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def use_loopback(address: str) -> None:
-    """Let a Ray that is to be started on this machine listen on loopback; to be called before Ray is imported.
+    """Make a Ray started on this machine listen on loopback; call before Ray is imported.
 
-    By default Ray takes the machine's address in the network and listens on every interface on Linux.
+    By default, Ray on Linux takes the machine's network address and listens on every interface.
     """
     if address == LOCAL:
         os.environ.setdefault(SINGLE_NODE_VARIABLE, "0")

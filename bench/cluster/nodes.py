@@ -1,4 +1,4 @@
-"""Ray's nodes: one started here on loopback, or a running cluster; the size of its object store; its slots."""
+"""Ray's nodes: one started on this machine's loopback, or a running cluster; its object store and its slots."""
 
 import importlib.util
 import logging
@@ -20,16 +20,16 @@ from bench.spec import Share
 
 SHARED_MEMORY = Path("/dev/shm")
 STORE_LEAST = 80 * 2**20
-"""Below this Ray has no object store in shared memory."""
+"""Bytes of the smallest object store that Ray accepts."""
 
 STORE_MOST = 10 * 2**30
-"""Above this much shared memory Ray's own choice fits; below, it would fall back to files on disk."""
+"""Bytes of free shared memory above which Ray's default size fits; below, Ray may fall back to files on disk."""
 
 RESOURCE_AMOUNT = 0.001
-"""Of a custom resource: enough to bind a task to the nodes that have it, too little to bound how many run."""
+"""Amount of a custom resource per task: binds the task to nodes with the resource, without limiting how many run."""
 
 DASHBOARD_MODULE = "aiohttp_cors"
-"""Comes with ``ray[default]``, which the dashboard needs."""
+"""Module that the dashboard needs; ``ray[default]`` installs it."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Connection:
     """The Ray that was started or joined.
 
     Attributes:
-        nodes: that are alive.
+        nodes: number alive.
         cpus: of all nodes.
         gpus: of all nodes.
         store_bytes: of the smallest object store.
-        spill: folder to which a local Ray moves what does not fit; None for a cluster, which has its own.
-        dashboard: address; empty without one.
+        spill: folder to which a local Ray moves objects that do not fit; None for a cluster, which defines its own.
+        dashboard: address; empty without a dashboard.
     """
 
     nodes: int
@@ -53,7 +53,7 @@ class Connection:
     dashboard: str
 
     def lines(self, bank_bytes: int) -> list[str]:
-        """What a user should know of it, a line each."""
+        """Lines for the user: nodes, object store, spill folder, dashboard."""
         where = f"{self.nodes} nodes" if self.nodes > 1 else "one node"
         spill = f", the rest in {self.spill}" if self.spill else ", the rest in the spill folder of the cluster"
         out = [
@@ -62,13 +62,13 @@ class Connection:
         ]
         if self.store_bytes < bank_bytes:
             out.append(
-                "the bank may not fit into the object store: what is spilled is read from disk at each trial's start; "
+                "the bank may not fit into the object store: each trial reads spilled arrays from disk at its start; "
                 "give the nodes more shared memory (docker run --shm-size, ray start --object-store-memory)"
             )
         return [*out, f"dashboard: {self.dashboard}"] if self.dashboard else out
 
     def device(self, wanted: Device) -> Device:
-        """Where the networks run: what ``--device`` says; ``auto`` is a GPU where a node has one.
+        """Where the networks run: ``--device``, with ``auto`` resolved to cuda if a node has a GPU, else to cpu.
 
         Raises:
             InputError: ``auto`` on a cluster without a worker yet.
@@ -82,7 +82,7 @@ class Connection:
 def connected(options: Options) -> Iterator[Connection]:
     """Ray for the length of a block: started on this machine, its ports on loopback alone, or a cluster joined.
 
-    Ray puts a handler of its own in the place of SIGTERM's; the command's is put back.
+    Ray replaces the handler of SIGTERM; the command's handler is restored.
 
     Raises:
         InputError: no cluster at the address, no room for an object store, or a spill folder that cannot be written.
@@ -125,7 +125,7 @@ def _start(spill: Path, options: Options) -> Any:
 
 
 def _cpus(options: Options) -> int | None:
-    """CPUs that a local Ray may use where the trials at a time are bounded; never more than there are."""
+    """CPUs of a local Ray if the trials at a time are bounded, at most those of the machine; None for all."""
     if options.max_concurrent is None:
         return None
     wanted = max(options.max_concurrent * options.trial.cpus, options.extraction.cpus)
@@ -140,21 +140,21 @@ def _join(address: str) -> Any:
 
 
 def process_folder(parent: Path) -> Path:
-    """A folder of this process below ``parent``; those of processes that were killed are removed."""
+    """Create a folder of this process below ``parent``; remove the folders of processes that no longer exist."""
     parent.mkdir(parents=True, exist_ok=True)
     for old in parent.iterdir():
         if old.name.isdecimal() and not Path(f"/proc/{old.name}").exists() and Path("/proc/self").exists():
             shutil.rmtree(old, ignore_errors=True)
-    own = parent / str(os.getpid())
-    own.mkdir(exist_ok=True)
-    return own
+    folder = parent / str(os.getpid())
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def store_bytes() -> int | None:
-    """Size of a local object store where little shared memory bounds it.
+    """Size of a local object store, if little shared memory bounds it.
 
     Returns:
-        Bytes; None for Ray's own choice, where there is plenty or no such folder.
+        Bytes; None for Ray's default, if shared memory is plentiful or absent.
 
     Raises:
         InputError: shared memory is too small for any object store.
@@ -165,14 +165,14 @@ def store_bytes() -> int | None:
     if free < STORE_LEAST:
         raise InputError(
             f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and Ray's object store takes at least "
-            f"{STORE_LEAST / 2**20:.0f} MB of it; expected: more shared memory (docker run --shm-size=2g, or "
+            f"{STORE_LEAST / 2**20:.0f} MB; expected: more shared memory (docker run --shm-size=2g, or "
             f"mount -o remount,size=2G {SHARED_MEMORY}), or --serial"
         )
     return None if free > STORE_MOST else max(STORE_LEAST, int(0.9 * free))
 
 
 def options_of(share: Share, device: str) -> dict[str, Any]:
-    """A share as the options of a Ray task; GPUs with ``cuda`` alone."""
+    """A share as the options of a Ray task; GPUs only with ``cuda``."""
     custom = {share.resource: RESOURCE_AMOUNT} if share.resource else {}
     return {"num_cpus": share.cpus, "num_gpus": share.gpus if device == "cuda" else 0, "resources": custom}
 
@@ -185,7 +185,7 @@ def slots(share: Share, device: str) -> int:
 
 
 def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
-    """What no node is large enough for now, a line each; a cluster that grows may get such a node."""
+    """A message for each kind of task that no node has room for; an autoscaler may still add a larger node."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     available = "; ".join(f"{n.get('CPU', 0):.0f} CPUs, {n.get('GPU', 0):.0f} GPUs" for n in nodes)
     out = []
@@ -194,5 +194,8 @@ def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
         wanted = {"CPU": takes["num_cpus"], "GPU": takes["num_gpus"], **takes["resources"]}
         if not any(all(node.get(name, 0) >= amount for name, amount in wanted.items()) for node in nodes):
             asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
-            out.append(f"{what} takes {asked}, and no node has that; expected: what a node has ({available})")
+            out.append(
+                f"{what} takes {asked}, more than any node has; "
+                f"expected: at most the resources of one node ({available})"
+            )
     return out

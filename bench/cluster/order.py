@@ -1,4 +1,4 @@
-"""The trials in a given order, for Ray Tune: a search algorithm that learns nothing."""
+"""The order of trials under Ray Tune: a search algorithm that suggests them as given."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ class InOrder(Searcher):
         return {TRIAL_ID: self._left.popleft()} if self._left else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing is learnt from a result."""
+        """Ignore the result: the order is fixed."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Write an empty file: the store knows what is left to do, and Tune's snapshots are never read."""
+        """Write an empty file: the store knows the missing rounds, and the grid never reads Tune's snapshots."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:

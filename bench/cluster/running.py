@@ -26,35 +26,35 @@ from bench.trials.resolved import ResolvedTrial
 from bench.trials.run import Execution, RunTrial, run_trial
 
 MAX_DEATHS_IN_A_ROW = 100
-"""Workers that may die one after the other, of any trials, without one result from another before the grid stops."""
+"""Worker deaths in a row, over all trials and without a result between them, after which the grid stops."""
 
 MAX_PASSES = 20
-"""Runs of Tune, each over the trials that the one before left open.
+"""Runs of Tune, each over the trials that the previous run left unfinished.
 
 With ``reuse_actors``, a worker that dies while it is handed to its next trial ends that trial with an error that
-``max_failures`` does not cover. No report of this to Ray is known to us; a test kills workers at such a moment.
+``max_failures`` does not cover. We know of no Ray issue about this; a test kills workers at such a moment.
 """
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
 LEAST_WAITING = 16
-"""Trials that ask a cluster of several nodes for room, by which an autoscaler learns of the demand."""
+"""Least number of trials that wait for resources on a cluster of several nodes, so that its autoscaler sees demand."""
 
 SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
-"""Keys of a step's result: of the round, whether the trial was given up, and why the whole grid must stop."""
+"""Keys of a step's result: seconds of the round, whether the trial was given up, why the whole grid must stop."""
 
 TRACKED = ("accuracy", "teacher_accuracy", "n_labeled", "round")
-"""Columns of a row that trackers see."""
+"""Columns of a row that trackers get."""
 
 
 class Progress(Protocol):
-    """Follows the trials as the grid goes on."""
+    """Receives the progress of the trials."""
 
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
         ...
 
     def round_done(self, trial_id: str, seconds: float) -> None:
-        """A trial has stored a round that took so long."""
+        """A trial has stored a round that took ``seconds``."""
         ...
 
     def ended(self, trial_id: str, *, failed: bool) -> None:
@@ -65,8 +65,8 @@ class Progress(Protocol):
 class _TrialRunner(tune.Trainable):
     """One trial under Tune: a step is a round, and its row is on disk before the step ends.
 
-    The store counts what the trial itself raises, and the trial begins again at its next missing round. What Ray
-    raises, since a worker, a node or an object was lost, is left to Tune, which restarts the trial elsewhere.
+    If the trial itself raises an error, the store counts it, and the trial resumes from its next missing round. If Ray
+    loses a worker, a node or an object, Tune restarts the trial elsewhere.
     """
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -93,14 +93,14 @@ class _TrialRunner(tune.Trainable):
         self._rows: Iterator[Row] | None = None
 
     def _prepare(self) -> Iterator[Row] | None:
-        """The rows of the trial that are missing; None where it may not start."""
+        """The missing rows of the trial, to be computed; None if the trial may not start."""
         trial = self._trials[self._id]
         done, may_start = ray.get(self._store.begin.remote(self._id))
         if not may_start:
             return None
         self._left = trial.trial.rounds - len(done)
         keys = [shard.key for shard in trial.shards]
-        # Held until the next trial has its own: a process that lets go of all of the shared memory maps it anew.
+        # Kept until the next trial has its arrays: a process that releases all shared memory must map it again.
         self._banked = banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
         head = self._heads[trial.head_key] if trial.head_key is not None else None
         return self._run(trial, banked, head, done, self._execution)
@@ -122,10 +122,10 @@ class _TrialRunner(tune.Trainable):
         return {"done": self._left <= 0, SECONDS: seconds_of(row), **seen}
 
     def _after(self, fault: Exception) -> dict[str, Any]:
-        """The result of a step in which something was raised.
+        """The result of a step that raised an error.
 
         Raises:
-            RayError: Ray lost something: Tune is to restart the trial.
+            RayError: Ray lost a worker, a node or an object; Tune then restarts the trial.
         """
         cause = fault.cause if isinstance(fault, RayTaskError) else fault
         if isinstance(cause, StorageError):
@@ -139,7 +139,7 @@ class _TrialRunner(tune.Trainable):
 
 
 class _Watch(Callback, Stopper):
-    """Updates the progress, and stops the grid where it cannot go on."""
+    """Updates the progress, and stops the grid when it cannot continue."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -147,7 +147,7 @@ class _Watch(Callback, Stopper):
         self.reason: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks for a restore, which is never used, and a terminal cannot be pickled."""
+        """Empty: Tune pickles its callbacks for a restore, which the grid never uses; a terminal cannot be pickled."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -168,7 +168,7 @@ class _Watch(Callback, Stopper):
         self._deaths += 1
         if self._deaths > MAX_DEATHS_IN_A_ROW:
             self.reason = (
-                f"{self._deaths} workers died one after the other, and no trial went on; see Ray's logs under /tmp/ray"
+                f"{self._deaths} workers died in a row without a finished round; see Ray's logs under /tmp/ray"
             )
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -179,9 +179,9 @@ class _Watch(Callback, Stopper):
 
 
 def _waiting(share: Share, device: str) -> int:
-    """How many trials ask for resources at a time: the slots of a cluster as it is, and more where it may grow.
+    """Trials that wait for resources at a time: the slots of one node, or at least LEAST_WAITING on several nodes.
 
-    Tune takes any of those that wait, so few keep the order.
+    Tune starts any of those that wait, so a small number keeps the order.
     """
     at_a_time = slots(share, device)
     nodes = sum(node["Alive"] for node in ray.nodes())
@@ -204,23 +204,23 @@ def run_trials(
     """Run the trials under Tune until each is complete or given up.
 
     Args:
-        trials: with a missing round, in the order in which they are to start.
+        trials: each with a missing round, in the order in which they start.
         refs: object references of the banked arrays, by shard key.
         heads: text heads by (network, data set).
-        store: what ``start_store`` returned; it is stopped in the end.
-        results: its folder.
-        progress: updated as the grid goes on.
+        store: handle from ``start_store``; the actor is stopped at the end.
+        results: the results folder.
+        progress: updated as trials start, finish rounds and end.
         execution: where and how each trial runs.
         options: of the command.
-        run: computes the rows of a trial, as ``bench.trials.run.run_trial`` does.
-        callbacks: Tune's, besides the progress.
+        run: computes the rows of a trial; see ``bench.trials.run.run_trial``.
+        callbacks: further callbacks of Tune.
 
     Returns:
         Why trials were given up, by id.
 
     Raises:
-        InputError: the grid cannot go on, since the results folder cannot be written or no worker stays alive; the
-            rows so far are stored.
+        InputError: the grid cannot continue: the results folder cannot be written, no worker stays alive, or Tune
+            leaves trials unfinished. The rows so far are stored.
     """
     check_store(store)
     by_id = {t.id: t for t in trials}
@@ -239,10 +239,10 @@ def run_trials(
     os.environ[MAX_WAITING_VARIABLE] = str(_waiting(options.trial, execution.device))
     watch = _Watch(progress)
     followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
-    own = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
+    scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
     left, failures = list(by_id), {}
     for _ in range(MAX_PASSES):
-        with tempfile.TemporaryDirectory(dir=process_folder(own)) as scratch:
+        with tempfile.TemporaryDirectory(dir=process_folder(scratch_root)) as scratch:
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
@@ -268,5 +268,5 @@ def run_trials(
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
     if watch.reason or left:
-        raise InputError(watch.reason or f"{len(left)} trials were left open by {MAX_PASSES} runs of Ray Tune")
+        raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune left {len(left)} trials unfinished")
     return {trial_id: failures[trial_id] for trial_id in by_id if trial_id in failures}

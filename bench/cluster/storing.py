@@ -1,4 +1,4 @@
-"""The one process that writes the rows of a grid; without torch and Ray Tune, so that it is up in a second."""
+"""The store as an actor: the one process that writes the rows of a grid, without torch and Ray Tune to start fast."""
 
 import uuid
 from collections import Counter
@@ -14,12 +14,12 @@ from bench.columns import Row
 from bench.store.rows import Store
 
 MAX_DEATHS = 10
-"""Times that the worker of a trial may die in one round before the trial is given up."""
+"""Deaths of a trial's worker in one round that are tolerated; after one more, the trial is given up."""
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class _StoreActor:
-    """The one process that writes rows; a restarted one reads what is on disk."""
+    """The one process that writes rows; after a restart, it reads the rows and the log from disk."""
 
     def __init__(self, run: Path, attempts: int, grid: str) -> None:
         self._store = Store(run, grid=grid)
@@ -30,7 +30,7 @@ class _StoreActor:
 
     @ray.method
     def begin(self, trial_id: str) -> tuple[list[Row], bool]:
-        """The rows of a trial that is about to start, and whether it may."""
+        """The rows of a trial that is about to start, and whether it may start."""
         if self._store.has_failed(trial_id):
             return [], False
         rows = self._store.begin(trial_id)
@@ -48,7 +48,7 @@ class _StoreActor:
 
     @ray.method
     def fault(self, trial_id: str, text: str) -> bool:
-        """Note that a trial raised; whether it is to be tried again."""
+        """Note that a trial raised an error; return whether to try it again."""
         if self._store.has_failed(trial_id):
             return False
         self._faults[trial_id] += 1
@@ -72,10 +72,11 @@ class _StoreActor:
 
 
 def start_store(results: Path, attempts: int) -> Any:
-    """The one process that writes into a results folder, on this node; it starts while other work goes on.
+    """Start the one process that writes into a results folder, on this node; return its handle without waiting.
 
     Args:
-        attempts: times that a trial which raises is tried; workers that die do not count.
+        results: the results folder.
+        attempts: for a trial that raises an error; deaths of workers do not count.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return _StoreActor.options(scheduling_strategy=here).remote(results, attempts, uuid.uuid4().hex)
@@ -85,7 +86,7 @@ def check_store(store: Any) -> None:
     """Wait until the store has opened its folder.
 
     Raises:
-        InputError: it could not: the folder cannot be written, another grid writes to it, or its rows are damaged.
+        InputError: the folder cannot be written, another grid writes to it, or its rows are damaged.
     """
     try:
         ray.get(store.failures.remote())
@@ -94,7 +95,7 @@ def check_store(store: Any) -> None:
 
 
 def _reason(fault: Exception) -> Exception:
-    """What a user should read of a store that could not be opened."""
+    """The error to show for a store that could not open its folder."""
     cause = fault.cause if isinstance(fault, RayTaskError) else fault
     if isinstance(cause, InputError):
         return cause

@@ -1,4 +1,4 @@
-"""Experiment trackers beside the store, each by Ray Tune's own callback; the store stays the truth."""
+"""Experiment trackers, through Ray Tune's callbacks: they get every round too; the results folder is authoritative."""
 
 import importlib.util
 from collections.abc import Callable
@@ -34,29 +34,29 @@ TRACKERS: dict[str, tuple[str, Callable[[Path, str], Callback]]] = {
     "mlflow": ("mlflow", _mlflow),
     "wandb": ("wandb", _wandb),
 }
-"""The module that a tracker needs, and what makes its callback from a folder and the name of the run."""
+"""Per tracker: the module that it needs, and a function from its folder and the name of the run to its callback."""
 
 
 def check_tracker(name: str) -> None:
-    """Check that a tracker is installed, and that weights and biases knows its user.
+    """Check that a tracker is installed, and that Weights & Biases has an API key or a mode without one.
 
     Raises:
-        InputError: it is not; says what to install or to set.
+        InputError: the module or the key is missing; the message gives the command.
     """
     module, make = TRACKERS[name]
     if importlib.util.find_spec(module) is None:
-        raise InputError(f"--track {name}: no module {module}; expected: after pip install 'activekd-bench[{name}]'")
+        raise InputError(f"--track {name}: no module {module}; expected: pip install 'activekd-bench[{name}]' first")
     if make is _wandb:
         try:
             make(Path(), "").setup()
         except ValueError as fault:
             raise InputError(
-                "--track wandb: no API key; expected: after wandb login, with WANDB_API_KEY, or with WANDB_MODE=offline"
+                "--track wandb: no API key; expected: wandb login first, WANDB_API_KEY, or WANDB_MODE=offline"
             ) from fault
 
 
 def tracker(name: str, run: Path) -> Callback:
-    """The callback of a tracker that writes below ``run``/tracking."""
+    """The callback of a tracker, which writes below ``run``/tracking."""
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return TRACKERS[name][1](folder, run.name)

@@ -1,1 +1,1 @@
-"""The results folder: rows with one writer, the plan and the locks, and the rows as a table."""
+"""The results folder: rows with one writer, the plan, the failures and the locks, and the rows as a table."""

@@ -1,4 +1,4 @@
-"""The files of a results folder beside its rows: the plan with the sources of its numbers, and the failures."""
+"""The plan of a results folder, with the sources of its numbers, and the failures."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from activekd.errors import InputError
 
 RUNS = Path("results") / "runs"
-"""Where a grid's results folder is made."""
+"""Parent of the default results folder of each spec."""
 
 PLAN = "plan.json"
 
@@ -20,7 +20,7 @@ FAILURES = "failures"
 
 
 def failure_file(run: Path, trial_id: str) -> Path:
-    """Where the reason is kept why a trial was given up."""
+    """Path of the file with the reason why a trial was given up."""
     return run / FAILURES / f"{trial_id}.txt"
 
 
@@ -30,17 +30,17 @@ def read_failures(run: Path) -> dict[str, str]:
 
 
 def forget_failure(run: Path, trial_id: str) -> None:
-    """Let a trial that was given up be tried again."""
+    """Delete the failure of a trial, so that the trial runs again."""
     failure_file(run, trial_id).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a trial's numbers depend on beside its id: hashes of the content behind names.
+    """Hashes of the content behind names: the numbers of a trial depend on them and on its id.
 
     Attributes:
-        datasets: fingerprint of images and labels by data set name.
-        selectors: fingerprint of the code by selector name, of the user's own selectors.
+        datasets: fingerprint of images and labels, by data set name.
+        selectors: fingerprint of the code of user-defined selectors, by selector name.
     """
 
     datasets: Mapping[str, str]
@@ -48,10 +48,16 @@ class Sources:
 
 
 def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], sources: Sources) -> None:
-    """Put the plan on disk: which trials the spec defines, and the sources of them that are known.
+    """Write the plan to disk: the trials that the spec defines, and their known sources.
 
     Args:
+        run: the results folder.
+        name: of the spec.
         trials: identity columns and ``rounds`` of each trial.
+        sources: of these trials; they are added to those of an earlier plan.
+
+    Raises:
+        InputError: the folder cannot be written.
     """
     path = run / PLAN
     before = read_plan(run) if path.is_file() else {}
@@ -69,17 +75,18 @@ def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], source
 
 
 def check_belongs(run: Path, name: str, trial_ids: Collection[str], stored: Collection[str], sources: Sources) -> None:
-    """Check that a results folder, if it holds rows, holds them for this spec, these data and this code of selectors.
+    """Check that the rows of a results folder, if any, belong to this spec, these data and this code of selectors.
 
     Args:
+        run: the results folder.
         name: of the spec.
-        trial_ids: that it defines.
-        stored: ids of the trials that the folder has rows of.
-        sources: of the trials that are to be run.
+        trial_ids: of all trials of the spec.
+        stored: ids of the trials with rows in the folder.
+        sources: of the trials to run.
 
     Raises:
-        InputError: rows of trials that the spec does not define, or other images or another selector under the same
-            name.
+        InputError: the folder has rows of trials that the spec does not define, or the images, the labels or the code
+            behind a name have changed.
     """
     foreign = set(stored) - set(trial_ids)
     if foreign:
@@ -96,7 +103,7 @@ def check_belongs(run: Path, name: str, trial_ids: Collection[str], stored: Coll
         if changed:
             raise InputError(
                 f"results folder {run}: {what} of {', '.join(changed)} changed since its rows were computed; "
-                f"expected: the same as then, or another folder (--out)"
+                f"expected: the unchanged version, or another folder (--out)"
             )
 
 
@@ -104,9 +111,9 @@ def read_plan(run: Path) -> dict[str, Any]:
     """The plan as written by ``write_plan``.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no plan, or it cannot be read.
     """
     try:
         return json.loads((run / PLAN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
-        raise InputError(f"{run} is no results folder: {fault}; expected: a folder that bench.grid wrote") from fault
+        raise InputError(f"{run} is not a results folder: {fault}; expected: a folder that bench.grid wrote") from fault

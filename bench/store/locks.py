@@ -15,7 +15,7 @@ def lock(descriptor: int, run: Path, wait_seconds: float) -> None:
     """Lock an open file of a results folder for this process alone.
 
     Raises:
-        InputError: another process holds it for longer than ``wait_seconds``.
+        InputError: another process holds the lock for longer than ``wait_seconds``.
     """
     deadline = monotonic() + wait_seconds
     while True:
@@ -24,7 +24,7 @@ def lock(descriptor: int, run: Path, wait_seconds: float) -> None:
         except BlockingIOError as fault:
             if monotonic() >= deadline:
                 raise InputError(
-                    f"results folder {run} is in use by another grid; expected: one at a time (wait, or --out)"
+                    f"results folder {run} is in use by another grid; expected: one grid at a time (wait, or --out)"
                 ) from fault
             sleep(0.1)
         else:
@@ -33,10 +33,10 @@ def lock(descriptor: int, run: Path, wait_seconds: float) -> None:
 
 @contextmanager
 def exclusive(run: Path, file_name: str) -> Iterator[None]:
-    """Hold a lock file of the results folder for the length of a block; the folder is made if absent.
+    """Hold a lock file of the results folder for the length of a block; create the folder if it is absent.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written.
+        InputError: another process holds the lock, or the folder cannot be written.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def exclusive(run: Path, file_name: str) -> Iterator[None]:
 
 
 def in_use(run: Path, file_name: str) -> bool:
-    """Whether a process holds that lock file of the results folder."""
+    """Whether a process holds this lock file of the results folder."""
     if not (run / file_name).is_file():
         return False
     with (run / file_name).open("rb") as file:

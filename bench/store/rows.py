@@ -1,4 +1,4 @@
-"""The rows of a results folder: one line a (trial, round) behind a single writer, and a log of what happened."""
+"""The rows of a results folder, one line per (trial, round) from a single writer, and the log of its trials."""
 
 import errno
 import json
@@ -21,27 +21,27 @@ ROUNDS = Path("rounds") / "rounds.jsonl"
 LOG = Path("rounds") / "log.jsonl"
 
 OPENED = "opened"
-"""The event of a store that begins to write, in its log."""
+"""Log event: a store has opened the folder to write."""
 
 WRITER_WAIT_SECONDS = 30.0
 
 
 class StorageError(InputError):
-    """The results folder could not be written to; what was written before is whole."""
+    """The results folder could not be written; the rows stored before are intact."""
 
 
 class Store:
-    """The one writer of a results folder's rows; each is on disk (fsync) before the next is taken.
+    """The one writer of a results folder's rows; each row is on disk (fsync) before ``append`` returns.
 
-    A last line that was cut short by a crash is dropped when the store is opened: its round is missing and is run
-    again. Any other line that is no row is an error. Beside the rows it keeps a log of what happened to the trials: a
-    line each time that one begins, raises or is given up, and for a row that came twice.
+    If a crash cut the last line short, opening the store drops it: its round is missing and runs again. Any other line
+    that is not a row is an error. A log records each time that a trial begins, raises an error or is given up, and each
+    row that arrives twice.
 
     Args:
-        run: the results folder; made if absent.
-        grid: a name of its own for each start of a grid, by which a store that is opened again knows its log; made up
-            without it.
-        wait_seconds: how long to wait for a writer of this folder that is just ending.
+        run: the results folder; created if absent.
+        grid: id of this grid start; a restarted store replays the log from the first entry with this id. Random by
+            default.
+        wait_seconds: how long to wait for another writer of this folder to end.
 
     Raises:
         InputError: the folder cannot be written, another process writes to it, or its rows are damaged.
@@ -85,10 +85,10 @@ class Store:
         return out
 
     def append(self, row: Row) -> None:
-        """Store a row; one whose (trial_id, round) is stored already is ignored, and that is noted.
+        """Store a row; if its (trial_id, round) is stored already, ignore the row and note this in the log.
 
         Raises:
-            StorageError: the row could not be written; the file ends with the row before.
+            StorageError: the row could not be written; the file ends with the row before it.
         """
         rounds = self._rows.setdefault(row["trial_id"], {})
         if row["round"] in rounds:
@@ -101,7 +101,7 @@ class Store:
         """Write a line to the log.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: the line could not be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         about = {} if trial_id is None else {"trial_id": trial_id}
@@ -123,10 +123,10 @@ class Store:
             ) from fault
 
     def give_up(self, trial_id: str, reason: str) -> None:
-        """Keep, as a file, why a trial cannot be run.
+        """Give a trial up, and keep the reason in a file.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: the reason could not be written.
         """
         self.note("given up", trial_id)
         path = failure_file(self._run, trial_id)
@@ -149,19 +149,19 @@ class Store:
         return _without_gap({trial: set(rounds) for trial, rounds in self._rows.items()})
 
     def log_of_grid(self) -> list[dict[str, Any]]:
-        """What was logged since a store was first opened under this grid's name."""
+        """The log since a store was first opened with this grid's id."""
         events = _read_log(self._run)
         first = next((k for k, e in enumerate(events) if e["event"] == OPENED and e.get("grid") == self._grid), 0)
         return events[first:]
 
     def close(self) -> None:
-        """Give the folder up to another writer."""
+        """Release the folder to another writer."""
         self._file.close()
         self._log.close()
 
 
 def begun(run: Path) -> set[str]:
-    """The trials that have begun since the last start of a grid on the results folder, by its log."""
+    """Ids of the trials that have begun since the last start of a grid on the results folder, from its log."""
     events = _read_log(run)
     last = next((event.get("grid") for event in reversed(events) if event["event"] == OPENED), None)
     first = next((k for k, e in enumerate(events) if e["event"] == OPENED and e.get("grid") == last), 0)
@@ -187,7 +187,9 @@ def _parse(path: Path) -> tuple[list[Row], int]:
                 row = json.loads(line)
                 _ = row["trial_id"], row["round"], row[PICKED]
             except (ValueError, KeyError, TypeError) as fault:
-                raise InputError(f"{path}, line {number} is no row ({fault}); remove the line and run again") from fault
+                raise InputError(
+                    f"{path}, line {number} is not a row ({fault}); expected: remove the line, then run again"
+                ) from fault
             rows.append(row)
             whole_bytes += len(line)
     return rows, whole_bytes
@@ -195,17 +197,21 @@ def _parse(path: Path) -> tuple[list[Row], int]:
 
 def rounds_done(run: Path) -> dict[str, int]:
     """How many rounds of each trial of a results folder are stored without a gap from round 0 on, by id."""
-    found: dict[str, set[int]] = {}
+    stored: dict[str, set[int]] = {}
     for row in stored_rows(run):
-        found.setdefault(row["trial_id"], set()).add(row["round"])
-    return _without_gap(found)
+        stored.setdefault(row["trial_id"], set()).add(row["round"])
+    return _without_gap(stored)
 
 
-def _without_gap(found: Mapping[str, set[int]]) -> dict[str, int]:
-    return {trial: next(k for k in range(len(rounds) + 1) if k not in rounds) for trial, rounds in found.items()}
+def _without_gap(stored: Mapping[str, set[int]]) -> dict[str, int]:
+    return {trial: next(k for k in range(len(rounds) + 1) if k not in rounds) for trial, rounds in stored.items()}
 
 
 def stored_rows(run: Path) -> list[Row]:
-    """The rows of a results folder as they stand, picks included; a torn last line is left out."""
+    """The rows of a results folder in file order, picks included; a torn last line is left out.
+
+    Raises:
+        InputError: another line is not a row.
+    """
     path = run / ROUNDS
     return _parse(path)[0] if path.is_file() else []

@@ -1,4 +1,4 @@
-"""A results folder as frames: its rows, what it should have, what is missing."""
+"""A results folder as frames: its rows, its plan, and the rounds that are missing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ Seconds = Annotated[float, Field(ge=0.0)]
 
 @dataclass(frozen=True)
 class Run:
-    """A results folder as read: the rows it has and the (trial, round)s it should have.
+    """A results folder as read: the rows that it has and the (trial, round)s that its plan expects.
 
     Attributes:
-        name: name of the spec.
-        rows: the tidy table, one row a (trial_id, round), sorted as the plan is.
+        name: of the spec.
+        rows: the tidy table, one row per (trial_id, round), in the order of the plan.
         plan: identity columns of each expected (trial_id, round).
-        picks: train rows that each row of the table bought, under its index.
+        picks: train rows bought in each row of the table, with the same index.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Run:
 
     @cached_property
     def holes(self) -> pd.DataFrame:
-        """The rows of the plan that have no measurement."""
+        """The rows of the plan without a measurement."""
         have = pd.MultiIndex.from_frame(self.rows[["trial_id", "round"]])
         want = pd.MultiIndex.from_frame(self.plan[["trial_id", "round"]])
         return self.plan[~want.isin(have)].reset_index(drop=True)
@@ -72,7 +72,7 @@ def read_run(run: Path) -> Run:
 
 
 class StoredRow(BaseModel):
-    """What a line of rounds.jsonl must hold; the diagnostics and provenance beside it are free."""
+    """The checked columns of a line of rounds.jsonl; diagnostics and provenance are not checked."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -102,10 +102,10 @@ IDENTIFIED = ("protocol", "dataset", "group", "teacher", "student", "distillatio
 
 
 def _check_stored(run: Path, stored: Sequence[Row], planned: Mapping[str, Row]) -> None:
-    """Check that every row has the types, the trial and the labels that a grid would have stored.
+    """Check that the types, the trial and the labels of every row are those that a grid stores.
 
     Raises:
-        InputError: naming the first row at fault: it was edited, or belongs to another plan.
+        InputError: names the first faulty row: it was edited, or belongs to another plan.
     """
     try:
         rows = _ROWS.validate_python(stored)
@@ -119,19 +119,20 @@ def _check_stored(run: Path, stored: Sequence[Row], planned: Mapping[str, Row]) 
         trial = planned.get(row.trial_id)
         at = f"{run / ROUNDS} line {number}, trial {row.trial_id} round {row.round}"
         if trial is None:
-            raise InputError(f"{at}: no trial of {PLAN}; expected: rows of the folder's own grid")
+            raise InputError(f"{at}: not a trial of {PLAN}; expected: a trial of the folder's grid")
         for column in IDENTIFIED:
             if getattr(row, column) != trial[column]:
-                raise InputError(f"{at}: {column} is {getattr(row, column)!r}; {PLAN} has {trial[column]!r}")
+                raise InputError(f"{at}: {column} is {getattr(row, column)!r}; expected: {trial[column]!r} ({PLAN})")
         if row.round >= trial["rounds"]:
-            raise InputError(f"{at}: the trial has {trial['rounds']} rounds")
+            raise InputError(f"{at}: the trial has {trial['rounds']} rounds; expected: a round below {trial['rounds']}")
         asked = trial["query_size"] if row.round + 1 < trial["rounds"] else 0
         if trial["query_size"] is not None and (len(row.picked) != asked or len(set(row.picked)) != asked):
             raise InputError(f"{at}: {len(row.picked)} picks, {len(set(row.picked))} different; expected: {asked}")
         if trial["query_size"] is not None:
             start = row.n_labeled - row.round * trial["query_size"]
             if starts.setdefault(row.trial_id, start) != start:
-                raise InputError(f"{at}: n_labeled is {row.n_labeled}; another round of the trial says otherwise")
+                fitting = starts[row.trial_id] + row.round * trial["query_size"]
+                raise InputError(f"{at}: n_labeled is {row.n_labeled}; expected: {fitting}, by the trial's first row")
 
 
 _ROWS = TypeAdapter(list[StoredRow])

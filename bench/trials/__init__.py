@@ -1,1 +1,1 @@
-"""Trials with their objects: what each reads, how that is computed, and how its rounds become rows."""
+"""Trials with their objects: the inputs of each, how to compute them, and how its rounds become rows."""

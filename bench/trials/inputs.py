@@ -1,4 +1,4 @@
-"""How the inputs of a trial are computed: the shards of its bank and the text head of its teacher."""
+"""The inputs of a trial and how to compute them: the shards of its bank and the text head of its teacher."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,7 +18,7 @@ from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
 from activekd.teachers.text_heads import TextHead, given_text_head, text_head_path
 
 EncoderNetwork = StudentNetwork | VisionLanguageNetwork | GivenFeatures
-"""What the shards of a bank are encoded by."""
+"""Encoders of the shards of a bank."""
 
 Banked = Mapping[str, np.ndarray]
 """Banked arrays by the key of their shard."""
@@ -32,7 +32,7 @@ def runs_network(encoder: EncoderNetwork) -> bool:
 def compute_shard(
     shard: Shard, split: Split, encoder: EncoderNetwork, cache: Path, device: str = "cpu", threads: int = 1
 ) -> np.ndarray:
-    """A shard from the disk cache, or computed and put there; given features are read from their own file.
+    """A shard from the disk cache, or computed and cached; given features are read from their file.
 
     Args:
         split: of the shard, with its images.
@@ -63,10 +63,10 @@ def _teacher(network: VisionLanguageNetwork, device: str) -> VisionLanguageEncod
 
 
 def cached_text_head(network: VisionLanguageNetwork | GivenFeatures, dataset: Dataset, cache: Path) -> TextHead | None:
-    """A text head for which no network has to run; None where one has to.
+    """A text head that is given or cached; None if a network must run.
 
     Args:
-        dataset: with the names of its test images where features are given.
+        dataset: with the names of its test images if features are given.
     """
     if isinstance(network, GivenFeatures):
         width = read_features(network, dataset.test, "test").shape[1]
@@ -81,7 +81,7 @@ def compute_text_head(
     device: str = "cpu",
     threads: int = 1,
 ) -> TextHead:
-    """The text head of a teacher network for a data set: from the disk cache, or computed and put there."""
+    """The text head of a teacher network for a data set: from the disk cache, or computed and cached."""
     torch.set_num_threads(threads)
     cached = cached_text_head(network, dataset, cache)
     if cached is not None or isinstance(network, GivenFeatures):

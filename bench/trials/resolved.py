@@ -1,4 +1,4 @@
-"""A trial whose names have become objects: the banked arrays that it reads, its sources, how long it takes."""
+"""Trials with their names resolved to objects: banked arrays, sources and estimated work."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from bench.spec import Trial
 from bench.store.folder import Sources
 
 TEACHER = "teacher:"
-"""Prefix of the encoders that are a teacher's image tower."""
+"""Prefix of the names of encoders that are a teacher's image tower."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,16 @@ class ResolvedTrial:
 
     Attributes:
         trial: names and numbers.
-        dataset: labels, and images where the student's inputs are rendered at every step.
-        student: what is trained.
+        dataset: labels, and images if the student's inputs are rendered at every step.
+        student: the network to train.
         teacher: None for no distillation.
         selector: the query strategy.
-        student_train: the student's banked inputs of the train split, a shard a view; empty before ``with_shards``, and
-            for a student whose inputs are rendered at every step.
-        student_test: view 0 of the test split; empty likewise.
-        teacher_train: the teacher's features of the train split, a shard a view; view 0 alone where no other is given.
-        teacher_test: view 0 of the test split; empty without a teacher.
+        student_train: the student's banked inputs of the train split, one shard per view; empty before
+            ``with_shards``, and for a student whose inputs are rendered at every step.
+        student_test: the same for view 0 of the test split.
+        teacher_train: the teacher's features of the train split, one shard per view; only view 0 for given features;
+            empty before ``with_shards``, and without a teacher.
+        teacher_test: the same for view 0 of the test split.
     """
 
     trial: Trial
@@ -62,7 +63,7 @@ class ResolvedTrial:
 
     @property
     def head_key(self) -> tuple[str, str] | None:
-        """(teacher network, data set) of the text head that it reads; None without a teacher."""
+        """(teacher network, data set) of its text head; None without a teacher."""
         return None if self.teacher is None else (self.teacher.network.name, self.dataset.name)
 
     def split(self, name: str) -> Split:
@@ -70,15 +71,15 @@ class ResolvedTrial:
         return self.dataset.train if name == "train" else self.dataset.test
 
     def encoder_of(self, shard: Shard) -> StudentNetwork | VisionLanguageNetwork | GivenFeatures:
-        """What encodes one of its shards: its teacher's network or its student."""
+        """The encoder of one of its shards: its teacher's network or its student."""
         if self.teacher is not None and shard.encoder.startswith(TEACHER):
             return self.teacher.network
         return self.student
 
     def work(self, first_round: int = 0) -> float:
-        """How long the rounds from ``first_round`` on take, in images that steps take x pixels: it orders trials.
+        """Work of the rounds from ``first_round`` on, in images of optimiser steps x pixels; used to order trials.
 
-        A student with a frozen backbone counts one pixel an image.
+        A student with a frozen backbone counts one pixel per image.
         """
         trial, n_pool = self.trial, len(self.dataset.train)
         steps = 0
@@ -92,7 +93,7 @@ class ResolvedTrial:
 
 
 def with_shards(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
-    """The same trials with the names of the banked arrays that each reads; their weights must be on this machine."""
+    """The same trials with the shards that each reads; the weights of their networks must be on this machine."""
     alike: dict[tuple[object, ...], ResolvedTrial] = {}
     out = []
     for trial in trials:
@@ -134,30 +135,30 @@ def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
 
 
 def renders_at_every_step(student: StudentNetwork, n_train: int, n_test: int, n_views: int) -> bool:
-    """Whether a student's inputs are rendered at every step, because banking them would take too much memory.
+    """Whether a student's inputs are rendered at every step, because they do not fit into the bank.
 
-    More than ``$ACTIVEKD_BANK_GB`` for one data set is too much. The numbers are the same.
+    The limit is ``$ACTIVEKD_BANK_GB`` per data set. The numbers are the same either way.
 
     Raises:
-        InputError: the variable is no number.
+        InputError: the variable is not a number.
     """
     limit = bank_limit_bytes()
     return not student.frozen and input_bytes(student, n_train * n_views + n_test) > limit
 
 
 def input_bytes(student: StudentNetwork, n: int) -> int:
-    """Bytes of n banked inputs of a student; features are taken to be WIDEST wide, an upper bound."""
+    """Bytes of n banked inputs of a student; an upper bound for features, which count as WIDEST wide."""
     return n * (2 * WIDEST if student.frozen else 3 * student.size**2)
 
 
 def shard_bytes(shard: Shard, trial: ResolvedTrial) -> int:
-    """Bytes of a shard of a trial before it is computed; features are taken to be WIDEST wide, an upper bound."""
+    """Bytes of a shard of a trial, before it is computed; an upper bound for features, which count as WIDEST wide."""
     rows = len(trial.split(shard.split))
     return rows * 2 * WIDEST if shard.encoder.startswith(TEACHER) else input_bytes(trial.student, rows)
 
 
 def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
-    """Each shard that some trial reads, with the first trial that does."""
+    """Each shard that a trial reads, with the first such trial."""
     out: dict[Shard, ResolvedTrial] = {}
     for trial in {(t.trial.dataset, t.trial.student, t.trial.teacher, t.trial.views): t for t in trials}.values():
         for shard in trial.shards:
@@ -166,12 +167,12 @@ def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
 
 
 def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], ResolvedTrial]:
-    """Each (teacher network, data set) whose text head some trial reads, with a trial that does."""
+    """Each (teacher network, data set) whose text head a trial reads, with one such trial."""
     return {trial.head_key: trial for trial in trials if trial.head_key is not None}
 
 
 def sources_of(trials: Sequence[ResolvedTrial]) -> Sources:
-    """What the numbers of these trials depend on besides their ids."""
+    """Fingerprints of the data and of the user-defined selectors of these trials."""
     datasets = {t.dataset.name: t.dataset for t in trials}
     codes = {name: own_code(name) for name in {t.selector.name for t in trials}}
     return Sources(
@@ -181,9 +182,9 @@ def sources_of(trials: Sequence[ResolvedTrial]) -> Sources:
 
 
 def planned(trials: Sequence[Trial], resolved: Sequence[ResolvedTrial]) -> list[dict[str, object]]:
-    """The trials of a spec as a plan has them: identity, counts of the data set, rounds.
+    """The trials of a spec as entries of a plan: identity, counts of the data set, rounds.
 
-    The counts are left open for trials whose data set is not among the resolved ones.
+    The counts are None for trials whose data set is not among the resolved ones.
     """
     n_classes = {t.dataset.name: t.dataset.n_classes for t in resolved}
     return [

@@ -25,11 +25,11 @@ LIBRARIES = ("torch", "timm", "open_clip_torch", "ray", "numpy")
 
 @dataclass(frozen=True)
 class Execution:
-    """Where and how a trial is run, whatever its names are.
+    """Where and how trials run.
 
     Attributes:
-        device: where the networks are trained.
-        threads: of torch: the CPUs of the trial.
+        device: on which the networks are trained.
+        threads: of torch, one per CPU of the trial.
         diagnostics: measure them in every round.
     """
 
@@ -44,14 +44,17 @@ RunTrial = Callable[[ResolvedTrial, Banked, TextHead | None, Sequence[Row], Exec
 def run_trial(
     trial: ResolvedTrial, banked: Banked, head: TextHead | None, done: Sequence[Row], execution: Execution
 ) -> Iterator[Row]:
-    """Run the rounds of a trial that are not done, one row each.
+    """Run the missing rounds of a trial, one row each.
 
-    The same function serves Ray and ``--serial``, so that their numbers agree to the bit.
+    Ray and ``--serial`` call this same function, so that their numbers agree to the bit.
 
     Args:
         banked: at least the arrays of the trial's shards.
-        head: of the trial's teacher; None without one.
+        head: of the trial's teacher; None without a teacher.
         done: the trial's rows so far, from round 0 on.
+
+    Raises:
+        ValueError: the trial has a teacher, and ``head`` is None.
     """
     torch.set_num_threads(execution.threads)
     names = trial.trial
@@ -115,8 +118,8 @@ def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:
 def provenance(device: str, threads: int = 1) -> dict[str, str]:
     """Commit of the code, versions of the libraries that decide the numbers, and the device.
 
-    The kind of CPU and the number of threads count: vector instructions round convolutions in their own way, threads
-    add up sums in another order, and training amplifies that.
+    The device includes the instruction set of the CPU and the number of threads: both change the rounding of sums, and
+    training amplifies the difference.
     """
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)

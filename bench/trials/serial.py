@@ -15,13 +15,13 @@ from bench.trials.run import Execution, run_trial
 def run_serially(
     trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
 ) -> None:
-    """Run the missing rounds of these trials; what a trial raises ends the run.
+    """Run the missing rounds of these trials; an exception in a trial ends the run.
 
     Args:
-        trials: with a missing round, in the order in which they start.
+        trials: each with a missing round, in the order in which they start.
         cache: folder of the caches.
         folder: the results folder.
-        progress: updated as the grid goes on.
+        progress: updated after every step.
         options: of the command.
     """
     device, threads = local_device(options.device), options.extraction.cpus
