@@ -155,7 +155,7 @@ def test_the_selector_that_readme_shows_runs(how: list[str], cache: Path, tiny_s
     (tmp_path / "my_selectors.py").write_text(block + "\n# changed\n", encoding="utf-8")
     refused = grid(tmp_path, spec, cache, *how)
     assert refused.returncode == 2
-    assert "the code of my_selectors:narrow changed since its rows were made" in refused.stderr
+    assert "the code of my_selectors:narrow changed since its rows were computed" in refused.stderr
 
 
 @pytest.mark.soak
