@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from conftest import SPEC
 
 from bench.columns import COSTS, PICKED, PROVENANCE
@@ -377,18 +376,26 @@ def fill(path: Path) -> None:
             file.write(b"x" * 512)
 
 
+def run_into_full_disk(grid: Grid, process: "subprocess.Popen[str]") -> str:
+    """Fill the disk of a grid's results folder until the grid ends, then make room again; its output."""
+    filler = grid.run / "filler"
+    fill(filler)
+    out, _ = process.communicate(timeout=120)
+    filler.unlink()
+    return out
+
+
 @contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of 8 MB in a folder; skip the test if it cannot be mounted."""
+def small_disk(folder: Path) -> Iterator[bool]:
+    """A file system of 8 MB in a folder; False where none may be mounted, and the folder is a plain one."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
     try:
-        yield
+        yield mounted
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager

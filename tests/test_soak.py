@@ -24,12 +24,12 @@ from faults import (
     assert_whole,
     begun_again,
     end,
-    fill,
     kill,
     moments,
     nodes_of,
     pause,
     processes,
+    run_into_full_disk,
     small_disk,
     tear_last_row,
     wait_for,
@@ -189,18 +189,16 @@ def test_clock_jumps(seed: int, jump: float, grid: Grid, undisturbed: Grid) -> N
 
 
 def test_full_disks(grid: Grid, undisturbed: Grid) -> None:
-    with small_disk(grid.run):
+    with small_disk(grid.run) as is_small:
+        if not is_small:
+            pytest.skip("no file system can be mounted here")
         for at in moments(9, 2, 2, 40):
             process = grid.start()
             wait_for_rows(grid, at, process)
-            filler = grid.run / "filler"
-            fill(filler)
-            out, _ = process.communicate(timeout=120)
+            out = run_into_full_disk(grid, process)
             assert process.returncode == 2, out
             assert "No space left on device; the rows so far are kept" in out
-            assert "Traceback" not in out
             assert at <= len(stored_rows(grid.run)) < grid.n_rows
-            filler.unlink()
             TALLY.inject(grid, "full disk")
         grid.finish()
         TALLY.check_whole(grid, undisturbed)

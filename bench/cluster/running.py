@@ -3,7 +3,7 @@
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,6 @@ from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
 from bench.columns import Row, seconds_of
 from bench.settings import Options
-from bench.spec import Share
 from bench.store.rows import StorageError
 from bench.trials.resolved import ResolvedTrial
 from bench.trials.run import Execution, RunTrial, run_trial
@@ -138,7 +137,7 @@ class _TrialRunner(tune.Trainable):
         return {"done": not try_again, FAILED: not try_again}
 
 
-class _Watch(Callback, Stopper):
+class Watch(Callback, Stopper):
     """Updates the progress, and stops the grid when it cannot continue."""
 
     def __init__(self, progress: Progress) -> None:
@@ -178,14 +177,42 @@ class _Watch(Callback, Stopper):
         return self.reason is not None
 
 
-def _waiting(share: Share, device: str) -> int:
-    """Trials that wait for resources at a time: the slots of one node, or at least LEAST_WAITING on several nodes.
+def waiting_trials(slots_now: int, nodes: int) -> int:
+    """Trials that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
 
     Tune starts any of those that wait, so a small number keeps the order.
+
+    Args:
+        slots_now: trials that the nodes can run at a time.
+        nodes: that are alive.
     """
-    at_a_time = slots(share, device)
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    return at_a_time if nodes == 1 and at_a_time else max(LEAST_WAITING, at_a_time)
+    return slots_now if nodes == 1 and slots_now else max(LEAST_WAITING, slots_now)
+
+
+def run_in_passes(
+    trial_ids: Sequence[str],
+    run: Callable[[Sequence[str]], object],
+    still_open: Callable[[Sequence[str]], list[str]],
+    stopped: Callable[[], bool],
+) -> list[str]:
+    """Run trials in at most MAX_PASSES passes, each over those that the one before left open.
+
+    Args:
+        trial_ids: in the order in which they are to start.
+        run: one pass over trials.
+        still_open: those of the trials that have a missing round and are not given up.
+        stopped: whether the grid cannot go on.
+
+    Returns:
+        The trials that are open in the end.
+    """
+    left = list(trial_ids)
+    for _ in range(MAX_PASSES):
+        run(left)
+        left = still_open(left)
+        if not left or stopped():
+            break
+    return left
 
 
 def run_trials(
@@ -236,18 +263,19 @@ def run_trials(
     )
     takes = options_of(options.trial, execution.device)
     resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
-    os.environ[MAX_WAITING_VARIABLE] = str(_waiting(options.trial, execution.device))
-    watch = _Watch(progress)
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    os.environ[MAX_WAITING_VARIABLE] = str(waiting_trials(slots(options.trial, execution.device), nodes))
+    watch = Watch(progress)
     followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
-    scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
-    left, failures = list(by_id), {}
-    for _ in range(MAX_PASSES):
-        with tempfile.TemporaryDirectory(dir=process_folder(scratch_root)) as scratch:
+    scratch_root = process_folder(Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}")
+
+    def run_pass(trial_ids: Sequence[str]) -> None:
+        with tempfile.TemporaryDirectory(dir=scratch_root) as scratch:
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
-                    search_alg=InOrder(left),
-                    num_samples=len(left),
+                    search_alg=InOrder(trial_ids),
+                    num_samples=len(trial_ids),
                     reuse_actors=True,
                     max_concurrent_trials=options.max_concurrent,
                 ),
@@ -261,10 +289,13 @@ def run_trials(
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
+
+    def still_open(trial_ids: Sequence[str]) -> list[str]:
         failures, done = ray.get([store.failures.remote(), store.rounds_done.remote()])
-        left = [t for t in left if t not in failures and done.get(t, 0) < by_id[t].trial.rounds]
-        if not left or watch.reason:
-            break
+        return [t for t in trial_ids if t not in failures and done.get(t, 0) < by_id[t].trial.rounds]
+
+    left = run_in_passes(list(by_id), run_pass, still_open, watch.stop_all)
+    failures: dict[str, str] = ray.get(store.failures.remote())
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
     if watch.reason or left:

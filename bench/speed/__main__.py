@@ -79,7 +79,7 @@ def grid(
     work: Annotated[bool, typer.Option(help="Also run the demo, on Ray and in serial processes.")] = True,
     repeats: Annotated[
         int, typer.Option(min=1, help="Times that the demo runs in the order serial, Ray, Ray, serial.")
-    ] = 2,
+    ] = 1,
 ) -> None:
     """The grid: how soon it answers, idle trials against bare Ray Tune, memory shared by trials, the demo on Ray.
 
