@@ -155,11 +155,11 @@ def plan(
     measures the rates of the networks on this machine.
     """
     with user_errors():
-        from bench.plan import given_throughput, make_plan, print_hours, print_plan
+        from bench.plan import estimate, given_throughput, print_hours, print_plan
 
         whole = read_spec(spec or default_spec())
         chosen = whole.only(only) if only else whole
-        cost = make_plan(chosen.trials, cache_folder())
+        cost = estimate(chosen.trials, cache_folder())
         print_plan(whole.name, cost, console)
         if images_per_second is not None:
             print_hours(cost, given_throughput(cost, images_per_second), slots or default_slots(), console)

@@ -53,7 +53,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Estimate:
     """The cost of a grid.
 
     Attributes:
@@ -75,7 +75,7 @@ class Plan:
     live: tuple[tuple[str, str], ...]
 
 
-def make_plan(trials: Sequence[Trial], cache: Path) -> Plan:
+def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
     """Add up the cost of the trials.
 
     Raises:
@@ -119,7 +119,7 @@ def make_plan(trials: Sequence[Trial], cache: Path) -> Plan:
                 banked[key] = 2 * images * width
                 known = taught.get(network.name, Load(network.name))
                 taught[network.name] = known + Load(network.name, predicted=0 if is_given else images)
-    return Plan(
+    return Estimate(
         totals={**_counts(trials), "optimiser steps": n_steps},
         sizes=sizes,
         students=loads,
@@ -178,65 +178,65 @@ class Throughput:
     decoded: float | None = None
 
 
-def given_throughput(plan: Plan, images_per_second: float) -> Throughput:
+def given_throughput(estimated: Estimate, images_per_second: float) -> Throughput:
     """The same training rate, rendering included, for every network; a forward pass costs FORWARD_SHARE of a step."""
     return Throughput(
-        dict.fromkeys(plan.students, images_per_second),
-        dict.fromkeys([*plan.students, *plan.teachers], images_per_second / FORWARD_SHARE),
+        dict.fromkeys(estimated.students, images_per_second),
+        dict.fromkeys([*estimated.students, *estimated.teachers], images_per_second / FORWARD_SHARE),
     )
 
 
-def hours(plan: Plan, throughput: Throughput, slots: int) -> dict[str, float]:
+def hours(estimated: Estimate, throughput: Throughput, slots: int) -> dict[str, float]:
     """Hours of the teachers' passes, of the trials and, if its rate is known, of decoding, with ``slots`` at a time."""
-    running = {name: load for name, load in plan.teachers.items() if load.predicted}
+    running = {name: load for name, load in estimated.teachers.items() if load.predicted}
     teachers = sum(load.predicted / throughput.predicted[name] for name, load in running.items())
     trials = sum(
         load.trained / throughput.trained[name]
         + load.predicted / throughput.predicted[name]
         + (load.rendered / throughput.rendered if throughput.rendered else 0.0)
-        for name, load in plan.students.items()
+        for name, load in estimated.students.items()
     )
     seconds = {"teachers, every view once": teachers, "trials": trials}
     if throughput.decoded:
-        images = sum(s.n_pool + s.n_test for s in plan.sizes.values() if s.from_files)
+        images = sum(s.n_pool + s.n_test for s in estimated.sizes.values() if s.from_files)
         seconds = {"decoding into the image cache": images / throughput.decoded, **seconds}
     return {name: value / 3600 / slots for name, value in seconds.items()}
 
 
-def print_plan(name: str, plan: Plan, out: Console) -> None:
+def print_plan(name: str, estimated: Estimate, out: Console) -> None:
     """Print the plan as tables."""
     totals = Table(title=f"plan of {name}", show_header=False)
-    for what, value in plan.totals.items():
+    for what, value in estimated.totals.items():
         totals.add_row(what, f"{value:,}")
-    totals.add_row("images in optimiser steps", f"{sum(s.trained for s in plan.students.values()):,}")
-    totals.add_row("images in forward passes", f"{sum(s.predicted for s in plan.students.values()):,}")
-    totals.add_row("images encoded by teachers, once", f"{sum(t.predicted for t in plan.teachers.values()):,}")
-    totals.add_row("image cache on disk, approximate GB", f"{plan.cache_bytes / 1e9:,.2f}")
-    totals.add_row("bank on disk and in the object store, GB at most", f"{plan.bank_bytes / 1e9:,.2f}")
+    totals.add_row("images in optimiser steps", f"{sum(s.trained for s in estimated.students.values()):,}")
+    totals.add_row("images in forward passes", f"{sum(s.predicted for s in estimated.students.values()):,}")
+    totals.add_row("images encoded by teachers, once", f"{sum(t.predicted for t in estimated.teachers.values()):,}")
+    totals.add_row("image cache on disk, approximate GB", f"{estimated.cache_bytes / 1e9:,.2f}")
+    totals.add_row("bank on disk and in the object store, GB at most", f"{estimated.bank_bytes / 1e9:,.2f}")
     out.print(totals)
     data = Table("data set", "classes", "train (pool)", "val", "test", title="data")
-    for dataset, size in plan.sizes.items():
+    for dataset, size in estimated.sizes.items():
         data.add_row(dataset, *(f"{n:,}" for n in (size.n_classes, size.n_pool, size.n_val, size.n_test)))
     out.print(data)
-    if plan.live:
-        rendered = sum(s.rendered for s in plan.students.values())
+    if estimated.live:
+        rendered = sum(s.rendered for s in estimated.students.values())
         out.print(
-            f"{len(plan.live)} (data set, student) pairs have too many views for the bank (${BANK_VARIABLE}): "
+            f"{len(estimated.live)} (data set, student) pairs have too many views for the bank (${BANK_VARIABLE}): "
             f"{rendered:,} images are rendered at every step; without the image cache "
             f"({IMAGE_CACHE_VARIABLE}=off) they are also decoded at every step.",
             highlight=False,
         )
 
 
-def print_hours(plan: Plan, throughput: Throughput, slots: int, out: Console) -> None:
+def print_hours(estimated: Estimate, throughput: Throughput, slots: int, out: Console) -> None:
     """Print the rates and the hours that follow, as tables."""
     rates = Table("network", "trained, images/s", "forward, images/s", title="throughput of one trial")
     for network_name, rate in throughput.predicted.items():
         trained = throughput.trained.get(network_name)
         rates.add_row(network_name, "" if trained is None else f"{trained:,.1f}", f"{rate:,.1f}")
     out.print(rates)
-    estimate = Table(title=f"hours, {slots} at a time", show_header=False)
-    parts = hours(plan, throughput, slots)
+    table = Table(title=f"hours, {slots} at a time", show_header=False)
+    parts = hours(estimated, throughput, slots)
     for what, value in {**parts, "total": sum(parts.values())}.items():
-        estimate.add_row(what, f"{value:,.2f}")
-    out.print(estimate)
+        table.add_row(what, f"{value:,.2f}")
+    out.print(table)

@@ -35,7 +35,7 @@ def split(names: tuple[str, ...] | None = None) -> Split:
     return Split(None, np.array([0, 0, 1]), names)
 
 
-def test_rows_are_matched_by_name_whatever_their_order(data: Path) -> None:
+def test_rows_are_matched_by_name_in_any_order(data: Path) -> None:
     features = unit(3)
     save(data, test_f=features[::-1], test_path=np.array(NAMES[::-1]))
     found = read_features(given_features("features:clip.npz"), split(NAMES), "train")

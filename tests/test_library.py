@@ -166,6 +166,9 @@ def test_folder_faults_are_named(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "torn" / "a" / "9.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"1 of \d images cannot be decoded: .*a/9.png"):
         load_dataset(f"folder:{tmp_path / 'torn'}", cache)
+    paint_folder(tmp_path / "held-out" / "val", {"a": 2, "b": 2})
+    with pytest.raises(InputError, match="found val/; expected: both train/ and test/"):
+        load_dataset(f"folder:{tmp_path / 'held-out'}", cache)
     paint_folder(tmp_path / "odd" / "train", {"a": 2, "b": 2})
     paint_folder(tmp_path / "odd" / "test", {"a": 2, "c": 2})
     with pytest.raises(InputError, match="classes differ from those of train: b, c"):

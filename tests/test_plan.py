@@ -26,7 +26,7 @@ def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_paper_has_73_settings(tmp_path: Path) -> None:
-    made = planning.make_plan(read_spec("paper").trials, tmp_path)
+    made = planning.estimate(read_spec("paper").trials, tmp_path)
     assert made.totals["settings (configuration, query round)"] == 73
     assert made.totals["configurations"] == 7
     assert made.totals["trials"] == (4 + 3 * 10) * 6 * 5
@@ -34,7 +34,7 @@ def test_the_paper_has_73_settings(tmp_path: Path) -> None:
 
 
 def test_full_is_the_whole_product(tmp_path: Path) -> None:
-    made = planning.make_plan(read_spec("full").trials, tmp_path)
+    made = planning.estimate(read_spec("full").trials, tmp_path)
     assert made.totals["trials"] == 11 * 5 * (1 + 3 * 2) * 6 * 5
     assert len(made.sizes) == 11
     assert len(made.students) == 5
@@ -42,7 +42,7 @@ def test_full_is_the_whole_product(tmp_path: Path) -> None:
 
 
 def test_a_small_plan_by_hand(tiny_spec: Path, tmp_path: Path) -> None:
-    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    made = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
     pool, test = made.sizes["digits"].n_pool, made.sizes["digits"].n_test
     assert made.totals["optimiser steps"] == 4 * 3 * 3
     load = made.students["resnet6_mini@16"]
@@ -60,17 +60,17 @@ def test_views_too_many_for_the_bank_are_rendered(
     tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
-    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    made = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
     load = made.students["resnet6_mini@16"]
     assert made.live == (("digits", "resnet6_mini@16"),)
     assert load.rendered == load.trained + load.predicted
     monkeypatch.setenv("ACTIVEKD_BANK_GB", "much")
     with pytest.raises(InputError, match="ACTIVEKD_BANK_GB is 'much'; expected: a number of GB"):
-        planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+        planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
 
 
 def test_hours_follow_from_the_throughput(tiny_spec: Path, tmp_path: Path) -> None:
-    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    made = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
     load = made.students["resnet6_mini@16"]
     teacher = made.teachers["glyphclip"]
     parts = planning.hours(made, planning.given_throughput(made, 10.0), 2)
@@ -84,14 +84,14 @@ def test_hours_follow_from_the_throughput(tiny_spec: Path, tmp_path: Path) -> No
 
 
 def test_given_features_take_no_hours(tiny_spec: Path, tmp_path: Path) -> None:
-    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    made = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
     given = replace(made, teachers={"features:a.npz": planning.Load("features:a.npz")})
     rates = planning.Throughput({"resnet6_mini@16": 1.0}, {"resnet6_mini@16": 1.0})
     assert planning.hours(given, rates, 1)["teachers, every view once"] == 0
 
 
 def test_a_plan_is_printed_with_its_counts_and_its_hours(tiny_spec: Path, tmp_path: Path) -> None:
-    made = planning.make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    made = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
     out = io.StringIO()
     console = Console(file=out, width=120)
     planning.print_plan("tiny", made, console)

@@ -11,7 +11,7 @@ from bench.cluster.running import (
     LEAST_WAITING,
     MAX_DEATHS_IN_A_ROW,
     MAX_PASSES,
-    SECONDS,
+    ROUND_SECONDS,
     STOPPED,
     Watch,
     run_in_passes,
@@ -44,7 +44,7 @@ def test_the_progress_follows_tune() -> None:
     progress = Followed()
     watch = Watch(progress)
     watch.on_trial_start(0, [], trial())
-    watch.on_trial_result(0, [], trial(), {SECONDS: 2.0})
+    watch.on_trial_result(0, [], trial(), {ROUND_SECONDS: 2.0})
     watch.on_trial_result(0, [], trial(), {"done": True})
     watch.on_trial_complete(0, [], trial(failed=True))
     watch.on_trial_complete(0, [], trial())
@@ -61,7 +61,7 @@ def test_the_grid_stops_when_only_workers_die_or_a_trial_says_why() -> None:
     watch = Watch(Followed())
     for _ in range(MAX_DEATHS_IN_A_ROW):
         watch.on_trial_recover(0, [], trial())
-    watch.on_trial_result(0, [], trial(), {SECONDS: 1.0})
+    watch.on_trial_result(0, [], trial(), {ROUND_SECONDS: 1.0})
     for _ in range(MAX_DEATHS_IN_A_ROW):
         watch.on_trial_recover(0, [], trial())
     assert not watch.stop_all()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.plan import make_plan
+from bench.plan import estimate
 from bench.spec import read_spec
 from bench.speed.bars import Bar, apart, print_bars
 from bench.speed.grid import IdleRun, flat_bar, idle_rounds, idle_spec, idle_trials, tune_bar, write_idle_plan
@@ -73,7 +73,7 @@ def test_a_rate_that_never_agrees_is_not_steady() -> None:
 
 
 def test_each_network_of_a_plan_has_its_rates(tiny_spec: Path, tmp_path: Path) -> None:
-    plan = make_plan(read_spec(str(tiny_spec)).trials, tmp_path)
+    plan = estimate(read_spec(str(tiny_spec)).trials, tmp_path)
     rates = measured_throughput(plan, "cpu", Console(quiet=True))
     assert set(rates.trained) == {"resnet6_mini@16"}
     assert set(rates.predicted) == {"resnet6_mini@16", "glyphclip"}

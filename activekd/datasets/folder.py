@@ -65,7 +65,7 @@ def image_folder(folder: Path, cache: Path) -> Source:
             from those of ``train``, ``prompts.txt`` is malformed, or images cannot be decoded; each is named.
     """
     parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
-    if ("train" in parts) != ("test" in parts):
+    if parts and not {"train", "test"} <= set(parts):
         raise InputError(
             f"folder:{folder}: found {'/, '.join(parts)}/; expected: both train/ and test/, or class folders only"
         )

@@ -8,15 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from activekd.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 from activekd.images.decoding import MAX_SHORT_SIDE, decode, kept_shape
 from activekd.images.pixels import Images
 

@@ -1,14 +1,9 @@
 """The crop and the flip of each view of an image: a pure function of (row, view)."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from activekd.recipes import ViewGeometry
-
-if TYPE_CHECKING:
-    pass
 
 
 def _uniforms(rows: np.ndarray, view: int, draws: int) -> Float64[np.ndarray, "draws n"]:

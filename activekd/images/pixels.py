@@ -6,15 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt32
 
 from activekd.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 from activekd.images.decoding import decode
 
 

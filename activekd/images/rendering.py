@@ -1,18 +1,13 @@
 """Rendering of views to squares of pixels, on the CPU."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from activekd.recipes import ViewGeometry
-
-if TYPE_CHECKING:
-    pass
 from activekd.images.crops import view_boxes
 from activekd.images.pixels import Images
+from activekd.recipes import ViewGeometry
 
 
 def render(

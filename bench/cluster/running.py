@@ -38,7 +38,7 @@ MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
 LEAST_WAITING = 16
 """Least number of trials that wait for resources on a cluster of several nodes, so that its autoscaler sees demand."""
 
-SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
+ROUND_SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
 """Keys of a step's result: seconds of the round, whether the trial was given up, why the whole grid must stop."""
 
 TRACKED = ("accuracy", "teacher_accuracy", "n_labeled", "round")
@@ -118,7 +118,7 @@ class _TrialRunner(tune.Trainable):
             return self._after(fault)
         self._left -= 1
         seen = {key: row[key] for key in TRACKED if row.get(key) is not None} if self._tracked else {}
-        return {"done": self._left <= 0, SECONDS: seconds_of(row), **seen}
+        return {"done": self._left <= 0, ROUND_SECONDS: seconds_of(row), **seen}
 
     def _after(self, fault: Exception) -> dict[str, Any]:
         """The result of a step that raised an error.
@@ -156,8 +156,8 @@ class Watch(Callback, Stopper):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self._deaths = 0
-        if SECONDS in result:
-            self._progress.round_done(trial.config[TRIAL_ID], result[SECONDS])
+        if ROUND_SECONDS in result:
+            self._progress.round_done(trial.config[TRIAL_ID], result[ROUND_SECONDS])
         self.reason = self.reason or result.get(STOPPED)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

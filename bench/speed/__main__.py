@@ -131,12 +131,12 @@ def throughput(
     Networks have random weights and run in one thread; neither data sets nor weights need be on this machine.
     """
     with user_errors():
-        from bench.plan import make_plan, print_hours
+        from bench.plan import estimate, print_hours
         from bench.speed.throughput import measured_throughput
 
-        plan = make_plan(read_spec(spec or default_spec()).trials, cache_folder())
+        estimated = estimate(read_spec(spec or default_spec()).trials, cache_folder())
         there = local_device(device)
-        print_hours(plan, measured_throughput(plan, there, console), slots or default_slots(), console)
+        print_hours(estimated, measured_throughput(estimated, there, console), slots or default_slots(), console)
         _print_machine(there, "1 thread")
 
 

@@ -19,7 +19,7 @@ from activekd.recipes import ViewGeometry
 from activekd.students.heads import AsFloat, Student
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.students.predict import mixed_precision
-from bench.plan import PHOTO, Plan, Throughput
+from bench.plan import PHOTO, Estimate, Throughput
 from bench.speed.untrained import untrained_student, untrained_vision_language
 
 BATCH = 8
@@ -76,8 +76,8 @@ def _rate(action: Callable[[], object], images: int, clock: Callable[[], float])
     return images * calls / spent
 
 
-def measured_throughput(plan: Plan, device: str, out: Console) -> Throughput:
-    """Images per second of each network of a plan, with random weights, noise as images and one thread.
+def measured_throughput(estimated: Estimate, device: str, out: Console) -> Throughput:
+    """Images per second of each network of a estimated, with random weights, noise as images and one thread.
 
     A line is printed for each rate as it is measured.
     """
@@ -90,11 +90,11 @@ def measured_throughput(plan: Plan, device: str, out: Console) -> Throughput:
         return rate.value
 
     trained, predicted = {}, {}
-    for name in plan.students:
+    for name in estimated.students:
         step, forward = _student_actions(student_network(name), device)
         trained[name] = measured(f"{name}, train", step)
         predicted[name] = measured(f"{name}, forward", forward)
-    for name, load in plan.teachers.items():
+    for name, load in estimated.teachers.items():
         if load.predicted:
             predicted[name] = measured(f"{name}, forward", _teacher_action(vision_language_network(name), device))
     rendered = measured("rendering at 224 px", _rendering(), 1)

@@ -155,7 +155,7 @@ def test_other_errors_of_a_selector_name_it() -> None:
     assert caught.value.__notes__ == ["selector 'broken'"]
 
 
-def test_products_are_in_whole_float32_whatever_the_process_chose() -> None:
+def test_products_are_in_whole_float32() -> None:
     seen = []
 
     def query(view: PoolView, k: int, *, rng: np.random.Generator) -> np.ndarray:

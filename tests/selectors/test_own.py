@@ -1,4 +1,4 @@
-"""Selectors of the user's own: found, checked, run by the grid, and told apart when their code changes."""
+"""Selectors of the user's own: resolved, checked, run by the grid, and refused when their code changes."""
 
 import os
 import subprocess
