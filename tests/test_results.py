@@ -5,10 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bench.columns import COSTS, PROVENANCE
+from bench.grid import app
 from bench.report.blocks import BLOCKS
 from bench.report.pages import contents_of, digest_of
 from bench.report.rendering import run_html, run_markdown
+from bench.store.rows import stored_rows
 from bench.store.table import read_run
 
 ROOT = Path(__file__).parent.parent
@@ -69,3 +73,20 @@ def test_the_first_screen_of_the_readme_has_table_and_figure_of_the_real_run() -
     assert figures[0].startswith("results/caltech-real/figures/curves_")
     for figure in figures:
         assert (ROOT / figure).is_file(), figure
+
+
+def test_a_part_of_the_demo_has_the_committed_rows(cache: Path, tmp_path: Path) -> None:
+    """Every column but costs and provenance; a student trained end to end on the same kind of CPU only."""
+    only = "dataset=digits,teacher=glyphclip+clap,selector=pcoreset,seed=0"
+    options = ["--serial", "--device", "cpu", "--no-report", "--only", only, "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["run", "demo", *options], env={"ACTIVEKD_CACHE": str(cache)})
+    assert result.exit_code == 0, result.output
+    committed = {(row["trial_id"], row["round"]): row for row in stored_rows(RESULTS / "demo")}
+    compared = 0
+    for row in stored_rows(tmp_path):
+        before = committed[row["trial_id"], row["round"]]
+        if row["student"].startswith("frozen:") or row["device"] == before["device"]:
+            for column in set(before) - {*COSTS, *PROVENANCE}:
+                assert row[column] == before[column], column
+            compared += 1
+    assert compared >= 5
