@@ -86,6 +86,7 @@ class Grid:
         folder: spec, selectors, trace and results.
         cache: of decoded images and banks; may be shared.
         options: of the command.
+        seeds: of its trials.
         more: further environment variables.
         mark: by which its processes are known.
         injected: what was done to it.
@@ -94,6 +95,7 @@ class Grid:
     folder: Path
     cache: Path
     options: tuple[str, ...] = ("--max-concurrent", "2", "--device", "cpu", "--no-report")
+    seeds: int = 6
     more: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     injected: Counter[str] = field(default_factory=Counter)
@@ -102,7 +104,7 @@ class Grid:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = SPEC.replace('["random", "pcoreset"]', '["traced:draw", "traced:narrow"]')
         for old, new in (
-            ("seeds = [0]", f"seeds = {list(range(6))}"),
+            ("seeds = [0]", f"seeds = {list(range(self.seeds))}"),
             ('["none", "glyphclip+clap"]', '["glyphclip+zeroshot"]'),
             ("rounds = 3", f"rounds = {ROUNDS}"),
             ("steps = 3\n", "steps = 90\n"),
@@ -127,7 +129,7 @@ class Grid:
 
     @property
     def n_rows(self) -> int:
-        return 2 * 6 * ROUNDS
+        return 2 * self.seeds * ROUNDS
 
     def environment(self) -> dict[str, str]:
         own = {

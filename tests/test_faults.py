@@ -26,6 +26,7 @@ from faults import (
 
 from bench.store.rows import stored_rows
 
+SEEDS = 4
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1 and ::1, as /proc/net writes them."""
 
@@ -38,7 +39,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Grid:
     """The same grid in one process, without Ray and without faults."""
-    grid = Grid(tmp_path_factory.mktemp("undisturbed"), cache, options=("--serial", "--device", "cpu", "--no-report"))
+    grid = Grid(
+        tmp_path_factory.mktemp("undisturbed"),
+        cache,
+        options=("--serial", "--device", "cpu", "--no-report"),
+        seeds=SEEDS,
+    )
     grid.finish()
     assert_whole(grid, grid)
     return grid
@@ -47,7 +53,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Grid:
 @pytest.fixture
 def grid(tmp_path: Path, cache: Path, undisturbed: Grid) -> Iterator[Grid]:
     """A grid to disturb; its remaining processes are killed at the end."""
-    disturbed = Grid(tmp_path / "grid", cache)
+    disturbed = Grid(tmp_path / "grid", cache, seeds=SEEDS)
     yield disturbed
     disturbed.kill_all()
 
@@ -62,23 +68,23 @@ def test_one_grid_through_a_fault_of_each_kind(grid: Grid, undisturbed: Grid) ->
         wait_for_rows(grid, 3, process)
         ports = listening(processes(grid.mark))
         kill(wait_for_processes(grid, WORKER, process)[0])
-        wait_for_rows(grid, 12, process)
+        wait_for_rows(grid, 8, process)
         kill(wait_for_processes(grid, STORE, process)[0])
-        wait_for_rows(grid, 20, process)
+        wait_for_rows(grid, 13, process)
         if is_small:
             out = run_into_full_disk(grid, process)
             assert process.returncode == 2, out
             assert "No space left on device; the rows so far are kept" in out
             assert "Traceback" not in out
-            assert 20 <= len(stored_rows(grid.run)) < grid.n_rows
+            assert 13 <= len(stored_rows(grid.run)) < grid.n_rows
             process = grid.start()
-        wait_for_rows(grid, 32, process)
+        wait_for_rows(grid, 20, process)
         grid.kill_all()
         process.communicate(timeout=60)
         tear_last_row(grid.run, seed=1)
         with heeding_interrupts():
             process = grid.start()
-            wait_for_rows(grid, 44, process)
+            wait_for_rows(grid, 28, process)
             process.send_signal(signal.SIGINT)
             out, _ = process.communicate(timeout=120)
         assert process.returncode == 130, out
@@ -99,7 +105,7 @@ def test_a_lost_node(grid: Grid, undisturbed: Grid) -> None:
     with nodes_of(grid.environment()) as nodes:
         grid.options = ("--address", nodes.address, "--device", "cpu", "--no-report")
         process = grid.start()
-        wait_for_rows(grid, 10, process)
+        wait_for_rows(grid, 6, process)
         wait_for_processes(grid, WORKER, process)
         assert nodes.tell("lose 0") == "lost"
         nodes.tell("add")

@@ -59,18 +59,6 @@ def serial_run(grid_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return spec, folder / "run"
 
 
-def test_inputs_rendered_at_every_step_give_the_rows_of_banked_ones(
-    grid_cache: Path, serial_run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
-    spec, banked = serial_run
-    result = grid(
-        grid_cache, spec, "--max-concurrent", "2", "--device", "cpu", "--no-report", "--out", tmp_path / "live"
-    )
-    assert result.returncode == 0, result.stderr
-    assert numbers(tmp_path / "live") == numbers(banked)
-
-
 def test_a_device_that_is_not_there_is_refused(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
     result = grid(grid_cache, tiny_spec, "--serial", "--device", "mps", "--out", tmp_path / "run")
     assert result.returncode == 2
@@ -128,10 +116,12 @@ def test_report_is_the_same_bytes_again(serial_run: tuple[Path, Path], tmp_path:
 
 
 def test_ray_gives_the_rows_of_the_serial_run_and_a_second_run_has_nothing_to_do(
-    serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
+    serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On Ray the inputs are rendered at every step; the serial run banked them."""
+    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
     spec, out = serial_run
-    result = grid(grid_cache, spec, "--out", tmp_path / "run")
+    result = grid(grid_cache, spec, "--device", "cpu", "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert numbers(tmp_path / "run") == numbers(out)
     assert "first in" in result.stdout

@@ -1,0 +1,39 @@
+"""Settings: every environment variable is listed and documented; caches and devices."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from activekd.errors import InputError
+from bench.settings import BANK_GB, VARIABLES, bank_limit_bytes, cache_folder, default_spec, local_device
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_variable_of_the_code_is_listed_and_documented() -> None:
+    named = set()
+    for package in ("activekd", "bench"):
+        for path in (ROOT / package).rglob("*.py"):
+            named |= set(re.findall(r"\bACTIVEKD_[A-Z_]+\b", path.read_text(encoding="utf-8")))
+    assert named == set(VARIABLES)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in VARIABLES if f"`{name}`" not in readme] == []
+
+
+def test_defaults_where_no_variable_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert default_spec() == "demo"
+    assert cache_folder() == (Path.home() / ".cache" / "activekd").resolve()
+    assert bank_limit_bytes() == BANK_GB * 1e9
+    monkeypatch.setenv("ACTIVEKD_SPEC", "paper")
+    monkeypatch.setenv("ACTIVEKD_CACHE", str(tmp_path))
+    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.5")
+    assert (default_spec(), cache_folder(), bank_limit_bytes()) == ("paper", tmp_path.resolve(), 5e8)
+
+
+def test_a_device_that_is_absent_is_refused() -> None:
+    assert local_device("cpu") == "cpu"
+    with pytest.raises(InputError, match=r"--device mps: .*; expected: .*cpu"):
+        local_device("mps")
