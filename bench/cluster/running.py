@@ -31,7 +31,7 @@ MAX_PASSES = 20
 """Runs of Tune, each over the trials that the previous run left unfinished.
 
 With ``reuse_actors``, a worker that dies while it is handed to its next trial ends that trial with an error that
-``max_failures`` does not cover. We know of no Ray issue about this; a test kills workers at such a moment.
+``max_failures`` does not cover. We know of no Ray issue about this; the soak kills workers at random moments.
 """
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
