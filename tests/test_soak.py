@@ -198,6 +198,7 @@ def test_full_disks(grid: Grid, undisturbed: Grid) -> None:
             out = run_into_full_disk(grid, process)
             assert process.returncode == 2, out
             assert "No space left on device; the rows so far are kept" in out
+            assert "Traceback" not in out
             assert at <= len(stored_rows(grid.run)) < grid.n_rows
             TALLY.inject(grid, "full disk")
         grid.finish()
