@@ -1,3 +1,3 @@
 """One active-learning run with knowledge distillation from a vision-language teacher."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from activekd.errors import InputError, unknown
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Part of every trial id; bumped when a change alters the numbers of a trial. CHANGELOG lists such changes."""
 
 SPECS = Path(__file__).parent / "specs"
