@@ -7,54 +7,45 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from activekd.errors import InputError
-from activekd.images.decoding import MAX_SHORT_SIDE, decode, kept_shape
+from activekd.images.decoding import DECODING_RULES, SHORT_SIDE, decode
 from activekd.images.pixels import Images
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 """Version of the cache files, part of their address."""
 
 READ_AHEAD = 64
 """Decoded images that wait to be written; bounds the memory of a build."""
 
-_T = TypeVar("_T")
+SHOWN = 10
+"""Faulty files that a message names."""
 
 
-def _or_fault(read: Callable[[Path], _T], path: Path) -> _T | str:
+def _decoded_or_fault(path: Path, short_side: int) -> np.ndarray | str:
     try:
-        return read(path)
-    except (OSError, SyntaxError, ValueError) as fault:
-        return f"{path}: {fault}"
+        return decode(path, short_side)
+    except InputError as fault:
+        return str(fault)
 
 
-def _read_all(
-    files: Sequence[Path], read: Callable[[Path], _T], threads: int, progress: Callable[[int], object]
-) -> Iterator[_T]:
-    """Results of ``read``, in the order of the files; after the last file, an InputError if any of them failed."""
-    faults = []
+def _decoded(
+    files: Sequence[Path], short_side: int, threads: int, progress: Callable[[int], object]
+) -> Iterator[np.ndarray | str]:
+    """The pixels of each file, in order, or why it cannot be decoded; at most READ_AHEAD of them are in memory."""
     with ThreadPoolExecutor(threads) as pool:
-        ahead = deque[Future[_T | str]]()
+        ahead = deque[Future[np.ndarray | str]]()
         waiting = iter(files)
         for done in range(1, len(files) + 1):
             while len(ahead) < READ_AHEAD and (path := next(waiting, None)) is not None:
-                ahead.append(pool.submit(_or_fault, read, path))
-            answer = ahead.popleft().result()
+                ahead.append(pool.submit(_decoded_or_fault, path, short_side))
+            yield ahead.popleft().result()
             progress(done)
-            if isinstance(answer, str):
-                faults.append(answer)
-            elif not faults:
-                yield answer
-    if faults:
-        shown = "; ".join(faults[:10]) + (f"; and {len(faults) - 10} more" if len(faults) > 10 else "")
-        raise InputError(
-            f"{len(faults)} of {len(files)} images cannot be decoded: {shown}; expected: whole image files"
-        )
 
 
 def undecodable(files: Sequence[Path], *, threads: int, progress: Callable[[int], object]) -> tuple[str, ...]:
@@ -65,17 +56,8 @@ def undecodable(files: Sequence[Path], *, threads: int, progress: Callable[[int]
         threads: number of files decoded at a time.
         progress: called with the number of files done.
     """
-    faults = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done, answer in enumerate(pool.map(lambda path: _or_fault(_try, path), files), start=1):
-            progress(done)
-            if answer is not None:
-                faults.append(answer)
-    return tuple(faults)
-
-
-def _try(path: Path) -> None:
-    decode(path)
+    answers = _decoded(files, SHORT_SIDE, threads, progress)
+    return tuple(answer for answer in answers if isinstance(answer, str))
 
 
 def decode_files(
@@ -83,65 +65,149 @@ def decode_files(
     cache: Path,
     *,
     threads: int,
+    short_side: int = SHORT_SIDE,
     keep: bool = True,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Images:
-    """The images of these files, each decoded once into the cache.
+    """The images of one split; see ``decode_splits``."""
+    (images,) = decode_splits(
+        [files], cache, threads=threads, short_side=short_side, keep=keep, progress=lambda done, total: progress(done)
+    )
+    return images
 
-    The cache is addressed by each file's path, size and modification time. It is written under a temporary name
-    first, so an interrupted build leaves no partial cache; a cache file of the wrong length is rebuilt. EXIF rotation
-    is applied, transparency is dropped, and every colour mode becomes RGB.
+
+def decode_splits(
+    splits: Sequence[Sequence[Path]],
+    cache: Path,
+    *,
+    threads: int,
+    short_side: int = SHORT_SIDE,
+    keep: bool = True,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> tuple[Images, ...]:
+    """The images of each split of a data set, each decoded once into the cache by the rules of ``decode``.
+
+    The cache is addressed by each file's path, size and modification time, by the version of the rules and by
+    ``short_side``. A file that is rewritten with the same size and the same modification time, to the nanosecond, is
+    not noticed. A cache is written under a temporary name first, so an interrupted build leaves no partial cache; a
+    cache file of the wrong length is rebuilt.
 
     Args:
-        files: image files that Pillow can read.
+        splits: image files of each split.
         cache: folder of the cache; created if absent.
         threads: number of files decoded at a time.
-        keep: whether to cache the pixels; otherwise only sizes are read here, and an image is decoded on every read.
-        progress: called with the number of files done.
+        short_side: shorter side in pixels that larger images are scaled down to (``decoded_side``).
+        keep: whether to cache the pixels; otherwise every file is decoded once here, which checks it, and again on
+            every read.
+        progress: called with the number of files done and the total, over all splits.
 
     Raises:
-        InputError: files cannot be decoded (each is named), or the cache cannot be written.
+        InputError: files are absent or cannot be decoded: one message for all splits, with their number and the first
+            names; or the cache cannot be written.
     """
-    if not files:
-        return Images(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.uint8))
-    listing = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    key = hashlib.sha256(json.dumps([CACHE_FORMAT, MAX_SHORT_SIDE, keep, listing]).encode()).hexdigest()[:32]
-    pixels, index = cache / "images" / f"{key}.bin", cache / "images" / f"{key}.npz"
-    cached = _read_index(index)
-    if cached is not None:
-        shapes, digest, checksums = cached
-        if not keep:
-            return Images(shapes, tuple(files), digest)
-        if pixels.is_file() and pixels.stat().st_size == 3 * int(shapes.prod(axis=1).sum()):
-            return Images(shapes, pixels, digest, checksums)
-    index.parent.mkdir(parents=True, exist_ok=True)
-    if not keep:
-        shapes = np.array(list(_read_all(files, kept_shape, threads, progress)), dtype=np.int64)
-        _write_index(index, shapes, key, np.empty(0, dtype=np.uint32))
-        return Images(shapes, tuple(files), key)
-    unfinished = pixels.with_suffix(f".{os.getpid()}.part")
-    content, shapes_read, crcs = hashlib.sha256(), [], []
+    build = _Build(cache / "images", threads, short_side, keep, [])
+    total, before = sum(map(len, splits)), 0
+    out = []
+    for files in splits:
+        out.append(build.images(files, lambda done, before=before: progress(before + done, total)))
+        before += len(files)
+    if faults := build.faults:
+        shown = "; ".join(faults[:SHOWN]) + (f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else "")
+        raise InputError(f"{len(faults)} of {total} images cannot be decoded: {shown}; expected: whole image files")
+    return tuple(images for images in out if images is not None)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """The decoding of some splits.
+
+    Attributes:
+        folder: of the cache files.
+        threads: number of files decoded at a time.
+        short_side: of decoded images in pixels.
+        keep: whether to cache the pixels.
+        faults: files that cannot be decoded so far, each with the reason.
+    """
+
+    folder: Path
+    threads: int
+    short_side: int
+    keep: bool
+    faults: list[str]
+
+    def images(self, files: Sequence[Path], progress: Callable[[int], object]) -> Images | None:
+        """The images of a split, from the cache or decoded into it; None after a fault."""
+        if not files:
+            return Images(np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.uint8))
+        listing = self._listing(files)
+        if listing is None:
+            return None
+        key = hashlib.sha256(json.dumps([CACHE_FORMAT, DECODING_RULES, self.short_side, listing]).encode())
+        pixels = self.folder / f"{key.hexdigest()[:32]}.bin"
+        source = pixels if self.keep else tuple(files)
+        cached = _read_index(pixels.with_suffix(".npz"))
+        if cached is not None and (not self.keep or _has_size(pixels, 3 * int(cached[0].prod(axis=1).sum()))):
+            shapes, digest, checksums = cached
+            return Images(shapes, source, digest, checksums)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            decoded = self._write(files, pixels, progress)
+        except OSError as fault:
+            raise InputError(
+                f"cache {self.folder.parent}: {fault}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
+            ) from fault
+        return None if decoded is None else Images(decoded[0], source, decoded[1], decoded[2])
+
+    def _listing(self, files: Sequence[Path]) -> list[tuple[str, int, int]] | None:
+        """Path, size and modification time of each file; None where some cannot be read."""
+        listing, before = [], len(self.faults)
+        for file in files:
+            try:
+                status = file.stat()
+            except OSError as fault:
+                self.faults.append(f"{file}: {fault.strerror}")
+            else:
+                listing.append((str(file), status.st_size, status.st_mtime_ns))
+        return listing if len(self.faults) == before else None
+
+    def _write(
+        self, files: Sequence[Path], pixels: Path, progress: Callable[[int], object]
+    ) -> tuple[np.ndarray, str, np.ndarray] | None:
+        """Decode a split into its cache files; sizes, hash of the content and checksums, None after a fault."""
+        unfinished = pixels.with_suffix(f".{os.getpid()}.part")
+        content, shapes_read, crcs = hashlib.sha256(), [], []
+        before = len(self.faults)
+        try:
+            with unfinished.open("wb") as out:
+                for answer in _decoded(files, self.short_side, self.threads, progress):
+                    if isinstance(answer, str):
+                        self.faults.append(answer)
+                    elif len(self.faults) == before:
+                        shapes_read.append(answer.shape[:2])
+                        content.update(answer.data)
+                        crcs.append(zlib.crc32(answer.data))
+                        if self.keep:
+                            out.write(answer.data)
+                out.flush()
+                os.fsync(out.fileno())
+            if len(self.faults) > before:
+                return None
+            if self.keep:
+                unfinished.replace(pixels)
+            shapes = np.array(shapes_read, dtype=np.int64)
+            digest = hashlib.sha256(shapes.astype("<i8").tobytes() + content.digest()).hexdigest()
+            checksums = np.array(crcs, dtype=np.uint32)
+            _write_index(pixels.with_suffix(".npz"), shapes, digest, checksums)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return shapes, digest, checksums
+
+
+def _has_size(file: Path, n_bytes: int) -> bool:
     try:
-        with unfinished.open("wb") as out:
-            for image in _read_all(files, decode, threads, progress):
-                shapes_read.append(image.shape[:2])
-                content.update(image.data)
-                crcs.append(zlib.crc32(image.data))
-                out.write(image.data)
-            out.flush()
-            os.fsync(out.fileno())
-        unfinished.replace(pixels)
-        shapes = np.array(shapes_read, dtype=np.int64)
-        digest = hashlib.sha256(shapes.astype("<i8").tobytes() + content.digest()).hexdigest()
-        checksums = np.array(crcs, dtype=np.uint32)
-        _write_index(index, shapes, digest, checksums)
-    except OSError as fault:
-        raise InputError(
-            f"cache {cache}: {fault}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
-        ) from fault
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return Images(shapes, pixels, digest, checksums)
+        return file.stat().st_size == n_bytes
+    except OSError:
+        return False
 
 
 def _read_index(file: Path) -> tuple[np.ndarray, str, np.ndarray] | None:

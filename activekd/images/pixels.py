@@ -23,8 +23,8 @@ class Images:
         shapes: (height, width) of each image in pixels.
         source: the pixels; or the path of the cache file, which is memory-mapped on the first read and pickled as its
             path; or the image files, for a data set too large to store decoded.
-        digest: hash of the content, computed while decoding; with image files as source, hash of their listing.
-        checksums: CRC-32 of each image in the cache file, checked on every read.
+        digest: hash of the content, computed while decoding.
+        checksums: CRC-32 of each decoded image, checked on every read.
     """
 
     shapes: Int64[np.ndarray, "n 2"]
@@ -36,7 +36,14 @@ class Images:
     def _pixels(self) -> np.ndarray:
         if isinstance(self.source, tuple):
             raise LookupError("these images are not cached in decoded form")
-        return np.memmap(self.source, dtype=np.uint8, mode="r") if isinstance(self.source, Path) else self.source
+        if not isinstance(self.source, Path):
+            return self.source
+        try:
+            return np.memmap(self.source, dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as fault:
+            raise InputError(
+                f"image cache {self.source}: {fault}; expected: a file that stays in place while it is read; run again"
+            ) from fault
 
     @cached_property
     def _offsets(self) -> np.ndarray:
@@ -49,19 +56,28 @@ class Images:
         return len(self.shapes)
 
     def __getitem__(self, row: int) -> UInt8[np.ndarray, "height width 3"]:
-        if isinstance(self.source, tuple):
-            return decode(self.source[row])
         height, width = self.shapes[row]
+        if isinstance(self.source, tuple):
+            image = decode(self.source[row], int(min(height, width)))
+            if image.shape[:2] != (height, width) or not self._is_whole(row, image):
+                raise InputError(
+                    f"{self.source[row]}: other pixels than when it was checked; expected: unchanged files and one "
+                    f"version of Pillow on all nodes; run again"
+                )
+            return image
         pixels = self._pixels[self._offsets[row] : self._offsets[row + 1]]
-        if self.checksums is not None and zlib.crc32(pixels.data) != self.checksums[row]:
+        if not self._is_whole(row, pixels):
             raise InputError(
                 f"image cache {self.source} is damaged at image {row}; expected: remove the file, then run again"
             )
         return pixels.reshape(height, width, 3)
 
+    def _is_whole(self, row: int, pixels: np.ndarray) -> bool:
+        return self.checksums is None or zlib.crc32(pixels.data) == int(self.checksums[row])
+
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all sizes and pixels; of the listing of files where decoded images are not cached."""
+        """Hash of all sizes and pixels."""
         return self.digest or _digest(self.shapes, [self._pixels])
 
 
