@@ -12,8 +12,8 @@ import numpy as np
 from activekd.errors import InputError
 from activekd.recipes import ViewGeometry
 
-BANK_FORMAT = 1
-"""Version of the bank, part of every address."""
+BANK_FORMAT = 2
+"""Version of the bank and of the geometry of views, part of every address."""
 
 CHECKSUM = ".sha256"
 """Suffix of the file with an array's checksum."""

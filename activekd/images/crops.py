@@ -5,6 +5,9 @@ from jaxtyping import Bool, Float64, Int64
 
 from activekd.recipes import ViewGeometry
 
+ATTEMPTS = 10
+"""Crops drawn for a view until one lies inside the image, as in torchvision."""
+
 
 def _uniforms(rows: np.ndarray, view: int, draws: int) -> Float64[np.ndarray, "draws n"]:
     """Uniform numbers in [0, 1) that depend on (row, view, draw) alone: SplitMix64's finaliser (Steele et al. 2014)."""
@@ -23,8 +26,10 @@ def view_boxes(
     """The crop and the flip of one view of each row, a pure function of (row, view).
 
     View 0 is the largest centred square, never flipped, as after resizing the shorter side and cropping the centre.
-    The others follow RandomResizedCrop (Szegedy et al. 2015): area uniform in ``scale``, logarithm of the aspect ratio
-    uniform, position uniform. Departure: a side longer than the image is clipped to the image; torchvision redraws.
+    The others follow torchvision's RandomResizedCrop (Szegedy et al. 2015): area uniform in ``scale``, logarithm of the
+    aspect ratio uniform. A crop that is larger than the image is drawn again, up to ATTEMPTS times in all; the position
+    is uniform. If no crop fits, the view is the largest centred crop with the aspect ratio of the image, brought into
+    ``ratio``.
 
     Args:
         rows: rows of the split, which key the draws.
@@ -40,13 +45,30 @@ def view_boxes(
         side = np.minimum(heights, widths)
         boxes = np.stack([(heights - side) // 2, (widths - side) // 2, side, side], axis=1)
         return boxes, np.zeros(len(rows), dtype=bool)
-    area, aspect, vertical, horizontal, mirror = _uniforms(rows, view, 5)
+    draws = _uniforms(rows, view, 2 * ATTEMPTS + 3)
+    areas, aspects = draws[:ATTEMPTS], draws[ATTEMPTS:-3]
+    vertical, horizontal, mirror = draws[-3:]
     low, high = geometry.scale
     narrow, wide = np.log(geometry.ratio)
-    target = heights * widths * (low + (high - low) * area)
-    ratio = np.exp(narrow + (wide - narrow) * aspect)
-    height = np.clip(np.rint(np.sqrt(target / ratio)).astype(np.int64), 1, heights)
-    width = np.clip(np.rint(np.sqrt(target * ratio)).astype(np.int64), 1, widths)
-    top = np.floor(vertical * (heights - height + 1)).astype(np.int64)
-    left = np.floor(horizontal * (widths - width + 1)).astype(np.int64)
+    target = heights * widths * (low + (high - low) * areas)
+    ratio = np.exp(narrow + (wide - narrow) * aspects)
+    drawn_heights = np.rint(np.sqrt(target / ratio)).astype(np.int64)
+    drawn_widths = np.rint(np.sqrt(target * ratio)).astype(np.int64)
+    fits = (drawn_heights >= 1) & (drawn_heights <= heights) & (drawn_widths >= 1) & (drawn_widths <= widths)
+    found, first, each = fits.any(axis=0), fits.argmax(axis=0), np.arange(len(rows))
+    central_heights, central_widths = _central(heights, widths, geometry.ratio)
+    height = np.where(found, drawn_heights[first, each], central_heights)
+    width = np.where(found, drawn_widths[first, each], central_widths)
+    top = np.where(found, np.floor(vertical * (heights - height + 1)).astype(np.int64), (heights - height) // 2)
+    left = np.where(found, np.floor(horizontal * (widths - width + 1)).astype(np.int64), (widths - width) // 2)
     return np.stack([top, left, height, width], axis=1), mirror < geometry.flip
+
+
+def _central(
+    heights: np.ndarray, widths: np.ndarray, ratio: tuple[float, float]
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Height and width of the largest crop whose aspect ratio (width / height) lies in ``ratio``; at least 1 pixel."""
+    narrow, wide = ratio
+    height = np.where(widths < narrow * heights, np.rint(widths / narrow), heights)
+    width = np.where(widths > wide * heights, np.rint(heights * wide), widths)
+    return np.clip(height.astype(np.int64), 1, heights), np.clip(width.astype(np.int64), 1, widths)
