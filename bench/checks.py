@@ -1,12 +1,13 @@
 """The checks of a grid before Ray starts: names, data, budgets and networks.
 
-Names and data come first, without torch; then the networks that unfinished trials need.
+Names come first, without torch; then the data, decoded for the largest network of each trial; then the networks that
+unfinished trials need.
 """
 
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +15,9 @@ from typing import TypeVar
 import numpy as np
 
 from activekd.bank.given import GivenFeatures, read_features, read_head
-from activekd.datasets import Dataset, check_dataset_name, load_dataset
+from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, load_dataset
 from activekd.errors import InputError
+from activekd.images.decoding import decoded_side
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER
@@ -33,6 +35,7 @@ DecodingProgress = Callable[[str, int, int], object]
 """Called with a data set's name, its number of decoded images, and its total."""
 
 _T = TypeVar("_T")
+_Name = TypeVar("_Name", bound=Hashable)
 _Network = StudentNetwork | VisionLanguageNetwork
 
 
@@ -42,7 +45,7 @@ class _Faults:
     def __init__(self) -> None:
         self._messages: list[str] = []
 
-    def resolve(self, names: Iterable[str], registry: Callable[[str], _T]) -> dict[str, _T]:
+    def resolve(self, names: Iterable[_Name], registry: Callable[[_Name], _T]) -> dict[_Name, _T]:
         """What ``registry`` returns for each distinct name, in order; collect its InputErrors."""
         out = {}
         for name in dict.fromkeys(names):
@@ -58,7 +61,7 @@ class _Faults:
 
     def refuse(self) -> None:
         """Raise the collected messages, if any, as one InputError."""
-        faults = self._messages
+        faults = list(dict.fromkeys(self._messages))
         if faults:
             raise InputError(faults[0] if len(faults) == 1 else "\n  - ".join([f"{len(faults)} faults:", *faults]))
 
@@ -71,8 +74,8 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
         progress: called while images are decoded.
 
     Raises:
-        InputError: all unknown names and missing files at once; else all faults of the data sets, of given features and
-            of query sizes at once.
+        InputError: all unknown names and missing files at once; else all unknown networks of timm and open_clip; else
+            all faults of the data sets, of given features and of query sizes at once.
     """
     faults = _Faults()
     selectors = faults.resolve((t.selector for t in trials), selector)
@@ -83,20 +86,50 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     faults.resolve((name for name in untaught if name in selectors), lambda name: _check_untaught(selectors[name]))
     faults.refuse()
 
-    def load(name: str) -> Dataset:
-        return load_dataset(name, cache, lambda done, total: progress(name, done, total))
+    sides = _sides(trials, students, teachers, faults)
+    faults.refuse()
 
-    datasets = faults.resolve((t.dataset for t in trials), load)
+    def load(source: tuple[str, int]) -> Dataset:
+        name, side = source
+        return load_dataset(name, cache, lambda done, total: progress(name, done, total), short_side=side)
+
+    sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
+    datasets = faults.resolve(sources, load)
     resolved = [
-        ResolvedTrial(t, datasets[t.dataset], students[t.student], teachers.get(t.teacher), selectors[t.selector])
-        for t in trials
-        if t.dataset in datasets
+        ResolvedTrial(t, datasets[source], students[t.student], teachers.get(t.teacher), selectors[t.selector])
+        for t, source in zip(trials, sources, strict=True)
+        if source in datasets
     ]
     alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.shots, t.query_size): t for t in resolved}
     for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
         faults.add(fault)
     faults.refuse()
     return resolved
+
+
+def _sides(
+    trials: Sequence[Trial],
+    students: Mapping[str, StudentNetwork],
+    teachers: Mapping[str, Teacher],
+    faults: _Faults,
+) -> dict[tuple[str, str, str], int]:
+    """The shorter side that images are decoded to, by (data set, student, teacher); unknown networks become faults."""
+    reads_files = [t for t in trials if t.dataset not in DATASETS]
+    inputs = faults.resolve((t.student for t in reads_files), lambda name: students[name].size)
+    taught = (t.teacher for t in reads_files if t.teacher in teachers)
+    images = faults.resolve(taught, lambda name: _input_size(teachers[name]))
+    return {
+        (t.dataset, t.student, t.teacher): decoded_side(max(inputs.get(t.student, 0), images.get(t.teacher, 0)))
+        for t in trials
+    }
+
+
+def _input_size(chosen: Teacher) -> int:
+    """Side of the input of a teacher's network in pixels; 0 where its features come from a file."""
+    if not isinstance(chosen.network, VisionLanguageNetwork):
+        return 0
+    chosen.network.check_name()
+    return chosen.network.size
 
 
 def _check_untaught(chosen: Selector) -> None:

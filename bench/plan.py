@@ -1,6 +1,6 @@
 """The cost of a grid, from names and sizes alone: trials, fits, steps, bytes, and hours at given rates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,23 +8,21 @@ from rich.console import Console
 from rich.table import Table
 
 from activekd.bank.given import GivenFeatures
+from activekd.datasets import drawn_for
 from activekd.datasets.sizes import Sizes, dataset_sizes
-from activekd.folders import IMAGE_CACHE_VARIABLE
-from activekd.images.decoding import MAX_SHORT_SIDE
+from activekd.folders import IMAGE_CACHE_VARIABLE, keeps_decoded_images
+from activekd.images.decoding import decoded_side, kept_size
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
-from activekd.recipes import NO_TEACHER
+from activekd.recipes import NO_TEACHER, ViewGeometry
 from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
-from activekd.teachers import teacher
+from activekd.teachers import Teacher, teacher
 from bench.settings import BANK_VARIABLE
 from bench.spec import Trial
 from bench.trials.resolved import input_bytes, renders_at_every_step
 
 PHOTO = (375, 500)
 """Height and width in pixels of a typical photograph of these data sets, to estimate the cost of decoding."""
-
-CACHED_BYTES = 3 * MAX_SHORT_SIDE**2 * PHOTO[1] // PHOTO[0]
-"""Bytes of such a photograph in the image cache."""
 
 FORWARD_SHARE = 1 / 3
 """Assumed cost of a forward pass as a share of a training step, unless it is measured."""
@@ -59,17 +57,21 @@ class Estimate:
     Attributes:
         totals: counts by description.
         sizes: of each data set.
+        draws: of each data set, the number of pools that its trials draw; 1 where nothing is drawn.
         students: work of each student, in all trials.
         teachers: work of each teacher network, once for all trials.
-        cache_bytes: of the image cache on disk.
+        decoded: images decoded from files, once.
+        cache_bytes: of the image cache on disk; 0 where it is switched off.
         bank_bytes: of the bank on disk and in the object store.
         live: (data set, student) pairs whose inputs are rendered at every step.
     """
 
     totals: Mapping[str, int]
     sizes: Mapping[str, Sizes]
+    draws: Mapping[str, int]
     students: Mapping[str, Load]
     teachers: Mapping[str, Load]
+    decoded: int
     cache_bytes: int
     bank_bytes: int
     live: tuple[tuple[str, str], ...]
@@ -94,45 +96,72 @@ def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
     banked: dict[tuple[str, ...], int] = {}
     live: dict[tuple[str, str], None] = {}
     taught: dict[str, Load] = {}
+    pools: dict[str, set[str]] = {}
+    decoded: dict[tuple[str, int], int] = {}
     n_steps = 0
     for trial in trials:
-        size, student = sizes[trial.dataset], students[trial.student]
+        size, student, guide = sizes[trial.dataset], students[trial.student], teachers.get(trial.teacher)
         steps, load = _student_load(trial, size, student, selectors[trial.selector])
         n_steps += steps
         loads[trial.student] = loads.get(trial.student, Load(trial.student)) + load
+        pool = drawn_for(trial.dataset, trial.seed)
+        pools.setdefault(trial.dataset, set()).add(pool)
+        side = _side(student, guide) if size.from_files else 0
+        images_of = {pool: size.n_pool, f"test of {trial.dataset}": size.n_test}
+        if size.from_files:
+            decoded |= {(name, side): n for name, n in images_of.items()}
         if load.rendered:
             live[trial.dataset, trial.student] = None
         else:
-            for view in range(trial.views.count):
-                encoder = f"{student.encoder_name}@{student.size}"
-                key = (trial.dataset, encoder, str(view), repr(trial.views.scale))
-                banked[key] = input_bytes(student, _images_of_view(size, view))
-        if trial.teacher not in teachers:
+            for name, view, n in _views(images_of, trial.views.count):
+                key = (name, str(side), f"{student.encoder_name}@{student.size}", _crop(trial.views, view))
+                banked[key] = input_bytes(student, n)
+        if guide is None:
             continue
-        network = teachers[trial.teacher].network
+        network = guide.network
         is_given = isinstance(network, GivenFeatures)
         width = WIDEST if is_given else network.feature_width
-        for view in range(1 if is_given else trial.views.count):
-            images = _images_of_view(size, view)
-            key = (trial.dataset, f"teacher {network.name}", str(view), repr(trial.views.scale))
+        for name, view, n in _views(images_of, 1 if is_given else trial.views.count):
+            key = (name, str(side), f"teacher {network.name}", _crop(trial.views, view))
             if key not in banked:
-                banked[key] = 2 * images * width
+                banked[key] = 2 * n * width
                 known = taught.get(network.name, Load(network.name))
-                taught[network.name] = known + Load(network.name, predicted=0 if is_given else images)
+                taught[network.name] = known + Load(network.name, predicted=0 if is_given else n)
     return Estimate(
         totals={**_counts(trials), "optimiser steps": n_steps},
         sizes=sizes,
+        draws={name: len(drawn) for name, drawn in pools.items()},
         students=loads,
         teachers=taught,
-        cache_bytes=sum(CACHED_BYTES * (s.n_pool + s.n_test) for s in sizes.values() if s.from_files),
+        decoded=sum(decoded.values()),
+        cache_bytes=sum(n * cached_bytes(side) for (_, side), n in decoded.items()) if keeps_decoded_images() else 0,
         bank_bytes=sum(banked.values()),
         live=tuple(live),
     )
 
 
-def _images_of_view(size: Sizes, view: int) -> int:
-    """Images encoded in one view: the train split, and the test split in view 0."""
-    return size.n_pool + (size.n_test if view == 0 else 0)
+def _side(student: StudentNetwork, guide: Teacher | None) -> int:
+    """The shorter side in pixels that the images of a trial are decoded to."""
+    network = None if guide is None else guide.network
+    return decoded_side(max(student.size, network.size if isinstance(network, VisionLanguageNetwork) else 0))
+
+
+def cached_bytes(short_side: int) -> int:
+    """Bytes of a PHOTO in the image cache, decoded to this shorter side."""
+    width, height = kept_size(PHOTO[1], PHOTO[0], short_side)
+    return 3 * height * width
+
+
+def _crop(geometry: ViewGeometry, view: int) -> str:
+    """Names the crop of a view: view 0 is the same in every geometry."""
+    return "0" if view == 0 else repr((view, geometry.scale, geometry.ratio, geometry.flip))
+
+
+def _views(images_of: Mapping[str, int], n_views: int) -> Iterator[tuple[str, int, int]]:
+    """The banked (images, view, number of images): every view of the pool, which comes first, and view 0 of test."""
+    (pool, n_pool), (test, n_test) = images_of.items()
+    yield from ((pool, view, n_pool) for view in range(n_views))
+    yield test, 0, n_test
 
 
 def _student_load(trial: Trial, size: Sizes, student: StudentNetwork, chosen: Selector) -> tuple[int, Load]:
@@ -198,8 +227,7 @@ def hours(estimated: Estimate, throughput: Throughput, slots: int) -> dict[str, 
     )
     seconds = {"teachers, every view once": teachers, "trials": trials}
     if throughput.decoded:
-        images = sum(s.n_pool + s.n_test for s in estimated.sizes.values() if s.from_files)
-        seconds = {"decoding into the image cache": images / throughput.decoded, **seconds}
+        seconds = {"decoding into the image cache": estimated.decoded / throughput.decoded, **seconds}
     return {name: value / 3600 / slots for name, value in seconds.items()}
 
 
@@ -218,6 +246,9 @@ def print_plan(name: str, estimated: Estimate, out: Console) -> None:
     for dataset, size in estimated.sizes.items():
         data.add_row(dataset, *(f"{n:,}" for n in (size.n_classes, size.n_pool, size.n_val, size.n_test)))
     out.print(data)
+    for dataset, n_draws in estimated.draws.items():
+        if n_draws > 1:
+            out.print(f"{dataset}: {n_draws} pools are drawn, one per seed", highlight=False)
     if estimated.live:
         rendered = sum(s.rendered for s in estimated.students.values())
         out.print(

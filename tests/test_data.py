@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from activekd.datasets import load_dataset
 from activekd.datasets.audit import audit
+from activekd.datasets.benchmark import drawn
 from activekd.datasets.catalog import CATALOG
-from activekd.datasets.coop import read_listing
+from activekd.datasets.choices import choices_of
+from activekd.datasets.coop import Part, read_listing
 from activekd.datasets.fetch import ORIGINS, archives_kept_inside, arrange
 from activekd.errors import InputError
 from bench.data import app
@@ -144,29 +146,24 @@ def test_loading_refuses_other_counts_and_absent_images(data: Path, monkeypatch:
         load_dataset("dtd", data / "cache")
 
 
-def test_imagenet_has_a_pool_of_a_fixed_draw(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_smaller_than_its_split_is_drawn(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish("imagenet", monkeypatch)
     build("imagenet", data)
-    drawn = load_dataset("imagenet?size=4", data / "cache").train
-    again = load_dataset("imagenet?size=4", data / "other-cache").train
-    assert drawn.names == again.names
-    assert drawn.names is not None
-    assert len(set(drawn.names)) == 4
+    first = load_dataset("imagenet?size=4", data / "cache").train
+    again = load_dataset("imagenet?size=4&draw=0", data / "other-cache").train
+    assert first.names == again.names
+    assert first.names is not None
+    assert len(set(first.names)) == 4
     whole = load_dataset("imagenet?size=all", data / "cache").train
     assert whole.names is not None
-    assert set(drawn.names) < set(whole.names)
+    assert set(first.names) < set(whole.names)
     with pytest.raises(InputError, match="a pool of 7 from 6 images"):
         load_dataset("imagenet?size=7", data / "cache")
 
 
 def test_the_imagenet_pool_has_100000_images() -> None:
-    from activekd.datasets.benchmark import drawn
-    from activekd.datasets.coop import Part
-
     n = CATALOG["imagenet"].n_train
-    pool = drawn(
-        "imagenet", Part(tuple(map(str, range(n))), np.arange(n) % 1000), None, CATALOG["imagenet"].pool, "imagenet"
-    )
+    pool = drawn(Part(tuple(map(str, range(n))), np.arange(n) % 1000), choices_of("imagenet"))
     rows = np.array([int(path) for path in pool.paths])
     assert len(rows) == 100_000
     assert len(np.unique(rows)) == 100_000

@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 import numpy as np
 
 from activekd.errors import InputError
+from activekd.images.decoding import SHORT_SIDE
 from activekd.recipes import ViewGeometry
 
 BANK_FORMAT = 2
@@ -31,6 +32,7 @@ class Shard:
         encoder: name of the encoder.
         weights: fingerprint of the encoder's weights and input size.
         geometry: the geometry of the views.
+        short_side: shorter side in pixels that the images are decoded to, by which to load the data set.
     """
 
     dataset: str
@@ -40,6 +42,7 @@ class Shard:
     encoder: str
     weights: str
     geometry: ViewGeometry
+    short_side: int = SHORT_SIDE
 
     @property
     def key(self) -> str:

@@ -9,16 +9,28 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from activekd.datasets.benchmark import benchmark_source, split_name
+from activekd.datasets.benchmark import benchmark_source
 from activekd.datasets.catalog import CATALOG
+from activekd.datasets.choices import choices_of, drawn_for
 from activekd.datasets.embedded import digits, mnist5k
 from activekd.datasets.folder import image_folder
 from activekd.datasets.split import Source, Split
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
+from activekd.images.decoding import SHORT_SIDE
 from activekd.pool import UNLABELED, Pool
 
-__all__ = ["DATASETS", "Dataset", "Labeled", "Split", "check_dataset_name", "initial_rows", "load_dataset", "reveal"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Labeled",
+    "Split",
+    "check_dataset_name",
+    "drawn_for",
+    "initial_rows",
+    "load_dataset",
+    "reveal",
+]
 
 FOLDER = "folder:"
 """Prefix of the name of an image folder."""
@@ -29,12 +41,13 @@ class Dataset:
     """A data set under the protocol: ``train`` is the only pool; nothing is selected on ``val`` or ``test``.
 
     Attributes:
-        name: its name in specs and tables.
+        name: its name, as ``load_dataset`` takes it.
         class_names: one name per class, in label order.
         prompts: templates with one ``{}`` for the class name.
         train: the pool.
         val: held out, unused by the protocol.
         test: the split on which accuracy is measured.
+        short_side: shorter side in pixels that images read from files are scaled down to, where they are larger.
     """
 
     name: str
@@ -43,6 +56,7 @@ class Dataset:
     train: Split
     val: Split
     test: Split
+    short_side: int = SHORT_SIDE
 
     @property
     def n_classes(self) -> int:
@@ -122,19 +136,27 @@ def check_dataset_name(name: str) -> None:
         if not folder.is_dir():
             raise InputError(f"{name}: no such folder; expected: class folders, or train/ and test/ with class folders")
     elif name.partition("?")[0] in CATALOG:
-        split_name(name)
+        choices_of(name)
         data_folder()
     elif name not in DATASETS:
         raise unknown("dataset", name, [*DATASETS, *CATALOG, f"{FOLDER}PATH"])
 
 
-def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] = no_progress) -> Dataset:
+def load_dataset(
+    name: str,
+    cache: Path,
+    progress: Callable[[int, int], object] = no_progress,
+    *,
+    short_side: int = SHORT_SIDE,
+) -> Dataset:
     """The data set of that name: embedded, from the benchmark, or an image folder.
 
     Args:
-        name: a key of DATASETS, a key of CATALOG with or without choices (``benchmark_source``), or ``folder:PATH``.
+        name: a key of DATASETS, a key of CATALOG with or without choices (``choices_of``), or ``folder:PATH``.
         cache: folder of the cache of decoded images.
         progress: called with the number of images decoded so far and the total.
+        short_side: shorter side in pixels that larger images are scaled down to: ``decoded_side`` of the largest
+            network that reads them.
 
     Raises:
         InputError: the name is unknown, files are missing or faulty, there are fewer than two classes, or a class has
@@ -142,12 +164,12 @@ def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] 
     """
     check_dataset_name(name)
     if name.startswith(FOLDER):
-        source = image_folder(Path(name.removeprefix(FOLDER)).expanduser(), cache)
+        source = image_folder(Path(name.removeprefix(FOLDER)).expanduser(), cache, short_side)
     elif name in DATASETS:
         source = DATASETS[name]()
     else:
-        source = benchmark_source(name, cache, progress)
-    dataset = Dataset(name, source.class_names, source.prompts, source.train, source.val, source.test)
+        source = benchmark_source(name, cache, progress, short_side=short_side)
+    dataset = Dataset(name, source.class_names, source.prompts, source.train, source.val, source.test, short_side)
     faults = list(_faults(dataset))
     if faults:
         raise InputError("; ".join(faults))

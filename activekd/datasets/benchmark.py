@@ -2,101 +2,76 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64
 
 from activekd.datasets.catalog import CATALOG
+from activekd.datasets.choices import Choices, choices_of
 from activekd.datasets.coop import Listing, Part, read_listing
-from activekd.datasets.split import SPLIT_SEED, Source, Split
-from activekd.errors import InputError, unknown
+from activekd.datasets.split import Source, Split
+from activekd.errors import InputError
 from activekd.folders import data_folder, keeps_decoded_images
-from activekd.images.cache import decode_files
+from activekd.images.cache import decode_splits
+from activekd.images.decoding import SHORT_SIDE
 from activekd.streams import stream
 
-_T = TypeVar("_T")
-
-CHOICES = ("pool", "size", "classes", "prompts")
-"""Keys of the choices that a name may carry."""
 MISSING_SHOWN = 5
 TEMPLATES = Path(__file__).parent / "clip_templates.json"
 """CLIP's prompt templates by data set."""
 
 
-def split_name(name: str) -> tuple[str, dict[str, str]]:
-    """A name and its choices: ``caltech101?pool=val&size=500`` is ``("caltech101", {"pool": "val", "size": "500"})``.
-
-    Raises:
-        InputError: a choice is unknown or has no value.
-    """
-    base, _, query = name.partition("?")
-    choices = {}
-    for pair in query.split("&") if query else []:
-        key, equals, value = pair.partition("=")
-        if key not in CHOICES:
-            raise unknown(f"choice in '{name}'", key, CHOICES)
-        if not (equals and value):
-            raise InputError(f"'{name}': {key} has no value; expected: NAME?KEY=VALUE&KEY=VALUE")
-        choices[key] = value
-    return base, choices
-
-
-def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], object]) -> Source:
+def benchmark_source(
+    name: str, cache: Path, progress: Callable[[int, int], object], *, short_side: int = SHORT_SIDE
+) -> Source:
     """A data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices in its name.
 
     ``pool=val`` takes the validation split as the pool, for copies without the train images; ``size=N`` or
-    ``size=all`` replaces the catalogue's pool size; ``classes=FILE.npz`` keeps the classes that the array
-    ``class_idx`` of a file lists, in its order, to match the text head in the same file; ``prompts=clip`` replaces
-    the paper's single prompt by CLIP's ensemble of templates. A held-out validation split is listed and never
-    decoded: nothing is selected on it.
+    ``size=all`` replaces the catalogue's pool size; ``draw=N`` is the number of the random draw of the pool, 0 by
+    default; ``classes=FILE.npz`` keeps the classes that the array ``class_idx`` of a file lists, in its order, to match
+    the text head in the same file; ``prompts=clip`` replaces the paper's single prompt by CLIP's ensemble of
+    templates. A held-out validation split is listed and never decoded: nothing is selected on it.
 
     Args:
-        name: a key of CATALOG, with or without choices (``split_name``).
+        name: a key of CATALOG, with or without choices (``choices_of``).
         cache: folder of the cache of decoded images.
         progress: called with the number of images decoded so far and the total.
+        short_side: shorter side in pixels that larger images are scaled down to.
 
     Raises:
         InputError: a choice is invalid, or files are missing or differ from the published lists; each is named.
     """
-    base, choices = split_name(name)
+    choices = choices_of(name)
     root = data_folder()
-    listing = read_listing(base, root)
-    _check_counts(base, listing)
-    if "classes" in choices:
-        listing = restricted(listing, kept_classes(root / choices["classes"], len(listing.class_names)))
-    pool_part = _allowed(name, choices, "pool", {"train": "train", "val": "val"}, "train")
-    pool, test = listing.parts[pool_part], listing.parts["test"]
-    pool = drawn(name, pool, choices.get("size"), CATALOG[base].pool, base)
-    held_out = listing.parts["val"] if pool_part == "train" else Part((), np.empty(0, dtype=np.int64))
+    listing = read_listing(choices.base, root)
+    _check_counts(choices.base, listing)
+    if choices.classes is not None:
+        listing = restricted(listing, kept_classes(root / choices.classes, len(listing.class_names)))
+    pool, test = drawn(listing.parts[choices.pool], choices), listing.parts["test"]
+    held_out = listing.parts["val"] if choices.pool == "train" else Part((), np.empty(0, dtype=np.int64))
     _check_files(name, listing, (*pool.paths, *test.paths))
-    prompts = _allowed(name, choices, "prompts", {"paper": CATALOG[base].prompts, "clip": clip_ensemble(base)}, "paper")
-    keep = keeps_decoded_images()
-    threads, total = os.cpu_count() or 1, len(pool.paths) + len(test.paths)
-
-    def decoded(part: Part, before: int) -> Split:
-        files = [listing.images / path for path in part.paths]
-        images = decode_files(
-            files, cache, threads=threads, keep=keep, progress=lambda done: progress(before + done, total)
-        )
-        return Split(images, part.labels, part.paths)
-
-    train = decoded(pool, 0)
-    return Source(listing.class_names, prompts, train, Split(None, held_out.labels), decoded(test, len(pool.paths)))
+    train_images, test_images = decode_splits(
+        [[listing.images / path for path in part.paths] for part in (pool, test)],
+        cache,
+        threads=os.cpu_count() or 1,
+        short_side=short_side,
+        keep=keeps_decoded_images(),
+        progress=progress,
+    )
+    return Source(
+        listing.class_names,
+        clip_ensemble(choices.base) if choices.prompts == "clip" else CATALOG[choices.base].prompts,
+        Split(train_images, pool.labels, pool.paths),
+        Split(None, held_out.labels),
+        Split(test_images, test.labels, test.paths),
+    )
 
 
 def clip_ensemble(base: str) -> tuple[str, ...]:
     """CLIP's prompt templates for a data set of CATALOG (Radford et al. 2021)."""
     return tuple(json.loads(TEMPLATES.read_text(encoding="utf-8"))["templates"][base])
-
-
-def _allowed(name: str, choices: Mapping[str, str], key: str, values: Mapping[str, _T], default: str) -> _T:
-    value = choices.get(key, default)
-    if value not in values:
-        raise unknown(f"{key} in '{name}'", value, values)
-    return values[value]
 
 
 def kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
@@ -136,29 +111,21 @@ def restricted(listing: Listing, kept: Int64[np.ndarray, " kept"]) -> Listing:
     return Listing(tuple(listing.class_names[label] for label in kept), listing.images, parts)
 
 
-def drawn(name: str, pool: Part, size: str | None, default: int | None, base: str) -> Part:
-    """A pool of the chosen size, drawn uniformly by a fixed stream: all trials share its images.
+def drawn(pool: Part, choices: Choices) -> Part:
+    """The pool of the chosen size, drawn uniformly from a split; a pure function of the data set and the draw's number.
 
     Args:
-        name: the data set's name, for messages.
         pool: the split to draw from.
-        size: a number of images, or ``all``; None takes ``default``.
-        default: the catalogue's pool size; None for all images.
-        base: the key of CATALOG, which names the stream.
+        choices: the data set's name, parsed.
 
     Raises:
-        InputError: the size is malformed or larger than the split.
+        InputError: the chosen size is larger than the split.
     """
-    if size is not None and size != "all" and not (size.isdecimal() and int(size) > 0):
-        raise InputError(f"'{name}': size '{size}'; expected: a positive number of images, or all")
-    wanted = default if size is None else None if size == "all" else int(size)
-    if wanted is None or (size is None and wanted >= len(pool.paths)):
+    n = choices.n_pool(len(pool.paths))
+    if n == len(pool.paths):
         return pool
-    if wanted > len(pool.paths):
-        raise InputError(
-            f"'{name}': a pool of {wanted} from {len(pool.paths)} images; expected: at most {len(pool.paths)}, or all"
-        )
-    rows = np.sort(stream(SPLIT_SEED, "pool", base).choice(len(pool.paths), size=wanted, replace=False))
+    rng = stream(int(choices.draw or 0), "pool", choices.base)
+    rows = np.sort(rng.choice(len(pool.paths), size=n, replace=False))
     return Part(tuple(pool.paths[row] for row in rows), pool.labels[rows])
 
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from activekd.datasets.split import Source, Split, split_rows
 from activekd.errors import InputError
-from activekd.images.cache import decode_files
+from activekd.folders import keeps_decoded_images
+from activekd.images.cache import decode_splits
+from activekd.images.decoding import SHORT_SIDE
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 PROMPTS = ("a photo of a {}.",)
@@ -49,7 +51,7 @@ def _prompts(folder: Path) -> tuple[str, ...]:
     return prompts
 
 
-def image_folder(folder: Path, cache: Path) -> Source:
+def image_folder(folder: Path, cache: Path, short_side: int = SHORT_SIDE) -> Source:
     """A folder with one sub-folder per class, or with ``train/``, ``test/`` and optionally ``val/`` of that form.
 
     Class names are the sorted folder names with ``_`` read as a space. Without ``train/`` and ``test/`` the images
@@ -59,6 +61,7 @@ def image_folder(folder: Path, cache: Path) -> Source:
     Args:
         folder: an existing folder.
         cache: folder of the cache of decoded images.
+        short_side: shorter side in pixels that larger images are scaled down to.
 
     Raises:
         InputError: ``train/`` or ``test/`` is missing, a class has no image, the classes of ``val`` or ``test`` differ
@@ -86,7 +89,13 @@ def image_folder(folder: Path, cache: Path) -> Source:
                     f"{folder / part}: classes differ from those of train: {', '.join(odd)}; expected: the same classes"
                 )
             groups.append(_read(part_classes, cache) if part_classes else ([], np.zeros(0, dtype=np.int64)))
-    threads = os.cpu_count() or 1
-    train, val, test = (Split(decode_files(files, cache, threads=threads), labels) for files, labels in groups)
+    decoded = decode_splits(
+        [files for files, _ in groups],
+        cache,
+        threads=os.cpu_count() or 1,
+        short_side=short_side,
+        keep=keeps_decoded_images(),
+    )
+    train, val, test = (Split(images, labels) for images, (_, labels) in zip(decoded, groups, strict=True))
     names = tuple(c.name.replace("_", " ") for c in classes)
     return Source(names, _prompts(folder), train, val, test)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from activekd.datasets import load_dataset
-from activekd.datasets.benchmark import kept_classes, restricted, split_name
+from activekd.datasets import FOLDER, load_dataset
+from activekd.datasets.benchmark import kept_classes, restricted
 from activekd.datasets.catalog import CATALOG
+from activekd.datasets.choices import choices_of
 from activekd.datasets.coop import read_listing
 from activekd.folders import data_folder
 
@@ -50,24 +49,18 @@ def dataset_sizes(name: str, cache: Path) -> Sizes:
     """
     if name in EMBEDDED:
         return EMBEDDED[name]
-    base, choices = split_name(name)
-    if base not in CATALOG:
+    if name.partition("?")[0] not in CATALOG:
         loaded = load_dataset(name, cache)
-        return Sizes(loaded.n_classes, len(loaded.train), len(loaded.val), len(loaded.test), name.startswith("folder:"))
-    entry = CATALOG[base]
+        return Sizes(loaded.n_classes, len(loaded.train), len(loaded.val), len(loaded.test), name.startswith(FOLDER))
+    choices = choices_of(name)
+    entry = CATALOG[choices.base]
     counts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
     n_classes = entry.n_classes
-    if "classes" in choices:
+    if choices.classes is not None:
         root = data_folder()
-        listing = read_listing(base, root)
-        listing = restricted(listing, kept_classes(root / choices["classes"], len(listing.class_names)))
+        listing = read_listing(choices.base, root)
+        listing = restricted(listing, kept_classes(root / choices.classes, len(listing.class_names)))
         counts = {part: len(listing.parts[part].paths) for part in counts}
         n_classes = len(listing.class_names)
-    pool = choices.get("pool", "train")
-    wanted = choices.get("size", "default")
-    n_pool = counts.get(pool, 0)
-    if wanted == "default" and entry.pool is not None:
-        n_pool = int(np.minimum(n_pool, entry.pool))
-    elif wanted.isdecimal():
-        n_pool = min(n_pool, int(wanted))
-    return Sizes(n_classes, n_pool, counts["val"] if pool == "train" else 0, counts["test"], True)
+    n_val = counts["val"] if choices.pool == "train" else 0
+    return Sizes(n_classes, choices.n_pool(counts[choices.pool]), n_val, counts["test"], True)

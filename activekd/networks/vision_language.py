@@ -20,6 +20,9 @@ OPEN_CLIP = "open_clip:"
 WIDEST = 2048
 """Upper bound on the width of an image feature, where the model config gives none."""
 
+DEFAULT_SIZE = 224
+"""open_clip's default of the input size, where the model config gives none."""
+
 
 @dataclass(frozen=True)
 class VisionLanguageNetwork:
@@ -93,11 +96,19 @@ class VisionLanguageNetwork:
     @property
     def feature_width(self) -> int:
         """Width of the image features, from open_clip's model config; WIDEST where it gives none."""
+        return int(self._model_config().get("embed_dim", WIDEST))
+
+    @property
+    def size(self) -> int:
+        """Side of the square input in pixels, from open_clip's model config."""
+        size = self._model_config().get("vision_cfg", {}).get("image_size", DEFAULT_SIZE)
+        return int(size if isinstance(size, int) else max(size))
+
+    def _model_config(self) -> Mapping[str, Any]:
         import open_clip
 
         self.register()
-        config = open_clip.get_model_config(self.model) or {}
-        return int(config.get("embed_dim", WIDEST))
+        return open_clip.get_model_config(self.model) or {}
 
     @property
     def fingerprint(self) -> str:

@@ -39,15 +39,15 @@ class BankProgress(Protocol):
 
 
 @lru_cache(maxsize=2)
-def dataset_of(name: str, cache: Path) -> "Dataset":
+def dataset_of(name: str, short_side: int, cache: Path) -> "Dataset":
     """A data set, loaded once per process."""
     from activekd.datasets import load_dataset
 
-    return load_dataset(name, cache)
+    return load_dataset(name, cache, short_side=short_side)
 
 
 def _split(shard: Shard, cache: Path) -> "Split":
-    dataset = dataset_of(shard.dataset, cache)
+    dataset = dataset_of(shard.dataset, shard.short_side, cache)
     return dataset.train if shard.split == "train" else dataset.test
 
 

@@ -56,7 +56,7 @@ def run_on_ray(
 
 def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
     """The trials as workers need them: images only if a student's inputs are rendered at every step."""
-    live = {t.dataset.name for t in trials if not t.student_train}
-    datasets = {t.dataset.name: t.dataset for t in trials}
-    light = {name: d if name in live else d.without_images() for name, d in datasets.items()}
-    return [replace(t, dataset=light[t.dataset.name]) for t in trials]
+    live = {t.source for t in trials if not t.student_train}
+    datasets = {t.source: t.dataset for t in trials}
+    light = {source: d if source in live else d.without_images() for source, d in datasets.items()}
+    return [replace(t, dataset=light[t.source]) for t in trials]

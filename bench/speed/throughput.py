@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from activekd.bank.views import LiveViews
-from activekd.images.decoding import MAX_SHORT_SIDE
+from activekd.images.decoding import SHORT_SIDE
 from activekd.images.pixels import Images
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork, vision_language_network
 from activekd.recipes import ViewGeometry
@@ -175,7 +175,7 @@ def _decoding() -> Callable[[], None]:
 
 def _rendering() -> Callable[[], object]:
     """The rendering of one view of a decoded photograph."""
-    height, width = MAX_SHORT_SIDE, MAX_SHORT_SIDE * PHOTO[1] // PHOTO[0]
+    height, width = SHORT_SIDE, SHORT_SIDE * PHOTO[1] // PHOTO[0]
     pixels = np.zeros(3 * height * width, dtype=np.uint8)
     images = Images(np.array([[height, width]], dtype=np.int64), pixels)
     views = LiveViews(images, ViewGeometry(2, (0.5, 1.0), (0.75, 1.3333), 0.5), 224, "bicubic")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from activekd.bank.given import GivenFeatures
 from activekd.bank.shards import Shard
 from activekd.datasets import Dataset, Split
+from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
 from activekd.selectors import Selector, own_code
 from activekd.students.networks import StudentNetwork
@@ -52,6 +53,12 @@ class ResolvedTrial:
         return self.trial.id
 
     @property
+    def source(self) -> str:
+        """Names its images: the data set with its draw, and the shorter side they are decoded to if not SHORT_SIDE."""
+        data = self.dataset
+        return data.name if data.short_side == SHORT_SIDE else f"{data.name} at {data.short_side} px"
+
+    @property
     def query_size(self) -> int:
         """Labels bought after each round."""
         return self.trial.labels_per_query(self.dataset.n_classes)
@@ -63,8 +70,8 @@ class ResolvedTrial:
 
     @property
     def head_key(self) -> tuple[str, str] | None:
-        """(teacher network, data set) of its text head; None without a teacher."""
-        return None if self.teacher is None else (self.teacher.network.name, self.dataset.name)
+        """(teacher network, data set) of its text head, which all draws of a pool share; None without a teacher."""
+        return None if self.teacher is None else (self.teacher.network.name, self.trial.dataset)
 
     def split(self, name: str) -> Split:
         """The ``train`` or the ``test`` split of its data set."""
@@ -97,7 +104,7 @@ def with_shards(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
     alike: dict[tuple[object, ...], ResolvedTrial] = {}
     out = []
     for trial in trials:
-        key = (trial.trial.dataset, trial.trial.student, trial.trial.teacher, trial.trial.views)
+        key = (trial.source, trial.trial.student, trial.trial.teacher, trial.trial.views)
         first = alike.setdefault(key, trial)
         if first is trial:
             first = alike[key] = _with_shards(trial)
@@ -117,9 +124,9 @@ def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
     student, teacher, n_views = trial.student, trial.teacher, trial.trial.views.count
 
     def shards(split: str, views: Iterable[int], encoder: str, weights: str) -> tuple[Shard, ...]:
-        images = trial.split(split).pixels.fingerprint
+        data, images, geometry = trial.dataset, trial.split(split).pixels.fingerprint, trial.trial.views
         return tuple(
-            Shard(trial.dataset.name, split, view, images, encoder, weights, trial.trial.views) for view in views
+            Shard(data.name, split, view, images, encoder, weights, geometry, data.short_side) for view in views
         )
 
     if not renders_at_every_step(student, len(trial.dataset.train), len(trial.dataset.test), n_views):
@@ -137,7 +144,7 @@ def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
 def renders_at_every_step(student: StudentNetwork, n_train: int, n_test: int, n_views: int) -> bool:
     """Whether a student's inputs are rendered at every step, because they do not fit into the bank.
 
-    The limit is ``$ACTIVEKD_BANK_GB`` per data set. The numbers are the same either way.
+    The limit is ``$ACTIVEKD_BANK_GB`` per data set, and per draw of its pool. The numbers are the same either way.
 
     Raises:
         InputError: the variable is not a number.
@@ -160,7 +167,7 @@ def shard_bytes(shard: Shard, trial: ResolvedTrial) -> int:
 def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
     """Each shard that a trial reads, with the first such trial."""
     out: dict[Shard, ResolvedTrial] = {}
-    for trial in {(t.trial.dataset, t.trial.student, t.trial.teacher, t.trial.views): t for t in trials}.values():
+    for trial in {(t.source, t.trial.student, t.trial.teacher, t.trial.views): t for t in trials}.values():
         for shard in trial.shards:
             out.setdefault(shard, trial)
     return out
@@ -173,7 +180,7 @@ def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], R
 
 def sources_of(trials: Sequence[ResolvedTrial]) -> Sources:
     """Fingerprints of the data and of the user-defined selectors of these trials."""
-    datasets = {t.dataset.name: t.dataset for t in trials}
+    datasets = {t.source: t.dataset for t in trials}
     codes = {name: own_code(name) for name in {t.selector.name for t in trials}}
     return Sources(
         {name: dataset.fingerprint for name, dataset in datasets.items()},
@@ -186,7 +193,7 @@ def planned(trials: Sequence[Trial], resolved: Sequence[ResolvedTrial]) -> list[
 
     The counts are None for trials whose data set is not among the resolved ones.
     """
-    n_classes = {t.dataset.name: t.dataset.n_classes for t in resolved}
+    n_classes = {t.trial.dataset: t.dataset.n_classes for t in resolved}
     return [
         {
             **trial.identity,
