@@ -73,15 +73,15 @@ def decode(path: Path, short_side: int) -> UInt8[np.ndarray, "height width 3"]:
         if limit is not None and image.width * image.height > limit:
             raise _too_large(path, limit)
         bits = _bits(image)
-        size = image.size
+        width, height = image.size
         # Only JPEG files are drafted; others, such as a TIFF file with a rotation, know their size after loading.
         if image.draft("RGB", (short_side, short_side)) is None:
             image.load()
-            size = image.size
+            width, height = image.size
         upright = ImageOps.exif_transpose(image)
         if image.getexif().get(ExifTags.Base.Orientation) in {5, 6, 7, 8}:
-            size = size[::-1]
-        size = kept_size(*size, short_side)
+            width, height = height, width
+        size = kept_size(width, height, short_side)
         rgb = _as_rgb(upright, bits, image.format == "PPM")
         return np.asarray(rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BICUBIC))
 
