@@ -12,7 +12,7 @@ WEIGHTS_VARIABLE = "ACTIVEKD_WEIGHTS"
 """A folder of weight files, searched before any hub."""
 
 IMAGE_CACHE_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
-"""Set to ``off`` to decode images on every read; otherwise decoded images are cached on disk."""
+"""``off`` decodes images on every read; with ``on``, the default, decoded images are cached on disk."""
 
 
 def data_folder() -> Path:
@@ -45,5 +45,12 @@ def _existing(variable: str, value: str, expected: str) -> Path:
 
 
 def keeps_decoded_images() -> bool:
-    """Whether decoded images are cached on disk: True unless ``$ACTIVEKD_IMAGE_CACHE`` is ``off``."""
-    return os.environ.get(IMAGE_CACHE_VARIABLE) != "off"
+    """Whether decoded images are cached on disk: True unless ``$ACTIVEKD_IMAGE_CACHE`` is ``off``.
+
+    Raises:
+        InputError: the variable is neither ``on`` nor ``off``.
+    """
+    value = os.environ.get(IMAGE_CACHE_VARIABLE) or "on"
+    if value not in {"on", "off"}:
+        raise InputError(f"${IMAGE_CACHE_VARIABLE} is '{value}'; expected: on or off")
+    return value == "on"

@@ -248,7 +248,7 @@ def print_plan(name: str, estimated: Estimate, out: Console) -> None:
     out.print(data)
     for dataset, n_draws in estimated.draws.items():
         if n_draws > 1:
-            out.print(f"{dataset}: {n_draws} pools are drawn, one per seed", highlight=False)
+            out.print(f"{dataset}: {n_draws} pools are drawn, one per seed", highlight=False, soft_wrap=True)
     if estimated.live:
         rendered = sum(s.rendered for s in estimated.students.values())
         out.print(

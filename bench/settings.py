@@ -21,7 +21,7 @@ BANK_VARIABLE = "ACTIVEKD_BANK_GB"
 VARIABLES: Mapping[str, str] = {
     DATA_VARIABLE: "the folder of the data sets, in CoOp's layout",
     WEIGHTS_VARIABLE: "a folder of weight files, searched before any hub",
-    IMAGE_CACHE_VARIABLE: "`off` decodes images at every use instead of caching them decoded",
+    IMAGE_CACHE_VARIABLE: "`off` decodes images at every use, after one check; `on`, the default, caches them decoded",
     CACHE_VARIABLE: "decoded images, teacher features and frozen features; `~/.cache/activekd` by default",
     BANK_VARIABLE: "GB of views to bank per data set and input size, 2 by default; beyond, views are rendered anew",
     SPEC_VARIABLE: "the spec that `python -m bench.grid` runs; `demo` by default",

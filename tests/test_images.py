@@ -8,7 +8,8 @@ from PIL import Image
 from trees import write_image
 
 from activekd.errors import InputError
-from activekd.images.cache import decode_files, undecodable
+from activekd.folders import keeps_decoded_images
+from activekd.images.cache import decode_files, decode_splits, undecodable
 from activekd.images.pixels import Images
 
 HEIGHT, WIDTH = 24, 40
@@ -168,3 +169,105 @@ def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
     before = decode(tmp_path / "a.jpg", tmp_path / "cache").fingerprint
     write_image(tmp_path / "a.jpg", 1)
     assert decode(tmp_path / "a.jpg", tmp_path / "cache").fingerprint != before
+
+
+def test_a_file_that_changes_is_named_where_pixels_are_not_cached(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0)
+    images = decode(tmp_path / "a.jpg", tmp_path / "cache", keep=False)
+    assert images.fingerprint == decode(tmp_path / "a.jpg", tmp_path / "cache").fingerprint
+    write_image(tmp_path / "a.jpg", 1)
+    with pytest.raises(InputError, match=r"a\.jpg: other pixels than when it was checked"):
+        images[0]
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(InputError, match=r"a\.jpg: No such file"):
+        images[0]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("suffix", [".bmp", ".gif", ".jpg", ".png", ".ppm", ".tif", ".webp"])
+def test_a_cut_file_of_every_format_is_named(suffix: str, keep: bool, tmp_path: Path) -> None:
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)).save(path)
+    assert decode(path, tmp_path / "cache", keep=keep).shapes.tolist() == [[24, 40]]
+    content = path.read_bytes()
+    for share in (0.0, 0.05, 0.5, 0.9):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(InputError, match=f"1 of 1 images cannot be decoded: .*image{suffix}: "):
+            decode(path, tmp_path / "cache", keep=keep)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_exif_rotation_is_applied_once_in_every_format(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(np.ascontiguousarray(np.rot90(gradient(), 1))).save(path, exif=exif, lossless=True)
+    np.testing.assert_array_equal(decode(path, tmp_path / "cache")[0], gradient())
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".tif", ".webp"])
+def test_of_several_frames_the_first_is_read(suffix: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue", "lime")]
+    frames[0].save(tmp_path / f"frames{suffix}", save_all=True, append_images=frames[1:], lossless=True)
+    assert decode(tmp_path / f"frames{suffix}", tmp_path / "cache")[0][0, 0].tolist() == [255, 0, 0]
+
+
+def test_the_colour_below_transparency_is_kept(tmp_path: Path) -> None:
+    below = np.dstack([gradient(), np.zeros((HEIGHT, WIDTH), dtype=np.uint8)])
+    below[3:9, 3:9, 3] = 255
+    Image.fromarray(below).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", tmp_path / "cache")[0], gradient())
+    Image.fromarray(below).convert("PA").save(tmp_path / "b.tif")
+    assert decode(tmp_path / "b.tif", tmp_path / "cache").shapes.tolist() == [[HEIGHT, WIDTH]]
+    below[:, :, :3] = 0
+    Image.fromarray(below).save(tmp_path / "c.png")
+    with pytest.raises(InputError, match=r"c\.png: its shapes lie in its transparency alone"):
+        decode(tmp_path / "c.png", tmp_path / "cache")
+
+
+def test_other_colour_spaces_and_formats_are_named(tmp_path: Path) -> None:
+    Image.new("LAB", (30, 20)).save(tmp_path / "lab.tif")
+    (tmp_path / "page.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 30 20\nshowpage\n")
+    with pytest.raises(InputError, match=r"lab\.tif: samples of 8 bits in mode LAB.*page\.jpg: cannot identify"):
+        decode_files([tmp_path / "lab.tif", tmp_path / "page.jpg"], tmp_path / "cache", threads=1)
+
+
+def test_an_absent_file_is_named_with_the_others(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0)
+    (tmp_path / "b.jpg").write_text("no image", encoding="utf-8")
+    splits = [[tmp_path / "a.jpg", tmp_path / "absent.jpg"], [tmp_path / "b.jpg"]]
+    with pytest.raises(InputError, match=r"2 of 3 images cannot be decoded: .*absent\.jpg: No such.*b\.jpg: cannot"):
+        decode_splits(splits, tmp_path / "cache", threads=1)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0)
+    (tmp_path / "cache").write_text("no folder", encoding="utf-8")
+    with pytest.raises(InputError, match=r"cache .*cache: .*; expected: a writable folder with free space"):
+        decode(tmp_path / "a.jpg", tmp_path / "cache")
+
+
+def test_each_size_has_a_cache_of_its_own(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0, (600, 900))
+    for side, width in ((256, 384), (439, 658), (256, 384)):
+        images = decode_files([tmp_path / "a.jpg"], tmp_path / "cache", threads=1, short_side=side)
+        assert images[0].shape == (side, width, 3)
+    assert len(list((tmp_path / "cache" / "images").glob("*.bin"))) == 2
+
+
+def test_a_cache_that_disappears_is_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", 0)
+    images = decode(tmp_path / "a.jpg", tmp_path / "cache")
+    (pixels,) = (tmp_path / "cache" / "images").glob("*.bin")
+    pixels.unlink()
+    with pytest.raises(InputError, match=f"image cache {pixels}: "):
+        images[0]
+
+
+def test_the_switch_of_the_cache_has_two_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, kept in (("off", False), ("on", True), ("", True)):
+        monkeypatch.setenv("ACTIVEKD_IMAGE_CACHE", value)
+        assert keeps_decoded_images() is kept
+    monkeypatch.setenv("ACTIVEKD_IMAGE_CACHE", "0")
+    with pytest.raises(InputError, match="ACTIVEKD_IMAGE_CACHE is '0'; expected: on or off"):
+        keeps_decoded_images()

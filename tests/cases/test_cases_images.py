@@ -20,7 +20,6 @@ from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import choices_of
 from activekd.datasets.sizes import dataset_sizes
 from activekd.errors import InputError
-from activekd.images.cache import decode_files
 from activekd.images.crops import view_boxes
 from activekd.images.decoding import decode, decoded_side
 from activekd.networks.vision_language import vision_language_network
