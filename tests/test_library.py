@@ -86,7 +86,7 @@ def test_views_are_a_pure_function_of_row_and_view_and_keep_to_the_geometry() ->
     area = height * width / 1600
     assert area.min() > 0.45
     assert area.max() <= 1.0
-    assert area.mean() == pytest.approx(0.74, abs=0.03)
+    assert area.mean() == pytest.approx(0.705, abs=0.01)
     assert flips.mean() == pytest.approx(0.5, abs=0.05)
 
 
@@ -164,7 +164,7 @@ def test_folder_faults_are_named(tmp_path: Path, cache: Path) -> None:
         load_dataset(f"folder:{tmp_path / 'empty'}", cache)
     paint_folder(tmp_path / "torn", {"a": 5, "b": 5})
     (tmp_path / "torn" / "a" / "9.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"1 of \d images cannot be decoded: .*a/9.png"):
+    with pytest.raises(InputError, match=r"1 of 11 images cannot be decoded: .*a/9.png"):
         load_dataset(f"folder:{tmp_path / 'torn'}", cache)
     paint_folder(tmp_path / "held-out" / "val", {"a": 2, "b": 2})
     with pytest.raises(InputError, match="found val/; expected: both train/ and test/"):

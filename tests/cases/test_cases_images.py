@@ -11,7 +11,6 @@ import pytest
 import torch
 from conftest import SPEC
 from PIL import Image
-from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 from trees import build, publish, write_image
 
@@ -145,7 +144,10 @@ def test_case_26_crops_are_distributed_as_those_of_torchvision(scale: tuple[floa
         (boxes[:, 0], theirs[:, 0]),
         (boxes[:, 1], theirs[:, 1]),
     ):
-        assert ks_2samp(ours, other).pvalue > 0.001
+        # The largest difference of the distribution functions; 0.031 is its 0.1 % quantile for samples of 8,000.
+        values = np.sort(np.concatenate([ours, other]))
+        at = [np.searchsorted(np.sort(sample), values, side="right") / n for sample in (ours, other)]
+        assert np.abs(at[0] - at[1]).max() < 0.031
 
 
 @pytest.mark.parametrize(
