@@ -228,7 +228,7 @@ def test_the_colour_below_transparency_is_kept(tmp_path: Path) -> None:
 def test_other_colour_spaces_and_formats_are_named(tmp_path: Path) -> None:
     Image.new("LAB", (30, 20)).save(tmp_path / "lab.tif")
     (tmp_path / "page.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 30 20\nshowpage\n")
-    with pytest.raises(InputError, match=r"lab\.tif: samples of 8 bits in mode LAB.*page\.jpg: cannot identify"):
+    with pytest.raises(InputError, match=r"lab\.tif: LAB colours.*page\.jpg: cannot identify"):
         decode_files([tmp_path / "lab.tif", tmp_path / "page.jpg"], tmp_path / "cache", threads=1)
 
 

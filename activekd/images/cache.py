@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from activekd.errors import InputError
-from activekd.images.decoding import DECODING_RULES, SHORT_SIDE, decode
+from activekd.images.decoding import DECODING_RULES, FORMATS, SHORT_SIDE, decode
 from activekd.images.pixels import Images
 
 CACHE_FORMAT = 5
@@ -113,7 +113,10 @@ def decode_splits(
         before += len(files)
     if faults := build.faults:
         shown = "; ".join(faults[:SHOWN]) + (f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else "")
-        raise InputError(f"{len(faults)} of {total} images cannot be decoded: {shown}; expected: whole image files")
+        raise InputError(
+            f"{len(faults)} of {total} images cannot be decoded: {shown}; expected: whole image files "
+            f"({', '.join(FORMATS)})"
+        )
     return tuple(images for images in out if images is not None)
 
 

@@ -24,6 +24,14 @@ SHORT_SIDE = 256
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats of image files, as Pillow names them; the content decides, not the file's extension."""
 
+NO_RANGE = {"F": "floating-point samples", "I": "signed or 32-bit samples", "LAB": "LAB colours"}
+"""Pillow's modes that are refused, described."""
+
+REMEDY = "save it as RGB with 8 bits per channel, in the range that you mean"
+
+WHITE_IS_ZERO = 0
+"""TIFF's photometric interpretation of negatives, which Pillow ignores for more than 8 bits."""
+
 GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of grey images with 9 to 16 bits."""
 
@@ -49,7 +57,7 @@ def kept_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return round(width * scale), round(height * scale)
 
 
-def decode(path: Path, short_side: int) -> UInt8[np.ndarray, "height width 3"]:
+def decode(path: Path, short_side: int = SHORT_SIDE) -> UInt8[np.ndarray, "height width 3"]:
     """The pixels of a file as RGB, by these rules.
 
     - Only the first frame or page of an animated or multi-page file is read.
@@ -59,7 +67,8 @@ def decode(path: Path, short_side: int) -> UInt8[np.ndarray, "height width 3"]:
     - Colour profiles are ignored; CMYK, YCbCr, palettes, grey and 1 bit are converted by Pillow's formulas.
     - Of samples with 9 to 16 bits the upper 8 are kept. A file that leaves the top bit of its samples unused, such as
       12-bit values in a 16-bit file, is refused, since it does not state its range. PPM states it, and is scaled by it.
-    - Integers of 32 bits, floating-point numbers and LAB are refused.
+    - Floating-point numbers, integers of 32 bits, signed integers and LAB are refused, and TIFF files of more than 8
+      bits in which 0 is white.
     - Images of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` are refused.
     - The image is scaled down, antialiased and bicubic, until its shorter side has ``short_side`` pixels.
 
@@ -82,7 +91,7 @@ def decode(path: Path, short_side: int) -> UInt8[np.ndarray, "height width 3"]:
         if image.getexif().get(ExifTags.Base.Orientation) in {5, 6, 7, 8}:
             width, height = height, width
         size = kept_size(width, height, short_side)
-        rgb = _as_rgb(upright, bits, image.format == "PPM")
+        rgb = _as_rgb(upright, bits, str(image.format))
         return np.asarray(rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BICUBIC))
 
 
@@ -124,26 +133,27 @@ def _bits(image: "Image.Image") -> int:
     from PIL.TiffImagePlugin import TiffImageFile
 
     if isinstance(image, TiffImageFile):
-        return max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,)))
+        bits = max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,)))
+        if bits > 8 and image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == WHITE_IS_ZERO:
+            raise _RefusedError(f"samples of {bits} bits in which 0 is white ({REMEDY})")
+        return bits
     is_16 = isinstance(image, PngImageFile) and any(";16" in str(tile.args) for tile in image.tile)
     return 16 if is_16 or image.mode == "I" or image.mode in GREY_16 else 8
 
 
-def _as_rgb(image: "Image.Image", bits: int, states_range: bool) -> "Image.Image":
+def _as_rgb(image: "Image.Image", bits: int, file_format: str) -> "Image.Image":
     from PIL import Image
 
-    if image.mode in {"F", "LAB"} or bits > 16:
-        raise _RefusedError(f"samples of {bits} bits in mode {image.mode} (save it with 8 bits per channel, as RGB)")
+    is_unsigned = file_format in {"PNG", "PPM"}
+    if image.mode in {"F", "LAB"} or (image.mode == "I" and not is_unsigned):
+        raise _RefusedError(f"{NO_RANGE[image.mode]} ({REMEDY})")
     if bits > 8:
         samples = np.asarray(image)
         colours = samples[..., :-1] if image.mode in {"LA", "RGBA"} else samples
         is_grey = image.mode == "I" or image.mode in GREY_16
         top = 1 << (bits - 1 if is_grey else 7)
-        if not states_range and 0 < colours.max() < top:
-            raise _RefusedError(
-                f"samples of {bits} bits that leave the top bit unused (save it with 8 bits per channel, in the range "
-                f"that you mean)"
-            )
+        if file_format != "PPM" and 0 < colours.max() < top:
+            raise _RefusedError(f"samples of {bits} bits that leave the top bit unused ({REMEDY})")
         if is_grey:
             return Image.fromarray((samples >> (bits - 8)).astype(np.uint8)).convert("RGB")
     if not ("transparency" in image.info or image.mode in {"LA", "La", "PA", "RGBA", "RGBa"}):

@@ -77,10 +77,26 @@ def test_case_08_samples_that_do_not_state_their_range_are_refused_by_name(kind:
         decode(tmp_path / "deep", 256)
 
 
-@pytest.mark.parametrize("samples", [TWELVE_BITS.astype(np.int32), (TWELVE_BITS / 4095).astype(np.float32)])
-def test_case_08_samples_of_32_bits_are_refused_by_name(samples: np.ndarray, tmp_path: Path) -> None:
-    Image.fromarray(samples).save(tmp_path / "deep.tif")
-    with pytest.raises(InputError, match=r"deep\.tif: samples of 32 bits"):
+@pytest.mark.parametrize(
+    ("samples", "tags", "message"),
+    [
+        (TWELVE_BITS.astype(np.int32), {}, "signed or 32-bit samples"),
+        ((TWELVE_BITS / 4095).astype(np.float32), {}, "floating-point samples"),
+        (SIXTEEN_BITS, {339: 2}, "signed or 32-bit samples"),
+        (SIXTEEN_BITS, {262: 0}, "samples of 16 bits in which 0 is white"),
+    ],
+)
+def test_case_08_samples_without_a_range_are_refused_by_name(
+    samples: np.ndarray, tags: dict[int, int], message: str, tmp_path: Path
+) -> None:
+    Image.fromarray(samples).save(tmp_path / "deep.tif", tiffinfo=tags)
+    content = bytearray((tmp_path / "deep.tif").read_bytes())
+    for tag, value in tags.items():
+        # An entry of the directory: tag, type (2 bytes each), count (4 bytes), value.
+        place = content.index(struct.pack("<HHI", tag, 3, 1))
+        content[place + 8 : place + 10] = struct.pack("<H", value)
+    (tmp_path / "deep.tif").write_bytes(content)
+    with pytest.raises(InputError, match=rf"deep\.tif: {message}"):
         decode(tmp_path / "deep.tif", 256)
 
 
