@@ -5,7 +5,15 @@ from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """A user's input is wrong; the message says which input, what was found and what is expected."""
+    """A user's input is wrong; each message says which input, what was found and what is expected.
+
+    Attributes:
+        faults: the messages; the text of several is a list.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(faults[0] if len(faults) == 1 else "\n  - ".join([f"{len(faults)} faults:", *faults]))
+        self.faults = faults
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

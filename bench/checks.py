@@ -37,10 +37,10 @@ _Network = StudentNetwork | VisionLanguageNetwork
 
 
 class _Faults:
-    """Collects faults, so that all are reported at once."""
+    """Collects faults, so that all are reported at once; a fault that several names share is one message."""
 
     def __init__(self) -> None:
-        self._messages: list[str] = []
+        self._names: dict[str, dict[str, None]] = {}
 
     def resolve(self, names: Iterable[str], registry: Callable[[str], _T]) -> dict[str, _T]:
         """What ``registry`` returns for each distinct name, in order; collect its InputErrors."""
@@ -49,18 +49,23 @@ class _Faults:
             try:
                 out[name] = registry(name)
             except InputError as fault:
-                self._messages.append(str(fault))
+                self.add(fault, name)
         return out
 
-    def add(self, message: str) -> None:
-        """Collect one message."""
-        self._messages.append(message)
+    def add(self, fault: InputError, name: str = "") -> None:
+        """Collect the messages of an error, which ``name`` caused."""
+        for message in fault.faults:
+            self._names.setdefault(message, {})[name] = None
 
     def refuse(self) -> None:
         """Raise the collected messages, if any, as one InputError."""
-        faults = self._messages
-        if faults:
-            raise InputError(faults[0] if len(faults) == 1 else "\n  - ".join([f"{len(faults)} faults:", *faults]))
+        if self._names:
+            raise InputError(*(_naming(message, [*names]) for message, names in self._names.items()))
+
+
+def _naming(message: str, names: Sequence[str]) -> str:
+    """A message, with the names that caused it in front unless it names them."""
+    return message if all(name in message for name in names) else f"{', '.join(names)}: {message}"
 
 
 def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> list[ResolvedTrial]:
@@ -94,7 +99,7 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     ]
     alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.shots, t.query_size): t for t in resolved}
     for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
-        faults.add(fault)
+        faults.add(InputError(fault))
     faults.refuse()
     return resolved
 
@@ -153,14 +158,14 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
             network.weights(online=online)
             ready.append(network)
         except InputError as fault:
-            faults.add(f"{network.name}: {fault}")
+            faults.add(fault, network.name)
             online = online and not isinstance(fault, UnreachableError)
     unseen = [(network, mark) for network in ready if not (mark := _mark(network, cache)).is_file()]
     for network, _ in unseen:
         try:
             _load(network)
         except InputError as fault:
-            faults.add(f"{network.name}: {fault}")
+            faults.add(fault, network.name)
     faults.refuse()
     with suppress(OSError):
         (cache / LOADED).mkdir(parents=True, exist_ok=True)

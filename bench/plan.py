@@ -18,6 +18,7 @@ from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import teacher
 from bench.settings import BANK_VARIABLE
 from bench.spec import Trial
+from bench.terminal import print_notes
 from bench.trials.resolved import input_bytes, renders_at_every_step
 
 PHOTO = (375, 500)
@@ -218,6 +219,7 @@ def print_plan(name: str, estimated: Estimate, out: Console) -> None:
     for dataset, size in estimated.sizes.items():
         data.add_row(dataset, *(f"{n:,}" for n in (size.n_classes, size.n_pool, size.n_val, size.n_test)))
     out.print(data)
+    print_notes({dataset: size.notes for dataset, size in estimated.sizes.items()}, out)
     if estimated.live:
         rendered = sum(s.rendered for s in estimated.students.values())
         out.print(

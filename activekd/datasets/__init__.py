@@ -1,6 +1,6 @@
 """Data sets by name: class names, prompts and splits. ``reveal`` is the oracle: runs read train labels through it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -12,16 +12,14 @@ from jaxtyping import Int64
 from activekd.datasets.benchmark import benchmark_source, split_name
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.embedded import digits, mnist5k
-from activekd.datasets.folder import image_folder
-from activekd.datasets.split import Source, Split
+from activekd.datasets.folder import FOLDER, folder_path, image_folder
+from activekd.datasets.repeats import repeat_lines
+from activekd.datasets.split import Source, Split, class_faults
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
 from activekd.pool import UNLABELED, Pool
 
 __all__ = ["DATASETS", "Dataset", "Labeled", "Split", "check_dataset_name", "initial_rows", "load_dataset", "reveal"]
-
-FOLDER = "folder:"
-"""Prefix of the name of an image folder."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Dataset:
         train: the pool.
         val: held out, unused by the protocol.
         test: the split on which accuracy is measured.
+        source_notes: notes from reading the source, one line each; ``notes`` has them all.
     """
 
     name: str
@@ -43,6 +42,7 @@ class Dataset:
     train: Split
     val: Split
     test: Split
+    source_notes: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -56,6 +56,14 @@ class Dataset:
         for split in (self.train, self.val, self.test):
             digest.update(split.fingerprint.encode())
         return digest.hexdigest()
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the data, one line each: what is left out, and equal pictures.
+
+        Pictures are compared where decoded images are cached (``find_repeats``).
+        """
+        return (*self.source_notes, *repeat_lines(self.train, self.test))
 
     def without_images(self) -> "Dataset":
         """The same data set with labels alone, which is all that a trial reads once views are banked."""
@@ -118,9 +126,7 @@ def check_dataset_name(name: str) -> None:
         InputError: the name or a choice in it is unknown, the folder is missing, or ``$ACTIVEKD_DATA`` is not set.
     """
     if name.startswith(FOLDER):
-        folder = Path(name.removeprefix(FOLDER)).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"{name}: no such folder; expected: class folders, or train/ and test/ with class folders")
+        folder_path(name)
     elif name.partition("?")[0] in CATALOG:
         split_name(name)
         data_folder()
@@ -142,30 +148,17 @@ def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] 
     """
     check_dataset_name(name)
     if name.startswith(FOLDER):
-        source = image_folder(Path(name.removeprefix(FOLDER)).expanduser(), cache)
+        source = image_folder(name, cache, progress)
     elif name in DATASETS:
         source = DATASETS[name]()
     else:
         source = benchmark_source(name, cache, progress)
-    dataset = Dataset(name, source.class_names, source.prompts, source.train, source.val, source.test)
-    faults = list(_faults(dataset))
-    if faults:
-        raise InputError("; ".join(faults))
-    return dataset
-
-
-def _faults(dataset: Dataset) -> Sequence[str]:
-    out = []
-    if dataset.n_classes < 2:
-        names = ", ".join(f"'{name}'" for name in dataset.class_names) or "none"
-        out.append(f"{dataset.name}: {dataset.n_classes} class ({names}); expected: at least 2")
-    for part, split in (("train", dataset.train), ("test", dataset.test)):
-        counts = np.bincount(split.labels, minlength=dataset.n_classes)
-        empty = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
-        if empty:
-            shown = ", ".join(repr(name) for name in empty)
-            out.append(f"{dataset.name}: no {part} image of class {shown}; expected: at least one per class")
-    return out
+    labels = {"train": source.train.labels, "test": source.test.labels}
+    if faults := class_faults(name, source.class_names, labels):
+        raise InputError(*faults)
+    return Dataset(
+        name, source.class_names, source.prompts, source.train, source.val, source.test, source_notes=source.notes
+    )
 
 
 DATASETS: dict[str, Callable[[], Source]] = {

@@ -1,7 +1,6 @@
 """The benchmark's data sets as sources: their listings, the choices in a name, and the decoded images."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -11,17 +10,18 @@ from jaxtyping import Int64
 
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import Listing, Part, read_listing
-from activekd.datasets.split import SPLIT_SEED, Source, Split
+from activekd.datasets.decoded import decode_parts
+from activekd.datasets.image_files import shown
+from activekd.datasets.names import repeated
+from activekd.datasets.split import SPLIT_SEED, Source, Split, class_faults
 from activekd.errors import InputError, unknown
-from activekd.folders import data_folder, keeps_decoded_images
-from activekd.images.cache import decode_files
+from activekd.folders import data_folder
 from activekd.streams import stream
 
 _T = TypeVar("_T")
 
 CHOICES = ("pool", "size", "classes", "prompts")
 """Keys of the choices that a name may carry."""
-MISSING_SHOWN = 5
 TEMPLATES = Path(__file__).parent / "clip_templates.json"
 """CLIP's prompt templates by data set."""
 
@@ -64,27 +64,28 @@ def benchmark_source(name: str, cache: Path, progress: Callable[[int, int], obje
     base, choices = split_name(name)
     root = data_folder()
     listing = read_listing(base, root)
-    _check_counts(base, listing)
+    faults = _list_faults(base, listing)
     if "classes" in choices:
         listing = restricted(listing, kept_classes(root / choices["classes"], len(listing.class_names)))
     pool_part = _allowed(name, choices, "pool", {"train": "train", "val": "val"}, "train")
     pool, test = listing.parts[pool_part], listing.parts["test"]
     pool = drawn(name, pool, choices.get("size"), CATALOG[base].pool, base)
     held_out = listing.parts["val"] if pool_part == "train" else Part((), np.empty(0, dtype=np.int64))
-    _check_files(name, listing, (*pool.paths, *test.paths))
+    faults += _missing_faults(name, listing, (*pool.paths, *test.paths))
+    faults += class_faults(name, listing.class_names, {"train": pool.labels, "test": test.labels})
+    if faults:
+        raise InputError(*faults)
     prompts = _allowed(name, choices, "prompts", {"paper": CATALOG[base].prompts, "clip": clip_ensemble(base)}, "paper")
-    keep = keeps_decoded_images()
-    threads, total = os.cpu_count() or 1, len(pool.paths) + len(test.paths)
-
-    def decoded(part: Part, before: int) -> Split:
-        files = [listing.images / path for path in part.paths]
-        images = decode_files(
-            files, cache, threads=threads, keep=keep, progress=lambda done: progress(before + done, total)
-        )
-        return Split(images, part.labels, part.paths)
-
-    train = decoded(pool, 0)
-    return Source(listing.class_names, prompts, train, Split(None, held_out.labels), decoded(test, len(pool.paths)))
+    splits = decode_parts(listing.images, {"train": pool, "test": test}, cache, progress)
+    twice = repeated(listing.class_names)
+    return Source(
+        listing.class_names,
+        prompts,
+        splits["train"],
+        Split(None, held_out.labels),
+        splits["test"],
+        notes=(f"class names that stand twice: {', '.join(twice)}",) if twice else (),
+    )
 
 
 def clip_ensemble(base: str) -> tuple[str, ...]:
@@ -162,27 +163,30 @@ def drawn(name: str, pool: Part, size: str | None, default: int | None, base: st
     return Part(tuple(pool.paths[row] for row in rows), pool.labels[rows])
 
 
-def _check_counts(base: str, listing: Listing) -> None:
+def _list_faults(base: str, listing: Listing) -> list[str]:
     entry = CATALOG[base]
     parts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
     odd = (
         [] if len(listing.class_names) == entry.n_classes else [(len(listing.class_names), "classes", entry.n_classes)]
     )
     odd += [(len(p.paths), f"{k} images", parts[k]) for k, p in listing.parts.items() if len(p.paths) != parts[k]]
-    if odd:
-        differences = ", ".join(f"{n} {what} where {wanted} are published" for n, what, wanted in odd)
-        raise InputError(
-            f"{base}: its lists name {differences}; expected: the published lists "
-            f"(`python -m bench.data fetch {base}` names their origin)"
-        )
+    differences = [f"{n} {what} where {wanted} are published" for n, what, wanted in odd]
+    if twice := repeated(path for part in listing.parts.values() for path in part.paths):
+        differences.append(f"{len(twice)} images more than once, such as {shown(twice)}")
+    if not differences:
+        return []
+    return [
+        f"{base}: its lists name {', '.join(differences)}; expected: the published lists "
+        f"(`python -m bench.data fetch {base}` names their origin)"
+    ]
 
 
-def _check_files(name: str, listing: Listing, paths: tuple[str, ...]) -> None:
+def _missing_faults(name: str, listing: Listing, paths: tuple[str, ...]) -> list[str]:
     missing = [path for path in paths if not (listing.images / path).is_file()]
-    if missing:
-        shown = ", ".join(missing[:MISSING_SHOWN])
-        raise InputError(
-            f"{name}: {len(missing)} of {len(paths)} images are not in {listing.images}, such as {shown}; "
-            f"expected: every listed image "
-            f"(`python -m bench.data check {name.partition('?')[0]}` lists the missing ones)"
-        )
+    if not missing:
+        return []
+    return [
+        f"{name}: {len(missing)} of {len(paths)} images are not in {listing.images}, such as {shown(missing)}; "
+        f"expected: every listed image "
+        f"(`python -m bench.data check {name.partition('?')[0]}` lists the missing ones)"
+    ]
