@@ -80,9 +80,10 @@ def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
         shown = "any" if wanted is None else f"{wanted:,}"
         table.add_row(what, f"{number:,}", shown, style=None if wanted in {None, number} else "red")
     if audited.counts:
-        table.add_row("listed images missing on disk", f"{len(audited.missing):,}", "0")
         broken = f"{len(audited.undecodable):,}" if decoded else "not tried"
         table.add_row("images that cannot be decoded", broken, "0")
+    if audited.counts and audited.name in CATALOG:
+        table.add_row("listed images missing on disk", f"{len(audited.missing):,}", "0")
         table.add_row("images listed more than once", f"{len(audited.repeated):,}", "0")
         table.add_row("unlisted images on disk", f"{len(audited.unlisted):,}", "any")
     console.print(table if audited.counts else escape(title), soft_wrap=True)

@@ -10,6 +10,7 @@ from activekd.datasets.coop import PARTS, Listing, read_listing, required
 from activekd.datasets.folder import folder_path, read_folder
 from activekd.datasets.image_files import image_tree, left_out_line
 from activekd.datasets.names import repeated
+from activekd.datasets.repeats import equal_files_line
 from activekd.errors import InputError
 from activekd.images.cache import undecodable
 
@@ -28,7 +29,7 @@ class Audit:
         undecodable: images that cannot be decoded, with the reason.
         repeated: images that the lists name more than once.
         unlisted: images on disk that no list names, which is allowed.
-        notes: a line on what else is on disk and left out.
+        notes: lines on what else is on disk, and on test images that equal a train image where images are decoded.
     """
 
     name: str
@@ -99,8 +100,13 @@ def audit(
         undecodable=broken,
         repeated=repeated(paths),
         unlisted=tuple(path for path in tree.images if path not in listed) if tree else (),
-        notes=tuple(filter(None, [left_out_line(tree.left_out)])) if tree else (),
+        notes=_notes(left_out_line(tree.left_out) if tree else "", listing, decode),
     )
+
+
+def _notes(left_out: str, listing: Listing, decode: bool) -> tuple[str, ...]:
+    equal = equal_files_line(listing.images, listing.parts) if decode else ""
+    return tuple(line for line in (left_out, equal) if line)
 
 
 def _undecodable(files: Sequence[Path], progress: Callable[[int, int], object]) -> tuple[str, ...]:
@@ -136,7 +142,7 @@ def audit_folder(
             *((f"{part} images", len(listing.parts[part].paths), None) for part in PARTS),
         ),
         undecodable=_undecodable(files, progress) if decode else (),
-        notes=found.notes,
+        notes=_notes(found.left_out, listing, decode),
     )
 
 

@@ -46,7 +46,7 @@ DOUBTFUL_WORDS = {"val": ("valid", "dev"), "test": ("eval", "evaluation", "holdo
 """Words that name a split if the folder has no image of its own; else they name a class."""
 FILLERS = {"set", "data", "dataset", "images", "image", "imgs", "img", "split"}
 UNLABELED_WORDS = {"unsup", "unsupervised", "unknown", "unclassified", "uncategorized", "uncategorised", "unsorted"}
-UNLABELED_STEMS = ("unlabel", "nolabel", "unannotated")
+UNLABELED_STEMS = ("unlabel", "nolabel", "notlabel", "unannotated")
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class FolderListing:
     Attributes:
         listing: class names, and the images and labels of each split; paths are relative to the folder.
         prompts: templates with one ``{}``.
-        notes: a line on the entries that are no part of the data set, if there are any.
+        left_out: a line on the entries that are no part of the data set; empty if there are none.
     """
 
     listing: Listing
     prompts: tuple[str, ...]
-    notes: tuple[str, ...]
+    left_out: str
 
 
 def folder_path(name: str) -> Path:
@@ -129,8 +129,7 @@ def read_folder(name: str) -> FolderListing:
     labels = {part: parts[part].labels for part in ("train", "test")}
     if faults := class_faults(name, listing.class_names, labels):
         raise InputError(*faults)
-    line = left_out_line(left_out)
-    return FolderListing(listing, prompts, (line,) if line else ())
+    return FolderListing(listing, prompts, left_out_line(left_out))
 
 
 def image_folder(name: str, cache: Path, progress: Callable[[int, int], object]) -> Source:
@@ -146,7 +145,8 @@ def image_folder(name: str, cache: Path, progress: Callable[[int, int], object])
     """
     found = read_folder(name)
     splits = decode_parts(found.listing.images, found.listing.parts, cache, progress)
-    return Source(found.listing.class_names, found.prompts, **splits, notes=found.notes)
+    notes = (found.left_out,) if found.left_out else ()
+    return Source(found.listing.class_names, found.prompts, **splits, notes=notes)
 
 
 def _part_folders(folder: Path, tops: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -277,7 +277,7 @@ def _other_classes(folder: Path, part_of: Mapping[str, str], classes: Mapping[st
         odd = sorted({*classes[part]} ^ {*classes["train"]})
         if odd:
             alike = class_name_faults("", odd)
-            names = ", ".join(name if name.isprintable() and not alike else ascii(name) for name in odd)
+            names = shown([name if name.isprintable() and not alike else ascii(name) for name in odd])
             expected = "the same classes, in the same spelling" if alike else "the same classes"
             yield f"{folder / part_of[part]}: classes differ from those of train: {names}; expected: {expected}"
 

@@ -1,10 +1,14 @@
-"""Pictures that stand more than once in a data set, found by their decoded pixels."""
+"""Pictures that stand more than once in a data set, found by their decoded pixels or by the bytes of their files."""
 
+import hashlib
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from activekd.datasets.coop import Part
 from activekd.datasets.split import Split
 
 
@@ -64,6 +68,32 @@ def repeat_lines(train: Split, test: Split) -> tuple[str, ...]:
             example = f", such as {_named(split, row)} = {_named(train, earlier)}"
             lines.append(f"{len(pairs):,} of {len(split):,} {part} images {also}{relabeled}{example}")
     return tuple(lines)
+
+
+def equal_files_line(folder: Path, parts: Mapping[str, Part]) -> str:
+    """A line on the test files that equal a train file byte for byte; empty if there are none.
+
+    Only files of equal size are read, and none that is absent.
+    """
+    by_size = defaultdict[int, tuple[list[str], list[str]]](lambda: ([], []))
+    for index, key in enumerate(("train", "test")):
+        for path in parts[key].paths:
+            if (folder / path).is_file():
+                by_size[(folder / path).stat().st_size][index].append(path)
+    equal = []
+    for train, test in by_size.values():
+        if train and test:
+            first = {_hash(folder / path): path for path in reversed(train)}
+            equal += [(path, first[key]) for path in test if (key := _hash(folder / path)) in first]
+    if not equal:
+        return ""
+    n_test = len(parts["test"].paths)
+    return f"{len(equal):,} of {n_test:,} test images also stand in train, such as {equal[0][0]} = {equal[0][1]}"
+
+
+def _hash(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def _named(split: Split, row: int) -> str:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from activekd.datasets import Dataset, load_dataset
 from activekd.datasets.folder import read_folder
+from activekd.datasets.sizes import dataset_sizes
 from activekd.errors import InputError
 from bench.checks import resolve
 from bench.data import app
@@ -199,7 +200,7 @@ def test_case_09_a_byte_order_mark_is_no_part_of_a_prompt(ok: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a {}\na {name}\n".encode(), "line 2: 'a {name}': field {name}"),
+        (b"a {}\na {name}\n", "line 2: 'a {name}': field {name}"),
         (b"a {!r}\n", "line 1: 'a {!r}': field {!r}"),
         (b"a {:>10}\n", "line 1: 'a {:>10}': field {:>10}"),
         (b"a {0}\n", "line 1: 'a {0}': field {0}"),
@@ -355,6 +356,13 @@ def test_paths_that_are_no_folder_are_refused(name: str, tmp_path: Path) -> None
         load_dataset(name, tmp_path)
 
 
+def test_images_are_not_cached_where_the_cache_is_off(ok: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACTIVEKD_IMAGE_CACHE", "off")
+    dataset = load(ok)
+    assert isinstance(dataset.train.pixels.source, tuple)
+    assert dataset.train.pixels[0].shape == (8, 8, 3)
+
+
 def test_names_that_are_not_utf8_are_refused(ok: Path) -> None:
     (ok / "ant" / "caf\udce9.png").write_bytes((ok / "ant" / "0.png").read_bytes())
     assert r"names that are not UTF-8: 'ant/caf\udce9.png'" in refusal(ok)
@@ -372,6 +380,22 @@ def test_two_spellings_of_a_split_are_refused(tmp_path: Path) -> None:
         paint(tmp_path / "data" / part / "ant", 2)
         paint(tmp_path / "data" / part / "bee", 2)
     assert "folders Train/ look like splits" in refusal(tmp_path / "data")
+
+
+def test_images_of_test_without_class_folders(tmp_path: Path) -> None:
+    paint(tmp_path / "data" / "train" / "ant", 2)
+    paint(tmp_path / "data" / "train" / "bee", 2)
+    paint(tmp_path / "data" / "test", 3)
+    message = refusal(tmp_path / "data")
+    assert "test: 0 class (none), and 3 images directly in the folder" in message
+    assert "test: classes differ from those of train: ant, bee" in message
+
+
+def test_a_folder_below_a_question_mark_has_sizes(tmp_path: Path) -> None:
+    paint(tmp_path / "what?" / "ant", 5)
+    paint(tmp_path / "what?" / "bee", 5)
+    found = dataset_sizes(f"folder:{tmp_path / 'what?'}", tmp_path / "cache")
+    assert (found.n_classes, found.n_pool, found.n_val, found.n_test) == (2, 6, 2, 2)
 
 
 def test_a_class_may_be_called_valid(tmp_path: Path) -> None:
@@ -401,6 +425,13 @@ def test_check_command_takes_folders(ok: Path) -> None:
     assert told.exit_code == 1
     assert "left out: 1 x .svg (bee/0.svg)" in told.output
     assert "bee/0.png: cannot identify image file" in told.output
+    paint(ok.parent / "parts" / "train" / "ant", 2)
+    paint(ok.parent / "parts" / "train" / "bee", 2)
+    paint(ok.parent / "parts" / "test" / "ant", 2)
+    paint(ok.parent / "parts" / "test" / "bee", 1, first=2)
+    told = CliRunner().invoke(app, ["check", f"folder:{ok.parent / 'parts'}"], env={"COLUMNS": "300"})
+    assert told.exit_code == 0, told.output
+    assert "2 of 3 test images also stand in train, such as test/ant/0.png = train/ant/0.png" in told.output
     (ok / "Train").mkdir()
     told = CliRunner().invoke(app, ["check", f"folder:{ok}", "--no-decode"], env={"COLUMNS": "300"})
     assert told.exit_code == 1
