@@ -9,13 +9,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from activekd.bank.given import GivenFeatures, read_features, read_head
 from activekd.datasets import Dataset, check_dataset_name, load_dataset
-from activekd.errors import InputError
+from activekd.errors import Faults, InputError
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER
@@ -32,40 +31,7 @@ LOADERS = ("torch", "timm", "open_clip_torch")
 DecodingProgress = Callable[[str, int, int], object]
 """Called with a data set's name, its number of decoded images, and its total."""
 
-_T = TypeVar("_T")
 _Network = StudentNetwork | VisionLanguageNetwork
-
-
-class _Faults:
-    """Collects faults, so that all are reported at once; a fault that several names share is one message."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, dict[str, None]] = {}
-
-    def resolve(self, names: Iterable[str], registry: Callable[[str], _T]) -> dict[str, _T]:
-        """What ``registry`` returns for each distinct name, in order; collect its InputErrors."""
-        out = {}
-        for name in dict.fromkeys(names):
-            try:
-                out[name] = registry(name)
-            except InputError as fault:
-                self.add(fault, name)
-        return out
-
-    def add(self, fault: InputError, name: str = "") -> None:
-        """Collect the messages of an error, which ``name`` caused."""
-        for message in fault.faults:
-            self._names.setdefault(message, {})[name] = None
-
-    def refuse(self) -> None:
-        """Raise the collected messages, if any, as one InputError."""
-        if self._names:
-            raise InputError(*(_naming(message, [*names]) for message, names in self._names.items()))
-
-
-def _naming(message: str, names: Sequence[str]) -> str:
-    """A message, with the names that caused it in front unless it names them."""
-    return message if all(name in message for name in names) else f"{', '.join(names)}: {message}"
 
 
 def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> list[ResolvedTrial]:
@@ -79,7 +45,7 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
         InputError: all unknown names and missing files at once; else all faults of the data sets, of given features and
             of query sizes at once.
     """
-    faults = _Faults()
+    faults = Faults()
     selectors = faults.resolve((t.selector for t in trials), selector)
     students = faults.resolve((t.student for t in trials), student_network)
     teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
@@ -149,7 +115,7 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
             another architecture, a missing tokenizer.
     """
     networks = _networks(trials)
-    faults = _Faults()
+    faults = Faults()
     ready: list[_Network] = []
     online = True
     for network in networks:

@@ -277,7 +277,7 @@ def _other_classes(folder: Path, part_of: Mapping[str, str], classes: Mapping[st
         odd = sorted({*classes[part]} ^ {*classes["train"]})
         if odd:
             alike = class_name_faults("", odd)
-            names = shown([name if name.isprintable() and not alike else ascii(name) for name in odd])
+            names = shown([*map(ascii, odd)] if alike else odd)
             expected = "the same classes, in the same spelling" if alike else "the same classes"
             yield f"{folder / part_of[part]}: classes differ from those of train: {names}; expected: {expected}"
 

@@ -67,7 +67,12 @@ def subfolders(folder: Path) -> tuple[str, ...]:
 def shown(paths: Sequence[str]) -> str:
     """The first SHOWN of these, and how many more there are."""
     more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
-    return ", ".join(paths[:SHOWN]) + more
+    return ", ".join(map(readable, paths[:SHOWN])) + more
+
+
+def readable(path: str) -> str:
+    """A path as a terminal can show it: with escapes if it has control characters or is not UTF-8."""
+    return path if path.isprintable() else ascii(path)
 
 
 def left_out_line(left_out: Mapping[str, Sequence[str]]) -> str:
@@ -78,7 +83,8 @@ def left_out_line(left_out: Mapping[str, Sequence[str]]) -> str:
     """
     kinds = sorted(((kind, paths) for kind, paths in left_out.items() if paths), key=lambda item: -len(item[1]))
     parts = [
-        f"{len(paths):,} x {kind} ({'such as ' * (len(paths) > 1)}{paths[0]})" for kind, paths in kinds[:KINDS_SHOWN]
+        f"{len(paths):,} x {readable(kind)} ({'such as ' * (len(paths) > 1)}{readable(paths[0])})"
+        for kind, paths in kinds[:KINDS_SHOWN]
     ]
     if len(kinds) > KINDS_SHOWN:
         rest = sum(len(paths) for _, paths in kinds[KINDS_SHOWN:])
@@ -161,7 +167,7 @@ def image_tree(folder: Path, within: Collection[str] | None = None) -> Tree:
     faults = [
         *([f"{folder}: broken links: {shown(broken)}; expected: links to existing files"] if broken else []),
         *([f"{folder}: unreadable: {shown(unreadable)}; expected: folders that can be read"] if unreadable else []),
-        *([f"{folder}: names that are not UTF-8: {shown([*map(ascii, foreign)])}; expected: UTF-8"] if foreign else []),
+        *([f"{folder}: names that are not UTF-8: {shown(foreign)}; expected: UTF-8"] if foreign else []),
     ]
     return Tree(
         images=_ordered(images),

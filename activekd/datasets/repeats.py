@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from activekd.datasets.coop import Part
+from activekd.datasets.image_files import readable
 from activekd.datasets.split import Split
 
 
@@ -87,8 +88,8 @@ def equal_files_line(folder: Path, parts: Mapping[str, Part]) -> str:
             equal += [(path, first[key]) for path in test if (key := _hash(folder / path)) in first]
     if not equal:
         return ""
-    n_test = len(parts["test"].paths)
-    return f"{len(equal):,} of {n_test:,} test images also stand in train, such as {equal[0][0]} = {equal[0][1]}"
+    example = " = ".join(map(readable, equal[0]))
+    return f"{len(equal):,} of {len(parts['test'].paths):,} test images also stand in train, such as {example}"
 
 
 def _hash(file: Path) -> bytes:
@@ -97,4 +98,4 @@ def _hash(file: Path) -> bytes:
 
 
 def _named(split: Split, row: int) -> str:
-    return f"row {row}" if split.names is None else split.names[row]
+    return f"row {row}" if split.names is None else readable(split.names[row])

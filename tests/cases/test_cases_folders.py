@@ -309,6 +309,16 @@ def test_case_47_images_of_every_split_are_tried_before_the_message(tmp_path: Pa
     assert message.count("1 of 5 images cannot be decoded") == 2
 
 
+def test_case_47_a_plan_tells_all_faults_at_once(ok: Path, tiny_spec: Path, tmp_path: Path) -> None:
+    (ok / "dog").mkdir()
+    text = tiny_spec.read_text(encoding="utf-8").replace('"digits"', f'"folder:{ok}", "digitss"')
+    tiny_spec.write_text(text.replace('"pcoreset"', '"pcorset"'), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        estimate(read_spec(str(tiny_spec)).trials, tmp_path / "cache")
+    for part in ("3 faults:", "no image in", "did you mean 'digits'?", "did you mean 'pcoreset'?"):
+        assert part in str(caught.value)
+
+
 def test_too_few_images_for_a_split_are_refused_before_decoding(ok: Path) -> None:
     (ok / "dog").mkdir()
     (ok / "dog" / "0.png").write_bytes(b"never decoded")
@@ -366,6 +376,8 @@ def test_images_are_not_cached_where_the_cache_is_off(ok: Path, monkeypatch: pyt
 def test_names_that_are_not_utf8_are_refused(ok: Path) -> None:
     (ok / "ant" / "caf\udce9.png").write_bytes((ok / "ant" / "0.png").read_bytes())
     assert r"names that are not UTF-8: 'ant/caf\udce9.png'" in refusal(ok)
+    (ok / "ant" / "caf\udce9.png").rename(ok / "ant" / "caf\udce9.heic")
+    assert load(ok).notes == (r"left out: 1 x .heic ('ant/caf\udce9.heic')",)
 
 
 def test_only_train_and_val_are_refused(tmp_path: Path) -> None:
