@@ -64,10 +64,10 @@ def subfolders(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_skipped(entry.name)))
 
 
-def shown(paths: Sequence[str]) -> str:
-    """The first SHOWN of these, and how many more there are."""
-    more = f" and {len(paths) - SHOWN:,} more" if len(paths) > SHOWN else ""
-    return ", ".join(map(readable, paths[:SHOWN])) + more
+def shown(paths: Sequence[str], at_most: int = SHOWN) -> str:
+    """The first of these, and how many more there are."""
+    more = f" and {len(paths) - at_most:,} more" if len(paths) > at_most else ""
+    return ", ".join(map(readable, paths[:at_most])) + more
 
 
 def readable(path: str) -> str:
@@ -76,16 +76,13 @@ def readable(path: str) -> str:
 
 
 def left_out_line(left_out: Mapping[str, Sequence[str]]) -> str:
-    """One line: the number of entries of each kind that is left out, with an example; empty without any.
+    """One line: the number of entries of each kind that is left out, with examples; empty without any.
 
-    >>> left_out_line({".heic": ["ant/1.heic", "ant/2.heic"], "hidden or system entry": ["ant/.git"]})
-    'left out: 2 x .heic (such as ant/1.heic), 1 x hidden or system entry (ant/.git)'
+    >>> left_out_line({".heic": ["a/1.heic", "a/2.heic", "b/3.heic"], "hidden or system entry": ["a/.git"]})
+    'left out: 3 x .heic (a/1.heic, a/2.heic and 1 more), 1 x hidden or system entry (a/.git)'
     """
     kinds = sorted(((kind, paths) for kind, paths in left_out.items() if paths), key=lambda item: -len(item[1]))
-    parts = [
-        f"{len(paths):,} x {readable(kind)} ({'such as ' * (len(paths) > 1)}{readable(paths[0])})"
-        for kind, paths in kinds[:KINDS_SHOWN]
-    ]
+    parts = [f"{len(paths):,} x {readable(kind)} ({shown(paths, 2)})" for kind, paths in kinds[:KINDS_SHOWN]]
     if len(kinds) > KINDS_SHOWN:
         rest = sum(len(paths) for _, paths in kinds[KINDS_SHOWN:])
         parts.append(f"{rest:,} of {len(kinds) - KINDS_SHOWN} other kinds")

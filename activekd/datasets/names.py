@@ -9,6 +9,9 @@ from string import Formatter
 
 from activekd.errors import InputError
 
+STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
+"""Straight quotes in place of curled ones."""
+
 
 def class_name(written: str) -> str:
     """A class name as written, in Unicode's form NFC, with ``_`` and white space as single spaces.
@@ -20,9 +23,13 @@ def class_name(written: str) -> str:
 
 
 def _compared(written: str) -> str:
-    """A class name without what the tokenizers of text encoders ignore: case, HTML entities, invisible characters."""
-    text = html.unescape(html.unescape(written))
-    return class_name("".join(c for c in text if unicodedata.category(c) != "Cf")).lower()
+    """A class name without what CLIP's tokenizer removes: case, HTML entities, curled quotes, full-width forms.
+
+    Invisible characters are removed too.
+    """
+    text = html.unescape(html.unescape(written)).translate(STRAIGHT)
+    characters = (unicodedata.normalize("NFKC", c) if unicodedata.east_asian_width(c) in "FH" else c for c in text)
+    return class_name("".join(c for c in characters if unicodedata.category(c) != "Cf")).lower()
 
 
 def class_name_faults(where: str, written: Sequence[str]) -> list[str]:
@@ -36,8 +43,8 @@ def class_name_faults(where: str, written: Sequence[str]) -> list[str]:
     for name in written:
         groups[_compared(name)].append(name)
     faults = [
-        f"{where}: class names {' and '.join(_told_apart(names))} differ only in case, '_', white space, HTML "
-        f"entities or Unicode form; expected: one folder or label per class, and distinct names"
+        f"{where}: class names {' and '.join(_told_apart(names))} differ only in case, '_', white space, quotes, "
+        f"HTML entities or Unicode form; expected: one folder or label per class, and distinct names"
         for key, names in groups.items()
         if len(names) > 1 and key
     ]
