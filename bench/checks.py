@@ -7,16 +7,15 @@ unfinished trials need.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from activekd.bank.given import GivenFeatures, read_features, read_head
 from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, load_dataset
-from activekd.errors import InputError
+from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
@@ -34,36 +33,7 @@ LOADERS = ("torch", "timm", "open_clip_torch")
 DecodingProgress = Callable[[str, int, int], object]
 """Called with a data set's name, its number of decoded images, and its total."""
 
-_T = TypeVar("_T")
-_Name = TypeVar("_Name", bound=Hashable)
 _Network = StudentNetwork | VisionLanguageNetwork
-
-
-class _Faults:
-    """Collects faults, so that all are reported at once."""
-
-    def __init__(self) -> None:
-        self._messages: list[str] = []
-
-    def resolve(self, names: Iterable[_Name], registry: Callable[[_Name], _T]) -> dict[_Name, _T]:
-        """What ``registry`` returns for each distinct name, in order; collect its InputErrors."""
-        out = {}
-        for name in dict.fromkeys(names):
-            try:
-                out[name] = registry(name)
-            except InputError as fault:
-                self._messages.append(str(fault))
-        return out
-
-    def add(self, message: str) -> None:
-        """Collect one message."""
-        self._messages.append(message)
-
-    def refuse(self) -> None:
-        """Raise the collected messages, if any, as one InputError."""
-        faults = list(dict.fromkeys(self._messages))
-        if faults:
-            raise InputError(faults[0] if len(faults) == 1 else "\n  - ".join([f"{len(faults)} faults:", *faults]))
 
 
 def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> list[ResolvedTrial]:
@@ -77,7 +47,7 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
         InputError: all unknown names and missing files at once; else all unknown networks of timm and open_clip; else
             all faults of the data sets, of given features and of query sizes at once.
     """
-    faults = _Faults()
+    faults = Faults()
     selectors = faults.resolve((t.selector for t in trials), selector)
     students = faults.resolve((t.student for t in trials), student_network)
     teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
@@ -94,7 +64,7 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
         return load_dataset(name, cache, lambda done, total: progress(name, done, total), short_side=side)
 
     sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
-    datasets = faults.resolve(sources, load)
+    datasets = faults.resolve(sources, load, shown=lambda source: source[0])
     resolved = [
         ResolvedTrial(t, datasets[source], students[t.student], teachers.get(t.teacher), selectors[t.selector])
         for t, source in zip(trials, sources, strict=True)
@@ -102,7 +72,7 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     ]
     alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.shots, t.query_size): t for t in resolved}
     for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
-        faults.add(fault)
+        faults.add(InputError(fault))
     faults.refuse()
     return resolved
 
@@ -111,7 +81,7 @@ def _sides(
     trials: Sequence[Trial],
     students: Mapping[str, StudentNetwork],
     teachers: Mapping[str, Teacher],
-    faults: _Faults,
+    faults: Faults,
 ) -> dict[tuple[str, str, str], int]:
     """The shorter side that images are decoded to, by (data set, student, teacher); unknown networks become faults."""
     reads_files = [t for t in trials if t.dataset not in DATASETS]
@@ -177,7 +147,7 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
             another architecture, a missing tokenizer.
     """
     networks = _networks(trials)
-    faults = _Faults()
+    faults = Faults()
     ready: list[_Network] = []
     online = True
     for network in networks:
@@ -186,14 +156,14 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
             network.weights(online=online)
             ready.append(network)
         except InputError as fault:
-            faults.add(f"{network.name}: {fault}")
+            faults.add(fault, network.name)
             online = online and not isinstance(fault, UnreachableError)
     unseen = [(network, mark) for network in ready if not (mark := _mark(network, cache)).is_file()]
     for network, _ in unseen:
         try:
             _load(network)
         except InputError as fault:
-            faults.add(f"{network.name}: {fault}")
+            faults.add(fault, network.name)
     faults.refuse()
     with suppress(OSError):
         (cache / LOADED).mkdir(parents=True, exist_ok=True)

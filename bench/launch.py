@@ -11,7 +11,7 @@ from bench.spec import Spec
 from bench.store import folder as store
 from bench.store.locks import exclusive
 from bench.store.rows import rounds_done
-from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures
+from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures, print_notes
 from bench.trials.resolved import ResolvedTrial, planned, sources_of, with_shards
 
 
@@ -53,6 +53,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     if options.track is not None:
         _check_tracker(options)
     trials = resolve(spec.trials, cache, DecodingLines())
+    print_notes({trial.dataset.name: trial.dataset.notes for trial in trials})
     with exclusive(folder, LOCK):
         done = rounds_done(folder)
         plan, sources = planned(whole.trials, trials), sources_of(trials)

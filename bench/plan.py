@@ -10,6 +10,7 @@ from rich.table import Table
 from activekd.bank.given import GivenFeatures
 from activekd.datasets import drawn_for
 from activekd.datasets.sizes import Sizes, dataset_sizes
+from activekd.errors import Faults
 from activekd.folders import IMAGE_CACHE_VARIABLE, keeps_decoded_images
 from activekd.images.decoding import decoded_side, kept_size
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
@@ -19,6 +20,7 @@ from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from bench.settings import BANK_VARIABLE
 from bench.spec import Trial
+from bench.terminal import print_notes
 from bench.trials.resolved import input_bytes, renders_at_every_step
 
 PHOTO = (375, 500)
@@ -81,17 +83,17 @@ def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
     """Add up the cost of the trials.
 
     Raises:
-        InputError: an unknown name.
+        InputError: all unknown names and all faults of image folders at once.
     """
-    sizes = {name: dataset_sizes(name, cache) for name in dict.fromkeys(t.dataset for t in trials)}
-    selectors = {name: selector(name) for name in dict.fromkeys(t.selector for t in trials)}
-    students = {name: student_network(name) for name in dict.fromkeys(t.student for t in trials)}
-    for student in students.values():
-        student.check_name()
-    teachers = {name: teacher(name) for name in dict.fromkeys(t.teacher for t in trials) if name != NO_TEACHER}
-    for chosen in teachers.values():
-        if isinstance(chosen.network, VisionLanguageNetwork):
-            chosen.network.check_name()
+    faults = Faults()
+    sizes = faults.resolve((t.dataset for t in trials), lambda name: dataset_sizes(name, cache))
+    selectors = faults.resolve((t.selector for t in trials), selector)
+    students = faults.resolve((t.student for t in trials), student_network)
+    faults.resolve(students, lambda name: students[name].check_name())
+    teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
+    networks = {name: t.network for name, t in teachers.items() if isinstance(t.network, VisionLanguageNetwork)}
+    faults.resolve(networks, lambda name: networks[name].check_name())
+    faults.refuse()
     loads: dict[str, Load] = {}
     banked: dict[tuple[str, ...], int] = {}
     live: dict[tuple[str, str], None] = {}
@@ -249,6 +251,7 @@ def print_plan(name: str, estimated: Estimate, out: Console) -> None:
     for dataset, n_draws in estimated.draws.items():
         if n_draws > 1:
             out.print(f"{dataset}: {n_draws} pools are drawn, one per seed", highlight=False, soft_wrap=True)
+    print_notes({dataset: size.notes for dataset, size in estimated.sizes.items()}, out)
     if estimated.live:
         rendered = sum(s.rendered for s in estimated.students.values())
         out.print(

@@ -63,6 +63,13 @@ class DecodingLines:
             self._out.print(f"{dataset}: {done:,} of {total:,} images decoded", highlight=False, soft_wrap=True)
 
 
+def print_notes(notes: Mapping[str, Sequence[str]], out: Console = console) -> None:
+    """Print the notes on each data set, one line each."""
+    for dataset, lines in notes.items():
+        for line in lines:
+            out.print(f"{dataset}: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
 class GridProgress:
     """Shows trials done and running, rounds, and the time left, estimated from measured rounds.
 

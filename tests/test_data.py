@@ -264,3 +264,86 @@ def test_archives_cannot_write_outside_of_their_folder(tmp_path: Path) -> None:
     with archives_kept_inside(), pytest.raises(tarfile.OutsideDestinationError):
         extract_archive(str(archive), str(target))
     assert not (tmp_path / "outside.txt").exists()
+
+
+def test_lists_with_a_byte_order_mark_are_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dtd", "fgvc_aircraft", "imagenet"):
+        publish(name, monkeypatch)
+        folder = build(name, data)
+        before = read_listing(name, data)
+        for file in [*folder.glob("*.txt"), *folder.glob("*.json")]:
+            file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+        after = read_listing(name, data)
+        assert after.class_names == before.class_names
+        assert {part: files.paths for part, files in after.parts.items()} == {
+            part: files.paths for part, files in before.parts.items()
+        }
+
+
+def test_lists_in_another_encoding_are_named_by_line(data: Path) -> None:
+    folder = build("fgvc_aircraft", data)
+    (folder / "variants.txt").write_bytes("707\nCitroën\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"variants.txt, line 2: byte 0xeb is not UTF-8"):
+        read_listing("fgvc_aircraft", data)
+
+
+@pytest.mark.parametrize("row", [["a.jpg", "0", "a"], ["a.jpg", 0.5, "a"], ["a.jpg", True, "a"], [7, 0, "a"], ["a", 0]])
+def test_rows_of_a_split_file_have_their_types(data: Path, row: list[object]) -> None:
+    rewrite_split(build("dtd", data), {"val": [row]})
+    with pytest.raises(InputError, match="expected: train, val and test as lists of"):
+        read_listing("dtd", data)
+
+
+def test_class_names_of_lists_are_distinct(data: Path) -> None:
+    folder = build("dtd", data)
+    rewrite_split(folder, {"val": [["x.jpg", 3, "First kind"], ["y.jpg", 4, "second_kind"]]})
+    with pytest.raises(InputError, match=r"2 faults:\n.*'second_kind' stands twice.*\n.*'first_kind' and 'First kind'"):
+        read_listing("dtd", data)
+    folder = build("fgvc_aircraft", data)
+    (folder / "variants.txt").write_text("first_kind\nsecond_kind\nfirst_kind\n", encoding="utf-8")
+    with pytest.raises(InputError, match="class name 'first_kind' stands twice"):
+        read_listing("fgvc_aircraft", data)
+
+
+def test_an_image_in_two_lists_and_an_absent_one_are_refused_at_once(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("dtd", monkeypatch)
+    folder = build("dtd", data)
+    split = json.loads((folder / str(CATALOG["dtd"].split)).read_text(encoding="utf-8"))
+    rewrite_split(folder, {"test": [split["train"][0], *split["test"][1:]]})
+    (folder / "images" / "third_kind" / "train_1.jpg").unlink()
+    with pytest.raises(InputError) as caught:
+        load_dataset("dtd", data / "cache")
+    assert "its lists name 1 images more than once, such as first_kind/train_0.jpg" in str(caught.value)
+    assert "1 of 12 images are not in" in str(caught.value)
+
+
+def test_imagenet_leaves_out_what_is_no_image(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish("imagenet", monkeypatch)
+    folder = build("imagenet", data)
+    for name in ("._train_0.JPEG", ".DS_Store", "Thumbs.db", "notes.txt"):
+        (folder / "images" / "train" / WORDNET[0] / name).write_bytes(b"")
+    assert audit("imagenet", data).faults == ()
+    assert len(load_dataset("imagenet?size=all", data / "cache").train) == N
+    twice = "\n".join(f"{wordnet} missile" for wordnet in WORDNET)
+    (folder / "classnames.txt").write_text(twice, encoding="utf-8")
+    assert load_dataset("imagenet?size=all", data / "cache").source_notes == ("class names that stand twice: missile",)
+
+
+def test_equal_pictures_of_the_lists_are_said(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish("dtd", monkeypatch)
+    images = build("dtd", data) / "images"
+    shutil.copy(images / "first_kind" / "train_0.jpg", images / "first_kind" / "test_1.jpg")
+    line = "1 of 6 test images also stand in train, such as first_kind/test_1.jpg = first_kind/train_0.jpg"
+    assert load_dataset("dtd", data / "cache").notes == (line,)
+    assert audit("dtd", data).notes == (line,)
+
+
+def test_links_in_a_circle_do_not_stop_the_audit(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish("dtd", monkeypatch)
+    images = build("dtd", data) / "images"
+    (images / "first_kind" / "loop").symlink_to(images)
+    found = audit("dtd", data)
+    assert found.faults == ()
+    assert found.notes == ("left out: 1 x link to a folder above it (first_kind/loop)",)

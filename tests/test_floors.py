@@ -45,8 +45,9 @@ LIGHT = [
 ]
 """Modules whose import must load none of HEAVY: names, rows, statistics and reports."""
 
-LABEL_READERS = {"activekd.datasets", "activekd.diagnostics", "bench.checks"}
-"""Readers of the labels of a train split: the oracle, the diagnostics of a finished query, the checks of a budget."""
+LABEL_READERS = {"activekd.datasets", "activekd.datasets.repeats", "activekd.diagnostics", "bench.checks"}
+"""Readers of the labels of a train split: the oracle, the notes on equal pictures under other classes, the diagnostics
+of a finished query, the checks of a budget."""
 
 
 def sources() -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """Data sets by name: class names, prompts and splits. ``reveal`` is the oracle: runs read train labels through it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -13,8 +13,9 @@ from activekd.datasets.benchmark import benchmark_source
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import choices_of, drawn_for
 from activekd.datasets.embedded import digits, mnist5k
-from activekd.datasets.folder import image_folder
-from activekd.datasets.split import Source, Split
+from activekd.datasets.folder import FOLDER, folder_path, image_folder
+from activekd.datasets.repeats import repeat_lines
+from activekd.datasets.split import Source, Split, class_faults
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
 from activekd.images.decoding import SHORT_SIDE
@@ -32,9 +33,6 @@ __all__ = [
     "reveal",
 ]
 
-FOLDER = "folder:"
-"""Prefix of the name of an image folder."""
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -48,6 +46,7 @@ class Dataset:
         val: held out, unused by the protocol.
         test: the split on which accuracy is measured.
         short_side: shorter side in pixels that images read from files are scaled down to, where they are larger.
+        source_notes: notes from reading the source, one line each; ``notes`` has them all.
     """
 
     name: str
@@ -57,6 +56,7 @@ class Dataset:
     val: Split
     test: Split
     short_side: int = SHORT_SIDE
+    source_notes: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -70,6 +70,14 @@ class Dataset:
         for split in (self.train, self.val, self.test):
             digest.update(split.fingerprint.encode())
         return digest.hexdigest()
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the data, one line each: what is left out, and equal pictures.
+
+        Pictures are compared where decoded images are cached (``find_repeats``).
+        """
+        return (*self.source_notes, *repeat_lines(self.train, self.test))
 
     def without_images(self) -> "Dataset":
         """The same data set with labels alone, which is all that a trial reads once views are banked."""
@@ -132,9 +140,7 @@ def check_dataset_name(name: str) -> None:
         InputError: the name or a choice in it is unknown, the folder is missing, or ``$ACTIVEKD_DATA`` is not set.
     """
     if name.startswith(FOLDER):
-        folder = Path(name.removeprefix(FOLDER)).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"{name}: no such folder; expected: class folders, or train/ and test/ with class folders")
+        folder_path(name)
     elif name.partition("?")[0] in CATALOG:
         choices_of(name)
         data_folder()
@@ -164,30 +170,24 @@ def load_dataset(
     """
     check_dataset_name(name)
     if name.startswith(FOLDER):
-        source = image_folder(Path(name.removeprefix(FOLDER)).expanduser(), cache, short_side)
+        source = image_folder(name, cache, progress, short_side=short_side)
     elif name in DATASETS:
         source = DATASETS[name]()
     else:
         source = benchmark_source(name, cache, progress, short_side=short_side)
-    dataset = Dataset(name, source.class_names, source.prompts, source.train, source.val, source.test, short_side)
-    faults = list(_faults(dataset))
-    if faults:
-        raise InputError("; ".join(faults))
-    return dataset
-
-
-def _faults(dataset: Dataset) -> Sequence[str]:
-    out = []
-    if dataset.n_classes < 2:
-        names = ", ".join(f"'{name}'" for name in dataset.class_names) or "none"
-        out.append(f"{dataset.name}: {dataset.n_classes} class ({names}); expected: at least 2")
-    for part, split in (("train", dataset.train), ("test", dataset.test)):
-        counts = np.bincount(split.labels, minlength=dataset.n_classes)
-        empty = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
-        if empty:
-            shown = ", ".join(repr(name) for name in empty)
-            out.append(f"{dataset.name}: no {part} image of class {shown}; expected: at least one per class")
-    return out
+    labels = {"train": source.train.labels, "test": source.test.labels}
+    if faults := class_faults(name, source.class_names, labels):
+        raise InputError(*faults)
+    return Dataset(
+        name,
+        source.class_names,
+        source.prompts,
+        source.train,
+        source.val,
+        source.test,
+        short_side=short_side,
+        source_notes=source.notes,
+    )
 
 
 DATASETS: dict[str, Callable[[], Source]] = {

@@ -1,13 +1,16 @@
-"""Audit of a benchmark data set on disk: layout, lists, counts, and whether every image can be decoded."""
+"""Audit of a data set on disk: layout, lists, counts, and whether every image can be decoded."""
 
 import os
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import PARTS, Listing, read_listing, required
+from activekd.datasets.folder import folder_path, read_folder
+from activekd.datasets.image_files import image_tree, left_out_line
+from activekd.datasets.names import repeated
+from activekd.datasets.repeats import equal_files_line
 from activekd.errors import InputError
 from activekd.images.cache import undecodable
 
@@ -17,26 +20,28 @@ class Audit:
     """The result of an audit.
 
     Attributes:
-        name: a key of CATALOG.
+        name: a key of CATALOG, or ``folder:PATH``.
         folder: the folder of the data set.
         present: whether that folder exists.
-        counts: (what, found, expected) for classes and for the images of each split.
+        counts: (what, found, expected) for classes and for the images of each split; any number is expected of None.
         layout: missing files and directories, and faults of the lists, one message each.
         missing: listed images that are absent from disk.
         undecodable: images that cannot be decoded, with the reason.
         repeated: images that the lists name more than once.
         unlisted: images on disk that no list names, which is allowed.
+        notes: lines on what else is on disk, and on test images that equal a train image where images are decoded.
     """
 
     name: str
     folder: Path
     present: bool
-    counts: tuple[tuple[str, int, int], ...] = ()
+    counts: tuple[tuple[str, int, int | None], ...] = ()
     layout: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     undecodable: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -46,7 +51,7 @@ class Audit:
             *(
                 f"{what}: found {found:,}; expected: {wanted:,}"
                 for what, found, wanted in self.counts
-                if found != wanted
+                if wanted not in {None, found}
             ),
             *(f"missing image: {path}" for path in self.missing),
             *(f"cannot be decoded: {fault}" for fault in self.undecodable),
@@ -77,38 +82,68 @@ def audit(
     try:
         listing = read_listing(name, root)
     except InputError as fault:
-        unread = [] if lacking else [str(fault)]
+        unread = () if lacking else fault.faults
         return Audit(name, folder, present=True, layout=(*lacking, *unread))
     paths = [path for part in PARTS for path in listing.parts[part].paths]
-    on_disk = _images_below(listing.images)
-    missing = tuple(path for path in paths if path not in on_disk) if listing.images.is_dir() else ()
-    there = [listing.images / path for path in dict.fromkeys(paths) if path in on_disk]
-    broken: tuple[str, ...] = ()
-    if decode:
-        broken = undecodable(there, threads=os.cpu_count() or 1, progress=lambda done: progress(done, len(there)))
+    listed = set(paths)
+    tree = image_tree(listing.images) if listing.images.is_dir() else None
+    absent = {path for path in paths if not (listing.images / path).is_file()}
+    there = [listing.images / path for path in dict.fromkeys(paths) if path not in absent]
+    broken = _undecodable(there, progress) if decode else ()
     return Audit(
         name,
         folder,
         present=True,
         counts=_counts(name, listing),
-        layout=tuple(lacking),
-        missing=missing,
+        layout=(*lacking, *(tree.faults if tree else ())),
+        missing=tuple(path for path in paths if path in absent) if tree else (),
         undecodable=broken,
-        repeated=tuple(path for path, times in Counter(paths).items() if times > 1),
-        unlisted=tuple(sorted(on_disk - set(paths))),
+        repeated=repeated(paths),
+        unlisted=tuple(path for path in tree.images if path not in listed) if tree else (),
+        notes=_notes(left_out_line(tree.left_out) if tree else "", listing, decode),
     )
 
 
-def _images_below(folder: Path) -> set[str]:
-    images = set()
-    for inside, _, files in os.walk(folder, followlinks=True):
-        base = os.path.relpath(inside, folder)
-        images |= {
-            file if base == "." else f"{base}/{file}"
-            for file in files
-            if file.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff"))
-        }
-    return images
+def _notes(left_out: str, listing: Listing, decode: bool) -> tuple[str, ...]:
+    equal = equal_files_line(listing.images, listing.parts) if decode else ""
+    return tuple(line for line in (left_out, equal) if line)
+
+
+def _undecodable(files: Sequence[Path], progress: Callable[[int, int], object]) -> tuple[str, ...]:
+    return undecodable(files, threads=os.cpu_count() or 1, progress=lambda done: progress(done, len(files)))
+
+
+def audit_folder(
+    name: str, *, decode: bool = True, progress: Callable[[int, int], object] = lambda done, total: None
+) -> Audit:
+    """Check the layout of ``folder:PATH`` and try its images.
+
+    Args:
+        name: ``folder:PATH``.
+        decode: whether to decode every image.
+        progress: called with the number of images decoded so far and the total.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    folder = folder_path(name)
+    try:
+        found = read_folder(name)
+    except InputError as fault:
+        return Audit(name, folder, present=True, layout=fault.faults)
+    listing = found.listing
+    files = [folder / path for part in PARTS for path in listing.parts[part].paths]
+    return Audit(
+        name,
+        folder,
+        present=True,
+        counts=(
+            ("classes", len(listing.class_names), None),
+            *((f"{part} images", len(listing.parts[part].paths), None) for part in PARTS),
+        ),
+        undecodable=_undecodable(files, progress) if decode else (),
+        notes=_notes(found.left_out, listing, decode),
+    )
 
 
 def _counts(name: str, listing: Listing) -> tuple[tuple[str, int, int], ...]:

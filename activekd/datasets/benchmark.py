@@ -1,7 +1,6 @@
 """The benchmark's data sets as sources: their listings, the choices in a name, and the decoded images."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +10,15 @@ from jaxtyping import Int64
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import Choices, choices_of
 from activekd.datasets.coop import Listing, Part, read_listing
-from activekd.datasets.split import Source, Split
+from activekd.datasets.decoded import decode_parts
+from activekd.datasets.image_files import shown
+from activekd.datasets.names import repeated
+from activekd.datasets.split import Source, Split, class_faults
 from activekd.errors import InputError
-from activekd.folders import data_folder, keeps_decoded_images
-from activekd.images.cache import decode_splits
+from activekd.folders import data_folder
 from activekd.images.decoding import SHORT_SIDE
 from activekd.streams import stream
 
-MISSING_SHOWN = 5
 TEMPLATES = Path(__file__).parent / "clip_templates.json"
 """CLIP's prompt templates by data set."""
 
@@ -46,26 +46,24 @@ def benchmark_source(
     choices = choices_of(name)
     root = data_folder()
     listing = read_listing(choices.base, root)
-    _check_counts(choices.base, listing)
+    faults = _list_faults(choices.base, listing)
     if choices.classes is not None:
         listing = restricted(listing, kept_classes(root / choices.classes, len(listing.class_names)))
     pool, test = drawn(listing.parts[choices.pool], choices), listing.parts["test"]
     held_out = listing.parts["val"] if choices.pool == "train" else Part((), np.empty(0, dtype=np.int64))
-    _check_files(name, listing, (*pool.paths, *test.paths))
-    train_images, test_images = decode_splits(
-        [[listing.images / path for path in part.paths] for part in (pool, test)],
-        cache,
-        threads=os.cpu_count() or 1,
-        short_side=short_side,
-        keep=keeps_decoded_images(),
-        progress=progress,
-    )
+    faults += _missing_faults(name, listing, (*pool.paths, *test.paths))
+    faults += class_faults(name, listing.class_names, {"train": pool.labels, "test": test.labels})
+    if faults:
+        raise InputError(*faults)
+    splits = decode_parts(listing.images, {"train": pool, "test": test}, cache, progress, short_side=short_side)
+    twice = repeated(listing.class_names)
     return Source(
         listing.class_names,
         clip_ensemble(choices.base) if choices.prompts == "clip" else CATALOG[choices.base].prompts,
-        Split(train_images, pool.labels, pool.paths),
+        splits["train"],
         Split(None, held_out.labels),
-        Split(test_images, test.labels, test.paths),
+        splits["test"],
+        notes=(f"class names that stand twice: {', '.join(twice)}",) if twice else (),
     )
 
 
@@ -129,27 +127,30 @@ def drawn(pool: Part, choices: Choices) -> Part:
     return Part(tuple(pool.paths[row] for row in rows), pool.labels[rows])
 
 
-def _check_counts(base: str, listing: Listing) -> None:
+def _list_faults(base: str, listing: Listing) -> list[str]:
     entry = CATALOG[base]
     parts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
     odd = (
         [] if len(listing.class_names) == entry.n_classes else [(len(listing.class_names), "classes", entry.n_classes)]
     )
     odd += [(len(p.paths), f"{k} images", parts[k]) for k, p in listing.parts.items() if len(p.paths) != parts[k]]
-    if odd:
-        differences = ", ".join(f"{n} {what} where {wanted} are published" for n, what, wanted in odd)
-        raise InputError(
-            f"{base}: its lists name {differences}; expected: the published lists "
-            f"(`python -m bench.data fetch {base}` names their origin)"
-        )
+    differences = [f"{n} {what} where {wanted} are published" for n, what, wanted in odd]
+    if twice := repeated(path for part in listing.parts.values() for path in part.paths):
+        differences.append(f"{len(twice)} images more than once, such as {shown(twice)}")
+    if not differences:
+        return []
+    return [
+        f"{base}: its lists name {', '.join(differences)}; expected: the published lists "
+        f"(`python -m bench.data fetch {base}` names their origin)"
+    ]
 
 
-def _check_files(name: str, listing: Listing, paths: tuple[str, ...]) -> None:
+def _missing_faults(name: str, listing: Listing, paths: tuple[str, ...]) -> list[str]:
     missing = [path for path in paths if not (listing.images / path).is_file()]
-    if missing:
-        shown = ", ".join(missing[:MISSING_SHOWN])
-        raise InputError(
-            f"{name}: {len(missing)} of {len(paths)} images are not in {listing.images}, such as {shown}; "
-            f"expected: every listed image "
-            f"(`python -m bench.data check {name.partition('?')[0]}` lists the missing ones)"
-        )
+    if not missing:
+        return []
+    return [
+        f"{name}: {len(missing)} of {len(paths)} images are not in {listing.images}, such as {shown(missing)}; "
+        f"expected: every listed image "
+        f"(`python -m bench.data check {name.partition('?')[0]}` lists the missing ones)"
+    ]

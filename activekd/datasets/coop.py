@@ -1,6 +1,8 @@
 """The benchmark's data sets on disk: the image files and labels of each split, in CoOp's layout (Zhou et al. 2022)."""
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +10,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from activekd.datasets.catalog import CATALOG
+from activekd.datasets.image_files import is_image, shown
+from activekd.datasets.names import class_name, class_name_faults, read_text, repeated
 from activekd.errors import InputError
 
 PARTS = ("train", "val", "test")
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,16 @@ def read_listing(name: str, root: Path) -> Listing:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        reason = "no such file" if isinstance(fault, FileNotFoundError) else fault
-        raise InputError(f"{file}: {reason}; expected: the file that `python -m bench.data fetch` names") from fault
+        return read_text(file)
+    except InputError as fault:
+        raise InputError(f"{fault}, as `python -m bench.data fetch` names it") from fault
 
 
 def _split_file(file: Path, images: Path) -> Listing:
     text = _text(file)
     try:
         content = json.loads(text)
-        parts = {part: [(str(path), int(label), str(name)) for path, label, name in content[part]] for part in PARTS}
+        parts = {part: [_item(*item) for item in content[part]] for part in PARTS}
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as fault:
         raise InputError(
             f"{file}: {fault!r}; expected: train, val and test as lists of [path, label, class]"
@@ -102,10 +104,25 @@ def _split_file(file: Path, images: Path) -> Listing:
         raise InputError(
             f"{file}: labels {sorted(names)[:3]} ... {max(names)}; expected: 0 to {len(names) - 1}, each used"
         )
-    class_names = tuple(names[label].replace("_", " ") for label in range(len(names)))
+    written = [names[label] for label in range(len(names))]
+    _check_names(file, written)
     return Listing(
-        class_names, images, {part: _part([(p, label) for p, label, _ in items]) for part, items in parts.items()}
+        tuple(map(class_name, written)),
+        images,
+        {part: _part([(p, label) for p, label, _ in items]) for part, items in parts.items()},
     )
+
+
+def _item(path: object, label: object, name: object) -> tuple[str, int, str]:
+    if not (isinstance(path, str) and type(label) is int and isinstance(name, str)):
+        raise TypeError(f"[{path!r}, {label!r}, {name!r}] in place of a text, a whole number and a text")
+    return path, label, name
+
+
+def _check_names(file: Path, written: Sequence[str]) -> None:
+    again = [f"{file}: class name '{name}' stands twice; expected: distinct names" for name in repeated(written)]
+    if faults := [*again, *class_name_faults(str(file), list(dict.fromkeys(written)))]:
+        raise InputError(*faults)
 
 
 def _part(items: list[tuple[str, int]]) -> Part:
@@ -114,6 +131,7 @@ def _part(items: list[tuple[str, int]]) -> Part:
 
 def _official_lists(folder: Path, images: Path) -> Listing:
     names = tuple(line.strip() for line in _text(folder / "variants.txt").splitlines() if line.strip())
+    _check_names(folder / "variants.txt", names)
     label_of = {name: label for label, name in enumerate(names)}
     parts = {}
     for part in PARTS:
@@ -138,17 +156,19 @@ def _imagenet(folder: Path, images: Path) -> Listing:
     wrong = [" ".join(pair) for pair in pairs if len(pair) != 2]
     if wrong:
         raise InputError(f"{file}: line '{wrong[0]}'; expected: WORDNET_ID NAME, one class per line")
+    if twice := repeated(wordnet for wordnet, _ in pairs):
+        raise InputError(f"{file}: {shown(twice)} on more than one line; expected: one line per class")
     names = {wordnet: name.strip() for wordnet, name in pairs}
     order = sorted(names)
     absent = [str(images / sub / w) for sub in ("train", "val") for w in order if not (images / sub / w).is_dir()]
     if absent:
-        shown = f"{', '.join(absent[:SHOWN])}{', ...' if len(absent) > SHOWN else ''}"
-        raise InputError(f"{len(absent)} class folders are missing: {shown}; expected: one per class of {file}")
+        raise InputError(f"{len(absent)} class folders are missing: {shown(absent)}; expected: one per class of {file}")
     parts = {"val": Part((), np.empty(0, dtype=np.int64))}
     for part, sub in (("train", "train"), ("test", "val")):
         items = []
         for label, wordnet in enumerate(order):
             inside = images / sub / wordnet
-            items.extend((f"{sub}/{wordnet}/{f.name}", label) for f in sorted(inside.iterdir()) if f.is_file())
+            files = sorted(entry.name for entry in os.scandir(inside) if is_image(entry.name) and entry.is_file())
+            items.extend((f"{sub}/{wordnet}/{file}", label) for file in files)
         parts[part] = _part(items)
     return Listing(tuple(names[wordnet] for wordnet in order), images, {part: parts[part] for part in PARTS})

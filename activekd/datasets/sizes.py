@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from activekd.datasets import FOLDER, load_dataset
+from activekd.datasets import load_dataset
 from activekd.datasets.benchmark import kept_classes, restricted
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import choices_of
 from activekd.datasets.coop import read_listing
+from activekd.datasets.folder import FOLDER
 from activekd.folders import data_folder
 
 
@@ -21,6 +22,7 @@ class Sizes:
         n_val: images of the validation split.
         n_test: images of the test split.
         from_files: whether the images are decoded from files into the image cache.
+        notes: the notes on a data set that was loaded to know its sizes.
     """
 
     n_classes: int
@@ -28,6 +30,7 @@ class Sizes:
     n_val: int
     n_test: int
     from_files: bool
+    notes: tuple[str, ...] = ()
 
 
 EMBEDDED = {"digits": Sizes(10, 1078, 360, 359, False), "mnist5k": Sizes(10, 3000, 1000, 1000, False)}
@@ -49,9 +52,10 @@ def dataset_sizes(name: str, cache: Path) -> Sizes:
     """
     if name in EMBEDDED:
         return EMBEDDED[name]
-    if name.partition("?")[0] not in CATALOG:
+    if name.startswith(FOLDER) or name.partition("?")[0] not in CATALOG:
         loaded = load_dataset(name, cache)
-        return Sizes(loaded.n_classes, len(loaded.train), len(loaded.val), len(loaded.test), name.startswith(FOLDER))
+        counts = len(loaded.train), len(loaded.val), len(loaded.test)
+        return Sizes(loaded.n_classes, *counts, name.startswith(FOLDER), loaded.notes)
     choices = choices_of(name)
     entry = CATALOG[choices.base]
     counts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}

@@ -1,6 +1,6 @@
 """Splits of images with labels as loaders return them, before the protocol applies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -58,13 +58,34 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as read: class names, prompt templates and splits."""
+    """A data set as read: class names, prompt templates, splits, and notes for its reader, one line each."""
 
     class_names: tuple[str, ...]
     prompts: tuple[str, ...]
     train: Split
     val: Split
     test: Split
+    notes: tuple[str, ...] = ()
+
+
+def class_faults(name: str, class_names: Sequence[str], labels: Mapping[str, Int64[np.ndarray, " _"]]) -> list[str]:
+    """Faults of the classes of a data set: fewer than two, or one without an image in a split.
+
+    Args:
+        name: of the data set, for messages.
+        class_names: one per class, in label order.
+        labels: of each split that must have every class, by the split's name.
+    """
+    faults = []
+    if len(class_names) < 2:
+        names = ", ".join(f"'{name}'" for name in class_names) or "none"
+        faults.append(f"{name}: {len(class_names)} class ({names}); expected: at least 2")
+    for part, of_part in labels.items():
+        counts = np.bincount(of_part, minlength=len(class_names))
+        empty = ", ".join(repr(class_names[label]) for label in np.flatnonzero(counts == 0).tolist())
+        if empty:
+            faults.append(f"{name}: no {part} image of class {empty}; expected: at least one per class")
+    return faults
 
 
 def split_rows(labels: Int64[np.ndarray, " n"], fractions: Sequence[float], name: str) -> list[np.ndarray]:
