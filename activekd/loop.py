@@ -165,7 +165,7 @@ def run_rounds(
         if teacher is not None:
             with _naming(index, f"teacher '{teacher.name}'"):
                 rng = stream(seed, "teacher", index)
-                taught = _fit_teacher(teacher, dataset, labeled, recipe, teacher_geometry, rng, device)
+                taught = _fit_teacher(teacher, labeled, recipe, teacher_geometry, rng, device)
         clock, teacher_seconds = _lap(clock)
 
         with _naming(index, name):
@@ -289,7 +289,6 @@ class _Taught:
 
 def _fit_teacher(
     teacher: TeacherViews,
-    dataset: Dataset,
     labeled: Labeled,
     recipe: Recipe,
     geometry: ViewGeometry,

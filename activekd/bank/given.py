@@ -158,7 +158,7 @@ def read_head(given: GivenFeatures, class_names: Sequence[str], dim: int) -> Flo
     norms = np.linalg.norm(weights, axis=1)
     for what, wrong in (("values that are not finite", ~np.isfinite(norms)), ("norm 0", norms < LEAST_NORM)):
         if wrong.any():
-            shown = _few([f"'{class_names[row]}'" for row in np.flatnonzero(wrong)])
+            shown = _few([f"'{class_names[row]}'" for row in np.flatnonzero(wrong).tolist()])
             raise InputError(
                 f"{file}: W has {what} in {wrong.sum()} of {len(wrong)} rows, those of {shown}; "
                 f"expected: finite text embeddings of a norm above 0"

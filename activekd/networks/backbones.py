@@ -18,6 +18,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Backbone:
     """A network that ends in a pooled feature.
 
+    Its inputs are resized and normalised as its weights were trained, also where they come from a user's file, which
+    carries the tag in its name. Departure from timm: the evaluation view is the whole centred square (PCoreSet's
+    released code: resize to 224, crop 224), where timm cuts a margin (``crop_pct``).
+
     Attributes:
         build: builds the network with random weights from torch's generator; with its classifier exactly if pretrained
             weights exist.

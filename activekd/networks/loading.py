@@ -84,18 +84,19 @@ def load_into(network: nn.Module, saved: dict[str, Tensor], file: Path, *, heads
 
 
 def check_sizes(network: nn.Module, saved: dict[str, Tensor], file: Path) -> None:
-    """Check that weights have the sizes of the network's weights of the same names.
+    """Check that weights of open_clip have the sizes of the network's weights of the same names.
 
-    open_clip interpolates position embeddings of another image size or context length without a word.
+    open_clip interpolates position embeddings of another image size or context length without a word. Older files name
+    the weights of a text tower without ``text.``.
 
     Raises:
         InputError: sizes differ.
     """
-    wanted = network.state_dict()
+    sizes = {name.removeprefix("text."): value.squeeze().shape for name, value in network.state_dict().items()}
     unlike = [
-        f"{name} {tuple(value.shape)} for {tuple(wanted[name].shape)}"
+        f"{name} {tuple(value.shape)} for {tuple(sizes[plain])}"
         for name, value in saved.items()
-        if name in wanted and value.squeeze().shape != wanted[name].squeeze().shape
+        if (plain := name.removeprefix("text.")) in sizes and value.squeeze().shape != sizes[plain]
     ]
     if unlike:
         raise InputError(

@@ -14,7 +14,7 @@ from activekd.errors import InputError
 from activekd.losses import dual_head_loss, teacher_logits
 from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
 from activekd.students.heads import Student
-from activekd.students.predict import mixed_precision
+from activekd.students.predict import converging, mixed_precision
 
 
 @dataclass(frozen=True)
@@ -138,5 +138,5 @@ def _check_finite(student: Student, recipe: Recipe, fit: str) -> None:
     if broken:
         raise InputError(
             f"{len(broken)} of {len(weights)} tensors of weights are not finite after {fit}, such as {broken[0]}; "
-            f"expected: a fit that converges, as with an lr below {recipe.lr:g} or a longer warmup"
+            f"expected: {converging(recipe)}"
         )

@@ -26,6 +26,11 @@ def mixed_precision(device: str) -> torch.autocast:
     return torch.autocast("cuda" if device == "cuda" else "cpu", dtype=torch.bfloat16, enabled=device == "cuda")
 
 
+def converging(recipe: Recipe) -> str:
+    """The remedy for a student that is not finite, for a message."""
+    return f"a fit that converges: an lr below {recipe.lr:g}, a longer warmup, or moderate weights and temperatures"
+
+
 @dataclass(frozen=True)
 class Prediction:
     """Predictions from the evaluation view.
@@ -87,8 +92,5 @@ def predict(
             pooled.append(out.features.cpu())
         broken += max(count_broken(parts[-1]) for parts in (probabilities, pooled) if parts)
     if broken:
-        raise InputError(
-            f"predictions of {broken} of {len(rows)} rows are not finite; "
-            f"expected: a fit that converges, as with an lr below {recipe.lr:g} or a longer warmup"
-        )
+        raise InputError(f"predictions of {broken} of {len(rows)} rows are not finite; expected: {converging(recipe)}")
     return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None)

@@ -16,6 +16,9 @@ from activekd.networks.loading import check_sizes, read_weights
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.teachers.text_heads import TextHead
 
+LONGEST = 400
+"""Letters of open_clip's error, which lists every key, that a message quotes."""
+
 
 class VisionLanguageEncoder:
     """An open_clip network as the encoder of a bank: image features before normalisation, fp16.
@@ -98,7 +101,7 @@ def load_encoder(network: VisionLanguageNetwork, device: str = "cpu") -> VisionL
         raise InputError(f"teacher network '{network.name}' cannot be loaded: {fault}") from fault
     except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as fault:
         raise InputError(
-            f"teacher network '{network.name}' cannot be loaded from {file}: {fault}; "
+            f"teacher network '{network.name}' cannot be loaded from {file}: {str(fault)[:LONGEST]}; "
             f"expected: a checkpoint of open_clip's {network.model}"
         ) from fault
     return VisionLanguageEncoder(model, _tokenizer(network), device)

@@ -1,6 +1,7 @@
 """Trials one after the other in this process, without Ray: for a debugger."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from bench.columns import seconds_of
@@ -27,8 +28,7 @@ def run_serially(
     device, threads = local_device(options.device), options.extraction.cpus
     execution = Execution(device, options.trial.cpus, options.diagnostics)
     shards = shards_of(trials)
-    store = Store(folder)
-    with progress:
+    with closing(Store(folder)) as store, progress:
         banked = {}
         for done, (shard, trial) in enumerate(shards.items(), start=1):
             encoder = trial.encoder_of(shard)
@@ -46,4 +46,3 @@ def run_serially(
                 store.append(row)
                 progress.round_done(trial.id, seconds_of(row))
             progress.ended(trial.id)
-    store.close()
