@@ -60,6 +60,18 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
         load_encoder(vision_language_network("clip_rn50"))
 
 
+def test_position_embeddings_of_another_size_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(GLYPHCLIP)
+    state["positional_embedding"] = state["positional_embedding"][:12].clone()
+    save_file(state, tmp_path / "short.safetensors")
+    with pytest.raises(
+        InputError, match=r"another architecture: 1 other shapes \(positional_embedding \(12, 32\) for \(16"
+    ):
+        load_encoder(replace(NETWORKS["glyphclip"], file=tmp_path / "short.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -69,6 +81,11 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
         ("open_clip:RN51/openai+clap", "unknown open_clip model 'RN51'; did you mean 'RN5"),
         ("open_clip:RN50/openia+clap", "unknown weights of RN50 'openia'; did you mean 'openai'"),
         ("open_clip:RN50/absent.pt+clap", "no checkpoint at absent.pt"),
+        ("open_clip:RN50/openai=absent.pt+clap", "no checkpoint at absent.pt"),
+        (f"open_clip:RN50/openia={GLYPHCLIP}+clap", "unknown weights of RN50 'openia'; did you mean 'openai'"),
+        (f"open_clip:RN50/={GLYPHCLIP}+clap", "expected: open_clip:MODEL/TAG"),
+        ("open_clip:RN50/openai=+clap", "expected: open_clip:MODEL/TAG"),
+        (f"open_clip:ViT-B-16-SigLIP/{GLYPHCLIP}+clap", r"webli \(mean .0.5, 0.5, 0.5., std"),
         ("open_clip:RN50+clap", "expected: open_clip:MODEL/TAG, MODEL/TAG=FILE or MODEL/FILE"),
     ],
 )

@@ -154,8 +154,8 @@ def read_head(given: GivenFeatures, class_names: Sequence[str], dim: int) -> Flo
         raise InputError(f"{file}: W is {weights.dtype}; expected: numbers")
     if weights.shape != wanted:
         raise InputError(f"{file}: W has shape {weights.shape}; expected: {wanted}")
-    weights = weights[_class_rows(file, arrays, class_names)].astype(np.float32)
-    norms = np.linalg.norm(weights, axis=1)
+    weights = weights[_class_rows(file, arrays, class_names)]
+    norms = _norms(weights)
     for what, wrong in (("values that are not finite", ~np.isfinite(norms)), ("norm 0", norms < LEAST_NORM)):
         if wrong.any():
             shown = _few([f"'{class_names[row]}'" for row in np.flatnonzero(wrong).tolist()])
@@ -163,7 +163,7 @@ def read_head(given: GivenFeatures, class_names: Sequence[str], dim: int) -> Flo
                 f"{file}: W has {what} in {wrong.sum()} of {len(wrong)} rows, those of {shown}; "
                 f"expected: finite text embeddings of a norm above 0"
             )
-    return weights
+    return weights.astype(np.float32)
 
 
 def _class_rows(file: Path, arrays: dict[str, np.ndarray], class_names: Sequence[str]) -> np.ndarray:
@@ -171,6 +171,8 @@ def _class_rows(file: Path, arrays: dict[str, np.ndarray], class_names: Sequence
     keys = [key for key in CLASS_NAMES if key in arrays]
     if not keys:
         return np.arange(len(class_names))
+    if len({tuple(as_text(file, key, arrays[key])) for key in keys}) > 1:
+        raise InputError(f"{file}: {' and '.join(keys)} differ; expected: one of them")
     stored = [_plain(name) for name in as_text(file, keys[0], arrays[keys[0]])]
     wanted = [_plain(name) for name in class_names]
     if stored == wanted:

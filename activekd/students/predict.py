@@ -28,7 +28,9 @@ def mixed_precision(device: str) -> torch.autocast:
 
 def converging(recipe: Recipe) -> str:
     """The remedy for a student that is not finite, for a message."""
-    return f"a fit that converges: an lr below {recipe.lr:g}, a longer warmup, or moderate weights and temperatures"
+    return (
+        f"a fit that converges: an lr below {recipe.lr:g}, a longer warmup, or moderate decay, weights and temperatures"
+    )
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def given_text_head(given: GivenFeatures, class_names: Sequence[str], dim: int) 
             factor is not one.
     """
     text = read_head(given, class_names, dim)
-    return TextHead(text / np.linalg.norm(text, axis=1, keepdims=True), text, read_logit_scale(given))
+    norms = np.linalg.norm(text.astype(np.float64), axis=1, keepdims=True)
+    return TextHead((text / norms).astype(np.float32), text, read_logit_scale(given))
 
 
 def text_head_path(
