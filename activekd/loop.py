@@ -219,15 +219,16 @@ def run_rounds(
                 with _naming(index, f"{name} on the train split"):
                     on_pool = predict(network, student.train, recipe, distillation, device=device)
             with _naming(index):
-                measured = Measured(
-                    on_pool.probabilities,
-                    partial(_features, network, student.train, recipe, distillation, device),
-                    test.probabilities,
-                    None if taught is None else _opinion(taught),
-                    taught_test,
-                )
-                rng = stream(seed, "diagnostics", index)
-                diagnosed = diagnose(dataset, pool, np.array(rows, dtype=np.int64), measured, rng=rng)
+                opinion = None if taught is None else _opinion(taught)
+            measured = Measured(
+                on_pool.probabilities,
+                partial(_features, network, student.train, recipe, distillation, device),
+                test.probabilities,
+                opinion,
+                taught_test,
+            )
+            rng = stream(seed, "diagnostics", index)
+            diagnosed = diagnose(dataset, pool, np.array(rows, dtype=np.int64), measured, rng=rng)
         yield Round(
             index=index,
             n_labeled=len(pool.labeled),

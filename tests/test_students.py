@@ -159,7 +159,7 @@ def test_features_that_fp16_cannot_hold_are_not_banked(tmp_path: Path, monkeypat
     )
     network = student_network("frozen:efficientnet_lite0")
     with pytest.raises(
-        InputError, match=r"of features of digits, test, view 0, from large are not finite, first in row"
+        InputError, match=r"359 of 359 features of digits, test, view 0, from large are not finite, first in row"
     ):
         inputs.compute_shard(shard, split, network, tmp_path)
     assert not shard.path(tmp_path).exists()

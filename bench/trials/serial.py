@@ -28,7 +28,8 @@ def run_serially(
     device, threads = local_device(options.device), options.extraction.cpus
     execution = Execution(device, options.trial.cpus, options.diagnostics)
     shards = shards_of(trials)
-    with closing(Store(folder)) as store, progress:
+    store = Store(folder)
+    with closing(store), progress:
         banked = {}
         for done, (shard, trial) in enumerate(shards.items(), start=1):
             encoder = trial.encoder_of(shard)
