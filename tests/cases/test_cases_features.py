@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from activekd.bank.given import given_features, read_features
 from activekd.bank.views import Views
 from activekd.datasets import Dataset, Split
+from activekd.datasets.benchmark import kept_classes
 from activekd.errors import InputError
 from activekd.losses import teacher_logits
 from activekd.networks.vision_language import NETWORKS, VisionLanguageNetwork, vision_language_network
@@ -400,3 +401,18 @@ def test_case_43_files_that_are_no_archives_of_arrays(content: bytes, found: str
     ):
         with pytest.raises(InputError, match=f"clip.npz: .*({found}).*; expected: an .npz file of plain arrays"):
             read()
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (as_npy(), r"a single array \(\.npy\)"),
+        (b"", "an empty file"),
+        (WHOLE, "no array class_idx"),
+        (as_archive(class_idx=np.array([0.5, 1.0])), "class_idx is float64"),
+    ],
+)
+def test_case_43_a_file_of_classes_is_an_archive_too(content: bytes, found: str, data: Path) -> None:
+    (data / "classes.npz").write_bytes(content)
+    with pytest.raises(InputError, match=rf"classes.npz: {found}"):
+        kept_classes(data / "classes.npz", 3)
