@@ -1,6 +1,7 @@
 """The order of a round: fit the teacher, fit the student, measure, query."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -13,6 +14,8 @@ from torch import Tensor
 from activekd.bank.views import Views, ViewSource
 from activekd.datasets import Dataset, Labeled, initial_rows, reveal
 from activekd.diagnostics import Diagnostics, Measured, Opinion, diagnose
+from activekd.errors import InputError
+from activekd.finite import check_rows, count_broken
 from activekd.losses import teacher_logits
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool
@@ -51,12 +54,14 @@ class TeacherViews:
     """A teacher with its banked image features.
 
     Attributes:
+        name: for messages, such as ``clip_rn50+clap``.
         adapt: fits the class prototypes of a round, with the arguments of ``activekd.teachers.clap.clap``.
-        head: text embeddings of the classes.
+        head: text embeddings of the classes, and the logit scale.
         train: features of the views of the train split; view 0 alone where the teacher has a single view.
         test: features of view 0 of the test split, (n_test, width).
     """
 
+    name: str
     adapt: Callable[..., Tensor]
     head: TextHead
     train: Views
@@ -138,14 +143,17 @@ def run_rounds(
         The rounds after those of ``picked``, in order.
 
     Raises:
-        InputError: a class has fewer than ``shots`` train images.
-        ValueError: ``distillation`` does not fit the teacher, a query is larger than the unlabeled pool, or the
-            selector broke its contract; messages about a query give the round.
+        InputError: a class has fewer than ``shots`` train images, ``shots`` is below 1, a query is larger than the
+            unlabeled pool, or a fit or prediction of the teacher or the student is not finite; messages give the round.
+        ValueError: ``distillation`` does not fit the teacher, or the selector broke its contract.
     """
+    if shots < 1:
+        raise InputError(f"{shots} initial labels per class; expected: at least 1")
     single = teacher is not None and len(teacher.train) == 1
     teacher_geometry = replace(geometry, count=1) if single else geometry
     if single and recipe.single_view == "inputs":
         geometry = teacher_geometry
+    name = f"student '{student.network.name}'"
     pool = Pool(len(dataset.train), initial_rows(dataset, shots, stream(seed, "initial")))
     for bought in picked:
         pool = pool.buy(bought)
@@ -153,66 +161,70 @@ def run_rounds(
         forget_peak()
         labeled = reveal(dataset, pool)
         clock = perf_counter()
-        prototypes = _fit_teacher(teacher, labeled, recipe, teacher_geometry, stream(seed, "teacher", index), device)
+        taught = None
+        if teacher is not None:
+            with _naming(index, f"teacher '{teacher.name}'"):
+                rng = stream(seed, "teacher", index)
+                taught = _fit_teacher(teacher, labeled, recipe, teacher_geometry, rng, device)
         clock, teacher_seconds = _lap(clock)
 
-        network = build_student(
-            student.network,
-            student.test.shape,
-            dataset.n_classes,
-            rng=stream(seed, "student", index),
-        )
-        guide = Guide(teacher.train, prototypes.to(device)) if teacher is not None and prototypes is not None else None
-        fit_student(
-            network,
-            student.train,
-            labeled,
-            pool.unlabeled,
-            guide,
-            distillation,
-            recipe,
-            geometry,
-            rng=stream(seed, "batches", index),
-            device=device,
-        )
+        with _naming(index, name):
+            network = build_student(
+                student.network,
+                student.test.shape,
+                dataset.n_classes,
+                rng=stream(seed, "student", index),
+            )
+            fit_student(
+                network,
+                student.train,
+                labeled,
+                pool.unlabeled,
+                None if taught is None else taught.guide(device),
+                distillation,
+                recipe,
+                geometry,
+                rng=stream(seed, "batches", index),
+                device=device,
+            )
         clock, train_seconds = _lap(clock)
 
         last = index + 1 == rounds
-        test = predict(network, student.test, recipe, distillation, device=device)
+        on_pool = taught_test = teacher_accuracy = None
+        with _naming(index, f"{name} on the test split"):
+            test = predict(network, student.test, recipe, distillation, device=device)
         accuracy = _accuracy(test.probabilities, dataset.test.labels)
-        on_pool = None
         if not last and selector.needs & {"student_probabilities", "features"}:
             wants_features = "features" in selector.needs
-            on_pool = predict(network, student.train, recipe, distillation, features=wants_features, device=device)
-        taught_test = None
-        if teacher is not None and prototypes is not None:
-            taught_test = _teacher_probabilities(teacher.test, prototypes)
-        teacher_accuracy = None if taught_test is None else _accuracy(taught_test, dataset.test.labels)
+            with _naming(index, f"{name} on the train split"):
+                on_pool = predict(network, student.train, recipe, distillation, features=wants_features, device=device)
+        if taught is not None:
+            with _naming(index):
+                taught_test = taught.probabilities(taught.views.test)
+            teacher_accuracy = _accuracy(taught_test, dataset.test.labels)
         clock, predict_seconds = _lap(clock)
 
         rows: tuple[int, ...] = ()
         if not last:
-            view = _pool_view(pool, labeled, dataset.n_classes, selector, on_pool, teacher, prototypes)
-            rng = stream(seed, "select", index, selector.name)
-            try:
-                rows = tuple(select(selector, view, query_size, rng=rng).tolist())
-            except ValueError as fault:
-                raise ValueError(f"round {index}: {fault}") from fault
-            except Exception as fault:
-                fault.add_note(f"round {index}")
-                raise
+            with _naming(index):
+                view = _pool_view(pool, labeled, dataset.n_classes, selector, on_pool, taught)
+                picks = select(selector, view, query_size, rng=stream(seed, "select", index, selector.name))
+            rows = tuple(picks.tolist())
         _, select_seconds = _lap(clock)
         peak = peak_rss_bytes()
 
         diagnosed = None
         if diagnostics:
             if on_pool is None:
-                on_pool = predict(network, student.train, recipe, distillation, device=device)
+                with _naming(index, f"{name} on the train split"):
+                    on_pool = predict(network, student.train, recipe, distillation, device=device)
+            with _naming(index):
+                opinion = None if taught is None else _opinion(taught)
             measured = Measured(
                 on_pool.probabilities,
                 partial(_features, network, student.train, recipe, distillation, device),
                 test.probabilities,
-                _teacher_opinion(teacher, prototypes),
+                opinion,
                 taught_test,
             )
             rng = stream(seed, "diagnostics", index)
@@ -238,25 +250,60 @@ def _lap(since: float) -> tuple[float, float]:
     return now, now - since
 
 
+@contextmanager
+def _naming(index: int, who: str = "") -> Iterator[None]:
+    """Names the round, and who acts in it, in the errors of the block; an InputError stays one."""
+    place = f"round {index}, {who}" if who else f"round {index}"
+    try:
+        yield
+    except InputError as fault:
+        raise InputError(f"{place}: {fault}") from fault
+    except ValueError as fault:
+        raise ValueError(f"{place}: {fault}") from fault
+    except Exception as fault:
+        fault.add_note(place)
+        raise
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """The teacher of a round: its class prototypes are finite and have a direction."""
+
+    views: TeacherViews
+    prototypes: Float32[Tensor, "classes dim"]
+
+    def guide(self, device: str) -> Guide:
+        """The teacher as the student's fit reads it."""
+        return Guide(self.views.train, self.prototypes.to(device), self.views.head.logit_scale)
+
+    def probabilities(self, features: np.ndarray) -> Float32[Tensor, "n classes"]:
+        """Probabilities at temperature 1 of images with these features."""
+        rows = torch.from_numpy(np.array(features))
+        out = teacher_logits(rows, self.prototypes, self.views.head.logit_scale).softmax(dim=1)
+        if broken := count_broken(out):
+            raise InputError(
+                f"teacher '{self.views.name}': probabilities of {broken} of {len(out)} rows are not finite; "
+                f"expected: finite image features"
+            )
+        return out
+
+
 def _fit_teacher(
-    teacher: TeacherViews | None,
+    teacher: TeacherViews,
     labeled: Labeled,
     recipe: Recipe,
     geometry: ViewGeometry,
     rng: np.random.Generator,
     device: str,
-) -> Float32[Tensor, "classes dim"] | None:
-    if teacher is None:
-        return None
-    return teacher.adapt(teacher.head, teacher.train, geometry, labeled, recipe.clap, rng, device)
+) -> _Taught:
+    prototypes = teacher.adapt(teacher.head, teacher.train, geometry, labeled, recipe.clap, rng, device)
+    what = f"class prototypes, fitted on {len(labeled.rows)} labeled rows,"
+    check_rows(prototypes, what, f"a fit that converges, as with a clap.lr below {recipe.clap.lr:g}", nonzero=True)
+    return _Taught(teacher, prototypes)
 
 
 def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:
     return float(np.mean(probabilities.argmax(dim=1).numpy() == labels))
-
-
-def _teacher_probabilities(features: np.ndarray, prototypes: Tensor) -> Float32[Tensor, "n classes"]:
-    return teacher_logits(torch.from_numpy(np.array(features)), prototypes).softmax(dim=1)
 
 
 def _pool_view(
@@ -265,8 +312,7 @@ def _pool_view(
     n_classes: int,
     selector: Selector,
     prediction: Prediction | None,
-    teacher: TeacherViews | None,
-    prototypes: Tensor | None,
+    taught: _Taught | None,
 ) -> PoolView:
     arrays = {}
     if prediction is not None:
@@ -274,8 +320,8 @@ def _pool_view(
             arrays["student_probabilities"] = prediction.probabilities
         if "features" in selector.needs and prediction.features is not None:
             arrays["features"] = prediction.features
-    if "teacher_probabilities" in selector.needs and teacher is not None and prototypes is not None:
-        arrays["teacher_probabilities"] = _teacher_probabilities(teacher.train.arrays[0], prototypes)
+    if "teacher_probabilities" in selector.needs and taught is not None:
+        arrays["teacher_probabilities"] = taught.probabilities(taught.views.train.arrays[0])
     return PoolView(pool, labeled.spread(pool.n), n_classes, arrays)
 
 
@@ -292,14 +338,11 @@ def _features(
     return features
 
 
-def _teacher_opinion(teacher: TeacherViews | None, prototypes: Tensor | None) -> Opinion | None:
+def _opinion(taught: _Taught) -> Opinion:
     """The teacher's predicted class of each train row and its probability, computed in slices."""
-    if teacher is None or prototypes is None:
-        return None
-    features = teacher.train.arrays[0]
+    features = taught.views.train.arrays[0]
     tops = [
-        _teacher_probabilities(features[start : start + SLICE], prototypes).max(dim=1)
-        for start in range(0, len(features), SLICE)
+        taught.probabilities(features[start : start + SLICE]).max(dim=1) for start in range(0, len(features), SLICE)
     ]
     classes = torch.cat([top.indices for top in tops]).numpy()
     return Opinion(classes, torch.cat([top.values for top in tops]).numpy())

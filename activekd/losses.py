@@ -5,18 +5,24 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-LOGIT_SCALE = 100.0
-"""Factor from the cosine of image and text to a teacher logit: CLIP's trained temperature (Radford et al. 2021)."""
 
+def teacher_logits(
+    features: Tensor, prototypes: Float32[Tensor, "classes dim"], logit_scale: float
+) -> Float32[Tensor, "batch classes"]:
+    """``logit_scale`` x cosine of image features and class prototypes; logits before softmax at T = 1.
 
-def teacher_logits(features: Tensor, prototypes: Float32[Tensor, "classes dim"]) -> Float32[Tensor, "batch classes"]:
-    """100 x cosine of image features and class prototypes; logits before softmax at T = 1.
+    They are computed in float32, also inside a block of autocast. PCoreSet's released code has the factor 100 for its
+    only network, CLIP RN50, whose trained factor is 100. SigLIP also trains a bias; it shifts all logits of an image
+    alike, which a softmax over classes ignores, and is left out.
 
     Args:
         features: image features of any norm and dtype, (batch, dim).
         prototypes: class prototypes of any norm.
+        logit_scale: the network's factor from the cosine of image and text to a logit (Radford et al. 2021, Section
+            2.3: exp(t)).
     """
-    return LOGIT_SCALE * F.normalize(features.float(), dim=1) @ F.normalize(prototypes, dim=1).T
+    with torch.autocast(features.device.type, enabled=False):
+        return logit_scale * F.normalize(features.float(), dim=1) @ F.normalize(prototypes.float(), dim=1).T
 
 
 def distillation_loss(
@@ -107,7 +113,7 @@ def clap_loss(
     """CLAP's objective (Silva-Rodriguez et al. 2024, Equation 6): CE + mean_c lambda_c ||w_c - t_c||^2.
 
     Args:
-        logits: 100 x cosine of image features and prototypes.
+        logits: of the teacher with the trained prototypes.
         labels: classes of the images.
         prototypes: w, the trained class prototypes.
         text: t, the un-normalised mean text embeddings, where the prototypes start.

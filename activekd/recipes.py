@@ -20,8 +20,9 @@ FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
 def _require(owner: object, **bounds: tuple[bool, str]) -> None:
     for name, (holds, expected) in bounds.items():
-        if not holds:
-            raise InputError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}; expected: {expected}")
+        value = getattr(owner, name)
+        if not holds or value == math.inf:
+            raise InputError(f"{type(owner).__name__}.{name} is {value!r}; expected: {expected}, finite")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,13 @@ class Recipe:
         )
 
     def n_steps(self, n_labeled: int, n_unlabeled: int) -> int:
-        """Optimiser steps of a fit on ``n_labeled`` (at least 1) and ``n_unlabeled`` images; at least 1."""
+        """Optimiser steps of a fit on ``n_labeled`` and ``n_unlabeled`` images; at least 1.
+
+        Raises:
+            InputError: no labeled images.
+        """
+        if n_labeled < 1:
+            raise InputError(f"a fit on {n_labeled} labeled images; expected: at least 1 (shots)")
         match self.step_rule:
             case "fixed":
                 return self.steps

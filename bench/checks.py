@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from activekd.bank.given import GivenFeatures, read_features, read_head
+from activekd.bank.given import GivenFeatures, read_features
 from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, load_dataset
 from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
@@ -23,6 +23,7 @@ from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
+from activekd.teachers.text_heads import given_text_head
 from bench.spec import Trial
 from bench.trials.resolved import ResolvedTrial
 
@@ -113,12 +114,17 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
     """Messages for a teacher or a budget that does not fit the trial's data set."""
     dataset = trial.dataset
     if trial.teacher is not None and isinstance(given := trial.teacher.network, GivenFeatures):
-        try:
-            for part, split in (("train", dataset.train), ("test", dataset.test)):
-                features = read_features(given, split, part)
-                read_head(given, dataset.class_names, features.shape[1])
-        except InputError as fault:
-            yield str(fault)
+        widths = set()
+        for part, split in (("train", dataset.train), ("test", dataset.test)):
+            try:
+                widths.add(read_features(given, split, part).shape[1])
+            except InputError as fault:
+                yield str(fault)
+        for width in sorted(widths):
+            try:
+                given_text_head(given, dataset.class_names, width)
+            except InputError as fault:
+                yield str(fault)
     rounds, shots, query_size = trial.trial.rounds, trial.trial.shots, trial.query_size
     counts = np.bincount(dataset.train.labels, minlength=dataset.n_classes)
     if counts.min() < shots:

@@ -54,6 +54,37 @@ def test_head_is_normalised_for_the_zero_shot_teacher(data: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(head.text, axis=1), 3, rtol=1e-2)
 
 
+@pytest.mark.parametrize("key", ["classnames", "class_names"])
+def test_rows_of_a_head_are_matched_by_class_name(key: str, data: Path) -> None:
+    head = unit(2)
+    save(data, **{"W": head[::-1], "classnames": None, key: np.array([b"Sea_Lion", b"cat"])})
+    np.testing.assert_array_equal(read_head(given_features("features:clip.npz"), CLASSES, 4), head)
+
+
+def test_a_file_may_hold_more_images_than_the_split_and_any_numbering_of_labels(data: Path) -> None:
+    features = unit(5)
+    save(data, test_f=None, all_f=features, all_path=np.array([*NAMES, "c/1.jpg", "c/2.jpg"]), all_y=[7, 7, 3, 9, 9])
+    found = read_features(given_features("features:clip.npz"), split(NAMES), "test")
+    np.testing.assert_array_equal(found, features[:3])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_equal_names_of_two_parts_are_told_apart_by_their_folder(dtype: type, data: Path) -> None:
+    features, names = unit(6).astype(dtype), np.array(NAMES)
+    save(data, train_f=features[:3], train_path=names, test_f=features[3:], test_path=names)
+    for part, rows in (("train", features[:3]), ("test", features[3:])):
+        found = read_features(given_features("features:clip.npz"), split(tuple(f"{part}/{n}" for n in NAMES)), part)
+        np.testing.assert_array_equal(found, rows.astype(np.float16))
+    with pytest.raises(InputError, match="3 names stand twice with other features"):
+        read_features(given_features("features:clip.npz"), split(NAMES), "train")
+
+
+def test_names_for_images_without_names_are_refused(data: Path) -> None:
+    save(data, test_path=np.array(NAMES))
+    with pytest.raises(InputError, match="test_path names its rows, but the test images of the data set have no names"):
+        read_features(given_features("features:clip.npz"), split(), "test")
+
+
 def nan(x: np.ndarray) -> np.ndarray:
     out = x.copy()
     out[1, 2] = np.nan
@@ -70,6 +101,27 @@ def nan(x: np.ndarray) -> np.ndarray:
         ({"test_f": unit(3)[0]}, "features of shape|rows of features"),
         ({"test_path": np.array([*NAMES[:2], "b/9.jpg"])}, "no features of 1 of 3 test images, such as b/1.jpg"),
         ({"test_path": np.array(NAMES[:2])}, "no features of 1|rows of features"),
+        ({"test_f": unit(3).astype(str)}, "test_f is <U.*expected: numbers"),
+        ({"test_f": unit(3) > 0}, "test_f is bool.*expected: numbers"),
+        ({"test_f": np.where(np.arange(3)[:, None] == 1, 0, unit(3))}, "1 rows are not of unit norm, first row 1"),
+        ({"test_path": np.arange(3)}, "test_path is int64 of shape .3,.; expected: one-dimensional text"),
+        ({"test_path": np.array([b"\xff"] * 3)}, "not UTF-8"),
+        (
+            {"test_path": np.array([f"/data/{name}" for name in NAMES])},
+            "no features of 3 .*names such as /data/a/1.jpg",
+        ),
+        ({"test_names": np.array(NAMES)}, "no test_path, but test_names has a text for each row"),
+        (
+            {"test_y": np.array([1, 0, 0])},
+            "2 of 3 labels in test_y differ from the data set's, first in row 0: 1 for 0",
+        ),
+        ({"test_y": np.array(["cat", "dog", "cat"])}, "1 of 3 images have a label in test_y that disagrees"),
+        ({"test_path": np.array(NAMES), "test_y": np.array([5, 5, 5])}, "1 of 3 images have a label .* '5' for"),
+        ({"test_path": np.array(NAMES), "test_y": np.array([5, 5])}, r"test_y of shape \(2,\)"),
+        (
+            {"val_f": unit(1, 5), "val_path": np.array(NAMES[2:]), "test_f": unit(2), "test_path": np.array(NAMES[:2])},
+            "widths",
+        ),
     ],
 )
 def test_given_features_that_are_refused(arrays: dict[str, Any], message: str, data: Path) -> None:
@@ -86,6 +138,12 @@ def test_given_features_that_are_refused(arrays: dict[str, Any], message: str, d
         ({"W": nan(unit(2))}, "W has values that are not finite"),
         ({"W": None}, r"expected: W of shape \(classes, width\)"),
         ({"classnames": np.array(["cat", "walrus"])}, "other class names, such as 'walrus' for 'sea lion'"),
+        ({"classnames": np.array(["cat", "cat"])}, "classnames has 2 names, 'cat' repeated"),
+        ({"classnames": np.array(["cat"])}, "classnames has 1 names; expected: 2 distinct names"),
+        ({"classnames": np.arange(2)}, "classnames is int64.*expected: one-dimensional text"),
+        ({"class_names": np.array(["sea lion", "cat"])}, "classnames and class_names differ"),
+        ({"W": 0 * unit(2)}, "W has norm 0 in 2 of 2 rows, those of 'cat', 'sea lion'"),
+        ({"W": unit(2).astype(str)}, "W is <U.*; expected: numbers"),
     ],
 )
 def test_heads_that_are_refused(arrays: dict[str, Any], message: str, data: Path) -> None:

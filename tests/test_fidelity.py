@@ -108,7 +108,7 @@ def test_first_steps_of_clap_by_hand() -> None:
     labels = np.array([0, 1, 2, 0, 1, 2])
     recipe = ClapRecipe(lr=0.05, momentum=0.9, epochs=3, batch=n, warmup=0.34)
     found = clap(
-        TextHead(zero_shot, text),
+        TextHead(zero_shot, text, 100.0),
         Views((features,)),
         ONE_VIEW,
         Labeled(np.arange(n), labels),

@@ -30,7 +30,7 @@ def test_fonts_draw_every_character() -> None:
 def test_training_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
     glyphclip.train(out=tmp_path, steps=20, threads=2, seed=0)
     network = VisionLanguageNetwork(
-        "trained", "glyphclip", str(tmp_path / "glyphclip.safetensors"), WEIGHTS / "glyphclip.json"
+        "trained", "glyphclip", None, tmp_path / "glyphclip.safetensors", WEIGHTS / "glyphclip.json"
     )
     head = load_encoder(network).text_head(("0", "1"), ('a photo of the number: "{}".',))
     assert head.zero_shot.shape == head.text.shape == (2, 128)

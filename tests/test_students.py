@@ -9,11 +9,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from activekd.bank.shards import Shard
 from activekd.bank.views import LiveViews, Views, compute
 from activekd.datasets import load_dataset
 from activekd.errors import InputError
 from activekd.networks.backbones import NAMED, backbone
 from activekd.networks.checkpoints import UnreachableError
+from activekd.networks.loading import read_weights
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students import encoders
@@ -22,6 +24,7 @@ from activekd.students.heads import build_student, pretrained
 from activekd.students.networks import STUDENTS, StudentNetwork, _file_hash, student_network
 from bench.checks import check_networks, resolve
 from bench.spec import read_spec
+from bench.trials import inputs
 
 SMALL = "timm:test_resnet"
 
@@ -116,6 +119,50 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
     (weights / "test_vit.r160_in1k.pth").write_bytes(b"no checkpoint")
     with pytest.raises(InputError, match="expected: a state dict"):
         check_loads(student_network("timm:test_vit"))
+
+
+def test_weights_are_unwrapped_and_of_half_precision(weights: Path) -> None:
+    state = saved("test_resnet", weights / "test_resnet.r160_in1k.pth")
+    half = {f"module.{name}": value.half() if value.is_floating_point() else value for name, value in state.items()}
+    torch.save({"epoch": 3, "state_dict": half}, weights / "test_resnet.r160_in1k.pth")
+    own = dict(pretrained("timm:test_resnet.r160_in1k")[0][1].named_parameters())  # pyright: ignore[reportIndexIssue]
+    assert own
+    assert all(torch.equal(value, state[name].half().float()) for name, value in own.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "no weights"),
+        ([torch.zeros(2)], "expected: a state dict"),
+        ({"epoch": 3}, r"1 entries are no tensors \(epoch\)"),
+        (torch.nn.Linear(2, 2), "expected: a state dict"),
+    ],
+)
+def test_files_that_are_no_state_dicts_are_refused(content: Any, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=message):
+        read_weights(tmp_path / "weights.pth")
+
+
+def test_features_that_fp16_cannot_hold_are_not_banked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large:
+        size, interpolation = 8, "bilinear"
+
+        def encode(self, images: torch.Tensor) -> np.ndarray:
+            return images.flatten(1).float().mul(1e4).half().numpy()
+
+    monkeypatch.setattr(inputs, "_encoder", lambda encoder, device: Large())
+    split = load_dataset("digits", tmp_path).test
+    shard = Shard(
+        "digits", "test", 0, split.pixels.fingerprint, "large", "", ViewGeometry(1, (1.0, 1.0), (1.0, 1.0), 0.0)
+    )
+    network = student_network("frozen:efficientnet_lite0")
+    with pytest.raises(
+        InputError, match=r"359 of 359 features of digits, test, view 0, from large are not finite, first in row"
+    ):
+        inputs.compute_shard(shard, split, network, tmp_path)
+    assert not shard.path(tmp_path).exists()
 
 
 def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(

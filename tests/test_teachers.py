@@ -60,6 +60,18 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
         load_encoder(vision_language_network("clip_rn50"))
 
 
+def test_position_embeddings_of_another_size_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(GLYPHCLIP)
+    state["positional_embedding"] = state["positional_embedding"][:12].clone()
+    save_file(state, tmp_path / "short.safetensors")
+    with pytest.raises(
+        InputError, match=r"another architecture: 1 other shapes \(positional_embedding \(12, 32\) for \(16"
+    ):
+        load_encoder(replace(NETWORKS["glyphclip"], file=tmp_path / "short.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -69,7 +81,12 @@ def test_weights_of_another_architecture_are_named(weights: Path) -> None:
         ("open_clip:RN51/openai+clap", "unknown open_clip model 'RN51'; did you mean 'RN5"),
         ("open_clip:RN50/openia+clap", "unknown weights of RN50 'openia'; did you mean 'openai'"),
         ("open_clip:RN50/absent.pt+clap", "no checkpoint at absent.pt"),
-        ("open_clip:RN50+clap", "expected: open_clip:MODEL/PRETRAINED"),
+        ("open_clip:RN50/openai=absent.pt+clap", "no checkpoint at absent.pt"),
+        (f"open_clip:RN50/openia={GLYPHCLIP}+clap", "unknown weights of RN50 'openia'; did you mean 'openai'"),
+        (f"open_clip:RN50/={GLYPHCLIP}+clap", "expected: open_clip:MODEL/TAG"),
+        ("open_clip:RN50/openai=+clap", "expected: open_clip:MODEL/TAG"),
+        (f"open_clip:ViT-B-16-SigLIP/{GLYPHCLIP}+clap", r"webli \(mean .0.5, 0.5, 0.5., std"),
+        ("open_clip:RN50+clap", "expected: open_clip:MODEL/TAG, MODEL/TAG=FILE or MODEL/FILE"),
     ],
 )
 def test_teachers_that_are_refused(name: str, message: str) -> None:
@@ -83,20 +100,20 @@ def test_teachers_that_are_refused(name: str, message: str) -> None:
 
 
 def test_teacher_logits_are_a_hundred_cosines() -> None:
-    logits = teacher_logits(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]))
+    logits = teacher_logits(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]]), 100.0)
     assert logits.tolist()[0] == pytest.approx([60.0, 80.0])
 
 
 def test_clap_learns_from_labels_and_stays_near_the_text() -> None:
-    head = TextHead(np.eye(2, dtype=np.float32), 2 * np.eye(2, dtype=np.float32))
+    head = TextHead(np.eye(2, dtype=np.float32), 2 * np.eye(2, dtype=np.float32), 100.0)
     features = np.array([[0.8, 1.0], [1.0, 0.8]], dtype=np.float16)
     labeled = Labeled(np.array([0, 1]), np.array([0, 1]))
     geometry = ViewGeometry(count=1, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
     views = Views((features,))
-    before = teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot))
+    before = teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot), 100.0)
     assert before.argmax(dim=1).tolist() == [1, 0]
     prototypes = clap(head, views, geometry, labeled, CLAP, stream(0, "teacher", 0))
-    after = teacher_logits(torch.from_numpy(features), prototypes)
+    after = teacher_logits(torch.from_numpy(features), prototypes, 100.0)
     assert after.argmax(dim=1).tolist() == [0, 1]
     assert prototypes.dtype == torch.float32
 
@@ -104,7 +121,7 @@ def test_clap_learns_from_labels_and_stays_near_the_text() -> None:
 def test_glyphclip_checkpoint_is_small_and_half_precision() -> None:
     from safetensors.torch import load_file
 
-    path = Path(NETWORKS["glyphclip"].pretrained)
+    path = NETWORKS["glyphclip"].weights()
     assert path.stat().st_size < 8 * 2**20
     assert {t.dtype for t in load_file(path).values() if t.is_floating_point()} == {torch.float16}
 

@@ -87,7 +87,8 @@ def zero_shot_figures(names: Sequence[str], cache: Path) -> list[ZeroShotFigures
         splits = (dataset.train, dataset.val, dataset.test)
         features = np.concatenate([compute(split.pixels, encoder, geometry, 0) for split in splits])
         labels = np.concatenate([split.labels for split in splits])
-        probabilities = teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot)).softmax(dim=1)
+        logits = teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot), head.logit_scale)
+        probabilities = logits.softmax(dim=1)
         top, predicted = (t.numpy() for t in probabilities.max(dim=1))
         wrong = predicted != labels
         pairs, counts = np.unique(np.stack([labels[wrong], predicted[wrong]]), axis=1, return_counts=True)

@@ -12,7 +12,6 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from activekd.losses import LOGIT_SCALE
 from activekd.networks.vision_language import vision_language_network
 from activekd.streams import stream, torch_seed
 from bench.terminal import console
@@ -40,6 +39,7 @@ BATCH = 128
 PEAK_LR = 2e-3
 WEIGHT_DECAY = 0.05
 LETTER_SHARE = 0.25
+LOGIT_SCALE = 100.0
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
-"""Image features and text heads computed elsewhere: .npz files, checked against the data set."""
+"""Image features and text heads computed elsewhere: .npz files, matched to the data set by name and checked."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float16, Float32
 
+from activekd.archives import as_text, read_archive
+from activekd.bank.matching import matched_rows, parts_of
 from activekd.datasets.split import Split
 from activekd.errors import InputError
 from activekd.folders import data_folder
@@ -20,7 +21,26 @@ PREFIX = "features:"
 NORM_TOLERANCE = 0.01
 """Largest deviation of a feature's norm from 1."""
 
+LEAST_NORM = 1e-6
+"""Least norm of a text embedding."""
+
+CHUNK = 16384
+"""Rows whose norms are computed at a time."""
+
 SHOWN = 3
+
+CLASS_NAMES = ("classnames", "class_names")
+"""Names of the array with the class of each row of a head."""
+
+LOGIT_SCALE = "logit_scale"
+"""Name of the array with the factor from a cosine to a logit."""
+
+DEFAULT_LOGIT_SCALE = 100.0
+"""The factor where a file states none: that of OpenAI's CLIP, which caps its trained factor at 100 (Radford et al.
+2021, Section 2.5)."""
+
+LEAST_LOGIT_SCALE = 7.0
+"""Least factor that a file may state: networks store its logarithm under the same name, and log 1,000 is 6.9."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +50,9 @@ class GivenFeatures:
     Attributes:
         name: in specs, ``features:FILE.npz`` or ``features:FILE.npz:HEAD.npz``.
         features: file with, for one or more parts, arrays ``PART_f`` (rows, dim) of unit-norm image features of view
-            0 and, where the images have names, ``PART_path`` (rows,).
-        head: file with the array ``W`` (classes, dim) of text embeddings and optionally ``classnames`` (classes,).
+            0 and, where the images have names, ``PART_path`` (rows,), optionally ``PART_y`` (rows,), their labels.
+        head: file with the array ``W`` (classes, dim) of text embeddings, optionally ``classnames`` (classes,) and
+            ``logit_scale``, the factor from a cosine to a logit (100 where no file states it).
     """
 
     name: str
@@ -68,8 +89,10 @@ def given_features(network: str) -> GivenFeatures:
 def read_features(given: GivenFeatures, split: Split, part: str) -> Float16[np.ndarray, "n dim"]:
     """The feature of each row of a split, in fp16.
 
-    Rows are matched by image name across all parts of the file. Without names they are matched by order, and the file
-    must hold exactly the rows of the split.
+    With ``PART_path`` in the file, rows are matched by name across all its parts (``matched_rows``), in any order; it
+    may hold more images than the split. Without names, row i is the image of row i of the split (the order of a split
+    file, or of the sorted paths of an image folder), and the file must hold exactly its rows. Labels in the file are
+    compared with those of the data set. Names and labels that the file stores as bytes are read as UTF-8.
 
     Args:
         given: the files of the teacher network.
@@ -77,41 +100,19 @@ def read_features(given: GivenFeatures, split: Split, part: str) -> Float16[np.n
         part: ``train`` or ``test``: names the array to read where there are no image names.
 
     Raises:
-        InputError: rows are absent, counts differ, or features are not finite or not of unit norm.
+        InputError: images without features, a name that stands twice with other features, names for a data set without
+            names, another count, other labels, or features that are not numbers, not finite or not of unit norm.
     """
-    arrays = _load(given.features)
-    parts = sorted(key.removesuffix("_f") for key in arrays if key.endswith("_f"))
-    named = [p for p in parts if f"{p}_path" in arrays]
-    if split.names is not None and named:
-        places = {name: (p, row) for p in named for row, name in enumerate(arrays[f"{p}_path"].tolist())}
-        absent = [name for name in split.names if name not in places]
-        if absent:
-            raise InputError(
-                f"{given.features}: no features of {len(absent)} of {len(split)} {part} images, such as "
-                f"{', '.join(absent[:SHOWN])}; expected: every image in {', '.join(f'{p}_path' for p in named)}"
-            )
-        for p in named:
-            _check_count(given.features, p, len(arrays[f"{p}_path"]), len(arrays[f"{p}_f"]))
-        out = np.stack([arrays[f"{places[name][0]}_f"][places[name][1]] for name in split.names])
-    else:
-        if part not in parts:
-            raise InputError(
-                f"{given.features}: arrays {', '.join(sorted(arrays))}; expected: {part}_f of shape (rows, width)"
-            )
-        out = arrays[f"{part}_f"]
-        _check_count(given.features, part, len(split), len(out))
-    return _checked(given.features, out)
+    file = given.features
+    arrays = read_archive(file)
+    parts = parts_of(file, arrays)
+    if not parts:
+        raise InputError(f"{file}: arrays {', '.join(sorted(arrays))}; expected: {part}_f of shape (rows, width)")
+    return _checked(file, matched_rows(file, parts, split, part))
 
 
-def _check_count(file: Path, part: str, wanted: int, n_rows: int) -> None:
-    if wanted != n_rows:
-        raise InputError(f"{file}: {n_rows} rows of features in {part}_f; expected: {wanted}, one per image")
-
-
-def _checked(file: Path, features: np.ndarray) -> np.ndarray:
-    if features.ndim != 2:
-        raise InputError(f"{file}: features of shape {features.shape}; expected: (rows, width)")
-    norms = np.linalg.norm(features.astype(np.float32), axis=1)
+def _checked(file: Path, features: np.ndarray) -> Float16[np.ndarray, "n dim"]:
+    norms = np.concatenate([_norms(features[start : start + CHUNK]) for start in range(0, len(features), CHUNK)])
     bad = np.flatnonzero(~np.isfinite(norms))
     if len(bad):
         raise InputError(
@@ -127,8 +128,15 @@ def _checked(file: Path, features: np.ndarray) -> np.ndarray:
     return features.astype(np.float16)
 
 
+def _norms(rows: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(rows.astype(np.float64), axis=1)
+
+
 def read_head(given: GivenFeatures, class_names: Sequence[str], dim: int) -> Float32[np.ndarray, "classes dim"]:
-    """The text embedding of each class, as stored.
+    """The text embedding of each class, as stored, in label order.
+
+    With class names in the file, rows are matched by name; capitals and ``_`` for a space make no difference. Without
+    them, row c is class c of the data set.
 
     Args:
         given: the files of the teacher network.
@@ -136,28 +144,84 @@ def read_head(given: GivenFeatures, class_names: Sequence[str], dim: int) -> Flo
         dim: width of the image features.
 
     Raises:
-        InputError: the number of classes, their names or the width differ, or values are not finite.
+        InputError: the number of classes, their names or the width differ, or an embedding is not finite or of norm 0.
     """
-    arrays = _load(given.head)
+    file, arrays = given.head, read_archive(given.head)
     if "W" not in arrays:
-        raise InputError(f"{given.head}: arrays {', '.join(sorted(arrays))}; expected: W of shape (classes, width)")
-    weights = arrays["W"].astype(np.float32)
-    if weights.shape != (len(class_names), dim):
-        raise InputError(f"{given.head}: W has shape {weights.shape}; expected: {(len(class_names), dim)}")
-    if not np.isfinite(weights).all():
-        raise InputError(f"{given.head}: W has values that are not finite; expected: finite embeddings")
-    stored = [str(name).replace("_", " ") for name in arrays.get("classnames", np.array(class_names)).tolist()]
-    odd = [f"'{a}' for '{b}'" for a, b in zip(stored, class_names, strict=True) if a.lower() != b.lower()]
-    if odd:
+        raise InputError(f"{file}: arrays {', '.join(sorted(arrays))}; expected: W of shape (classes, width)")
+    weights, wanted = arrays["W"], (len(class_names), dim)
+    if weights.dtype.kind not in "fiu":
+        raise InputError(f"{file}: W is {weights.dtype}; expected: numbers")
+    if weights.shape != wanted:
+        raise InputError(f"{file}: W has shape {weights.shape}; expected: {wanted}")
+    weights = weights[_class_rows(file, arrays, class_names)]
+    norms = _norms(weights)
+    for what, wrong in (("values that are not finite", ~np.isfinite(norms)), ("norm 0", norms < LEAST_NORM)):
+        if wrong.any():
+            shown = _few([f"'{class_names[row]}'" for row in np.flatnonzero(wrong).tolist()])
+            raise InputError(
+                f"{file}: W has {what} in {wrong.sum()} of {len(wrong)} rows, those of {shown}; "
+                f"expected: finite text embeddings of a norm above 0"
+            )
+    return weights.astype(np.float32)
+
+
+def _class_rows(file: Path, arrays: dict[str, np.ndarray], class_names: Sequence[str]) -> np.ndarray:
+    """The row of the head of each class."""
+    keys = [key for key in CLASS_NAMES if key in arrays]
+    if not keys:
+        return np.arange(len(class_names))
+    if len({tuple(as_text(file, key, arrays[key])) for key in keys}) > 1:
+        raise InputError(f"{file}: {' and '.join(keys)} differ; expected: one of them")
+    stored = [_plain(name) for name in as_text(file, keys[0], arrays[keys[0]])]
+    wanted = [_plain(name) for name in class_names]
+    if stored == wanted:
+        return np.arange(len(wanted))
+    repeated = sorted({name for names in (stored, wanted) for name in names if names.count(name) > 1})
+    if len(stored) != len(wanted) or repeated:
+        found = f"{len(stored)} names" + (f", '{repeated[0]}' repeated" if repeated else "")
         raise InputError(
-            f"{given.head}: other class names, such as {', '.join(odd[:SHOWN])}; expected: those of the data set"
+            f"{file}: {keys[0]} has {found}; expected: {len(wanted)} distinct names, one per row of W, or the data "
+            f"set's in its order"
         )
-    return weights
+    lacking = [name for name, plain in zip(class_names, wanted, strict=True) if plain not in stored]
+    if lacking:
+        others = [name for name in stored if name not in wanted]
+        odd = [f"'{other}' for '{name}'" for other, name in zip(others, lacking, strict=True)]
+        raise InputError(
+            f"{file}: {len(odd)} of {len(wanted)} rows of W have other class names, such as {_few(odd)}; "
+            f"expected: those of the data set"
+        )
+    return np.array([stored.index(name) for name in wanted])
 
 
-def _load(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            return {key: content[key] for key in content.files}
-    except (OSError, ValueError, BadZipFile) as fault:
-        raise InputError(f"{file}: {fault}; expected: an .npz file of plain arrays") from fault
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").casefold()
+
+
+def read_logit_scale(given: GivenFeatures) -> float:
+    """The factor from a cosine to a logit that the files state as ``logit_scale``; DEFAULT_LOGIT_SCALE where none does.
+
+    Raises:
+        InputError: it is not one number of at least LEAST_LOGIT_SCALE, or the two files differ.
+    """
+    stated: dict[float, Path] = {}
+    for file in (given.head, given.features):
+        array = read_archive(file, lambda name: name == LOGIT_SCALE).get(LOGIT_SCALE)
+        if array is None:
+            continue
+        value = float(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "fiu" else float("nan")
+        if not LEAST_LOGIT_SCALE <= value < float("inf"):
+            raise InputError(
+                f"{file}: logit_scale is {array.tolist()}; expected: the factor from a cosine to a logit, one number "
+                f"of at least {LEAST_LOGIT_SCALE:.0f}, such as 100 (networks store its logarithm, 4.6)"
+            )
+        stated[value] = file
+    if len(stated) > 1:
+        both = " and ".join(f"{value:g} in {file}" for value, file in stated.items())
+        raise InputError(f"logit_scale is {both}; expected: the same factor in both, or in one")
+    return next(iter(stated), DEFAULT_LOGIT_SCALE)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from activekd.archives import read_archive
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import Choices, choices_of
 from activekd.datasets.coop import Listing, Part, read_listing
@@ -82,11 +83,11 @@ def kept_classes(file: Path, n_classes: int) -> Int64[np.ndarray, " kept"]:
     Raises:
         InputError: the file or the array is missing, or its labels repeat or lie outside 0 to ``n_classes`` - 1.
     """
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            kept = np.asarray(content["class_idx"], dtype=np.int64)
-    except (OSError, ValueError, KeyError) as fault:
-        raise InputError(f"classes={file}: {fault}; expected: an .npz file with an array class_idx") from fault
+    stored = read_archive(file, lambda key: key == "class_idx").get("class_idx")
+    if stored is None or stored.dtype.kind not in "iu":
+        found = "no array class_idx" if stored is None else f"class_idx is {stored.dtype}"
+        raise InputError(f"classes={file}: {found}; expected: an .npz file with the labels to keep as class_idx")
+    kept = stored.astype(np.int64)
     if (
         kept.ndim != 1
         or len(np.unique(kept)) != len(kept)

@@ -18,6 +18,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Backbone:
     """A network that ends in a pooled feature.
 
+    Its inputs are resized and normalised as its weights were trained, also where they come from a user's file, which
+    carries the tag in its name. Departure from timm: the evaluation view is the whole centred square (PCoreSet's
+    released code: resize to 224, crop 224), where timm cuts a margin (``crop_pct``).
+
     Attributes:
         build: builds the network with random weights from torch's generator; with its classifier exactly if pretrained
             weights exist.
@@ -102,9 +106,9 @@ def _of_timm(name: str) -> Backbone:
 
 
 def _load(network: Any, file: Path, *, heads: tuple[str, ...]) -> None:
-    from activekd.networks.loading import load_into
+    from activekd.networks.loading import load_into, read_weights
 
-    load_into(network, file, heads=heads)
+    load_into(network, read_weights(file), file, heads=heads)
     network.reset_classifier(0)
 
 
@@ -147,10 +151,13 @@ def _efficientnet_lite0() -> Any:
 
 
 def _load_in_order(network: Any, file: Path) -> None:
-    import torch
+    """Load weights whose names are those of another implementation, in the order of the network's."""
+    from activekd.networks.loading import load_into, read_weights
 
-    saved = torch.load(file, map_location="cpu", weights_only=True)
-    network.load_state_dict(dict(zip(network.state_dict(), saved.values(), strict=True)))
+    saved, names = read_weights(file), list(network.state_dict())
+    if len(saved) != len(names):
+        raise InputError(f"weights {file}: {len(saved)} tensors; expected: {len(names)}, as in efficientnet_lite0")
+    load_into(network, dict(zip(names, saved.values(), strict=True)), file, heads=())
     network.reset_classifier(0)
 
 

@@ -1,21 +1,25 @@
 """Vision-language networks of open_clip by name, and the files of their weights; open_clip is imported on first use."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from activekd.errors import InputError, unknown
-from activekd.networks.checkpoints import Checkpoint, find
+from activekd.networks.checkpoints import SUFFIXES, Checkpoint, find
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the checkpoints in this package."""
 
 OPEN_CLIP = "open_clip:"
 """Prefix of the name of any other open_clip network."""
+
+PREPROCESSING = ("mean", "std", "interpolation")
+"""Preprocessing of a tag that the bank follows; views are centred squares for every network."""
 
 WIDEST = 2048
 """Upper bound on the width of an image feature, where the model config gives none."""
@@ -26,30 +30,28 @@ DEFAULT_SIZE = 224
 
 @dataclass(frozen=True)
 class VisionLanguageNetwork:
-    """How open_clip builds a network: a model name and a tag of pretrained weights or a local checkpoint.
+    """How open_clip builds a network: a model name, and a tag of pretrained weights, a local checkpoint, or both.
 
     Attributes:
         name: its name in specs.
         model: name of the open_clip model config.
-        pretrained: one of open_clip's tags for the model, such as ``openai``, or the path of a local checkpoint.
+        tag: one of open_clip's tags for the model, such as ``openai``: where its weights are, unless ``file`` says so,
+            and their preprocessing and activation; None for open_clip's defaults.
+        file: a local checkpoint; None for the weights of the tag.
         config: file of a model config outside open_clip, with the stem ``model``; None for open_clip's.
     """
 
     name: str
     model: str
-    pretrained: str
+    tag: str | None
+    file: Path | None = None
     config: Path | None = None
 
-    @property
-    def is_local(self) -> bool:
-        """Whether ``pretrained`` is the path of a checkpoint."""
-        return "/" in self.pretrained or Path(self.pretrained).suffix in {".safetensors", ".pt", ".pth", ".bin"}
-
     def check_name(self) -> None:
-        """Check that open_clip knows the model and the tag.
+        """Check that open_clip knows the model and the tag, and that a checkpoint without a tag needs none.
 
         Raises:
-            InputError: the model or the tag is unknown.
+            InputError: the model or the tag is unknown, or the tag is missing.
         """
         if self.name in NETWORKS:
             return
@@ -57,9 +59,10 @@ class VisionLanguageNetwork:
 
         if self.model not in open_clip.list_models():
             raise unknown("open_clip model", self.model, open_clip.list_models())
-        if not self.is_local and not open_clip.is_pretrained_cfg(self.model, self.pretrained):
+        if self.tag is not None and not open_clip.is_pretrained_cfg(self.model, self.tag):
             tags = open_clip.list_pretrained_tags_by_model(self.model)
-            raise unknown(f"weights of {self.model}", self.pretrained, tags)
+            raise unknown(f"weights of {self.model}", self.tag, tags)
+        self.tag_config()
 
     def weights(self, *, online: bool = True) -> Path:
         """The file of the weights: the local checkpoint, the file in ``$ACTIVEKD_WEIGHTS``, or the hub's.
@@ -70,21 +73,56 @@ class VisionLanguageNetwork:
         Raises:
             InputError: the file is absent from this machine and cannot be downloaded.
         """
-        if self.is_local:
-            return Path(self.pretrained)
+        if self.file is not None:
+            return self.file
         config = self.tag_config()
         repository, file = os.path.split(config.get("hf_hub", ""))
-        tag = self.name if self.name in NETWORKS else f"{self.model}.{self.pretrained}"
+        tag = self.name if self.name in NETWORKS else f"{self.model}.{self.tag}"
         files = (file,) if file else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
         return find(Checkpoint(tag, repository or None, files, config.get("url")), online=online)
 
     def tag_config(self) -> Mapping[str, Any]:
-        """open_clip's configuration of the tag: preprocessing, activation, origin; empty for a local checkpoint."""
-        if self.is_local:
-            return {}
+        """open_clip's configuration of the tag: preprocessing, activation, origin; empty without a tag.
+
+        Raises:
+            InputError: a checkpoint without a tag, of a model with tags that differ from open_clip's defaults: nothing
+                in the file states which of them it was trained with.
+        """
         import open_clip
 
-        return open_clip.get_pretrained_cfg(self.model, self.pretrained)
+        if self.tag is not None:
+            return open_clip.get_pretrained_cfg(self.model, self.tag)
+        tags = open_clip.list_pretrained_tags_by_model(self.model)
+        other = [f"{tag} ({differs})" for tag in tags if (differs := self._differences(tag))]
+        if other:
+            raise InputError(
+                f"teacher network '{self.name}': the inputs of {self.file} depend on its tag; open_clip's defaults do "
+                f"not hold for {'; '.join(other)}; expected: {OPEN_CLIP}{self.model}/TAG={self.file}, with the tag of "
+                f"the weights: {', '.join(tags)}"
+            )
+        return {}
+
+    def _differences(self, tag: str) -> str:
+        """The values of a tag that are not open_clip's defaults for the model."""
+        import open_clip
+        from open_clip.transform import PreprocessCfg
+
+        config, default = open_clip.get_pretrained_cfg(self.model, tag), asdict(PreprocessCfg())
+        out = [f"{key} {config[key]}" for key in PREPROCESSING if key in config and config[key] != default[key]]
+        if config.get("quick_gelu") and not (open_clip.get_model_config(self.model) or {}).get("quick_gelu"):
+            out.append("activation QuickGELU")
+        return ", ".join(out)
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """The mean, std and interpolation of the inputs that the tag states."""
+        config = self.tag_config()
+        return {key: config[key] for key in PREPROCESSING if key in config}
+
+    @property
+    def quick_gelu(self) -> bool:
+        """Whether the tag asks for QuickGELU, which a model config may have by itself."""
+        return bool(self.tag_config().get("quick_gelu"))
 
     def register(self) -> None:
         """Register a model config outside open_clip with open_clip."""
@@ -112,7 +150,7 @@ class VisionLanguageNetwork:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the configuration and of the bytes of the weights."""
+        """Hash of the configuration, the preprocessing and activation of the tag, and the bytes of the weights."""
         return _fingerprint(self)
 
 
@@ -121,14 +159,17 @@ def _fingerprint(network: VisionLanguageNetwork) -> str:
     digest = hashlib.sha256(network.model.encode())
     if network.config is not None:
         digest.update(network.config.read_bytes())
+    digest.update(json.dumps([network.preprocessing, network.quick_gelu]).encode())
     digest.update(network.weights().read_bytes())
     return digest.hexdigest()
 
 
 def vision_language_network(name: str) -> VisionLanguageNetwork:
-    """The network of that name: a key of NETWORKS, or ``open_clip:MODEL/PRETRAINED`` with a tag or a local file.
+    """The network of that name: a key of NETWORKS, or ``open_clip:MODEL/`` and ``TAG``, ``TAG=FILE`` or ``FILE``.
 
-    ``check_name`` looks up the model and the tag, and imports open_clip.
+    ``TAG=FILE`` is a local checkpoint with the preprocessing and activation of a tag. ``FILE`` has open_clip's
+    defaults, and is refused where a tag of the model has others. ``check_name`` looks up the model and the tag, and
+    imports open_clip.
 
     Raises:
         InputError: the name is unknown, or the local checkpoint is missing.
@@ -136,14 +177,16 @@ def vision_language_network(name: str) -> VisionLanguageNetwork:
     if name in NETWORKS:
         return NETWORKS[name]
     if not name.startswith(OPEN_CLIP):
-        raise unknown("teacher network", name, [*NETWORKS, f"{OPEN_CLIP}MODEL/PRETRAINED", "features:FILE.npz"])
+        raise unknown("teacher network", name, [*NETWORKS, f"{OPEN_CLIP}MODEL/TAG", "features:FILE.npz"])
     model, slash, pretrained = name.removeprefix(OPEN_CLIP).partition("/")
-    if not (model and slash and pretrained):
-        raise InputError(f"teacher network '{name}'; expected: {OPEN_CLIP}MODEL/PRETRAINED, with a tag or a file")
-    network = VisionLanguageNetwork(name, model, pretrained)
-    if network.is_local and not Path(pretrained).is_file():
-        raise InputError(f"teacher network '{name}': no checkpoint at {pretrained}; expected: an existing file")
-    return network
+    tag, equals, path = pretrained.partition("=")
+    if not (model and slash and tag and (path or not equals)):
+        raise InputError(f"teacher network '{name}'; expected: {OPEN_CLIP}MODEL/TAG, MODEL/TAG=FILE or MODEL/FILE")
+    if "/" in tag or (not equals and Path(tag).suffix in SUFFIXES):
+        tag, path = "", pretrained
+    if path and not Path(path).is_file():
+        raise InputError(f"teacher network '{name}': no checkpoint at {path}; expected: an existing file")
+    return VisionLanguageNetwork(name, model, tag or None, Path(path) if path else None)
 
 
 NETWORKS: dict[str, VisionLanguageNetwork] = {
@@ -153,7 +196,7 @@ NETWORKS: dict[str, VisionLanguageNetwork] = {
         VisionLanguageNetwork("clip_vitb16", "ViT-B-16-quickgelu", "openai"),
         VisionLanguageNetwork("siglip_vitb16", "ViT-B-16-SigLIP", "webli"),
         VisionLanguageNetwork(
-            "glyphclip", "glyphclip", str(WEIGHTS / "glyphclip.safetensors"), WEIGHTS / "glyphclip.json"
+            "glyphclip", "glyphclip", None, WEIGHTS / "glyphclip.safetensors", WEIGHTS / "glyphclip.json"
         ),
     )
 }

@@ -10,24 +10,33 @@ from torch import Tensor
 
 from activekd.bank.views import Views, ViewSource
 from activekd.datasets import Labeled
+from activekd.errors import InputError
 from activekd.losses import dual_head_loss, teacher_logits
 from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
 from activekd.students.heads import Student
-from activekd.students.predict import mixed_precision
+from activekd.students.predict import converging, mixed_precision
 
 
 @dataclass(frozen=True)
 class Guide:
-    """The fitted teacher as the student's fit reads it: banked features of the train views, and class prototypes."""
+    """The fitted teacher as the student's fit reads it: banked features of the train views, and class prototypes.
+
+    Attributes:
+        views: image features of the train split.
+        prototypes: class prototypes of the round, on the device of the fit.
+        logit_scale: the network's factor from the cosine of image and text to a logit.
+    """
 
     views: Views
     prototypes: Float32[Tensor, "classes dim"]
+    logit_scale: float
 
     def logits(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
         """Teacher logits of the student's crops, (batch, classes); of view 0 where the teacher has a single view."""
         if len(self.views) == 1:
             views = np.zeros_like(views)
-        return teacher_logits(self.views.gather(rows, views).to(self.prototypes.device), self.prototypes)
+        features = self.views.gather(rows, views).to(self.prototypes.device)
+        return teacher_logits(features, self.prototypes, self.logit_scale)
 
 
 def _batches(
@@ -67,9 +76,10 @@ def fit_student(
         recipe: hyperparameters of the fit.
         geometry: its training views are drawn from.
         rng: draws the batches; labeled and unlabeled batches have separate streams.
-        device: where to train; on ``cuda`` the student runs in bfloat16 by autocast, the losses in float32.
+        device: where to train; on ``cuda`` a backbone runs in bfloat16 by autocast, heads and losses in float32.
 
     Raises:
+        InputError: no labeled rows, or weights that are not finite after the fit.
         ValueError: a teacher without distillation, or distillation without a teacher.
     """
     if (guide is None) != (distillation == "none"):
@@ -103,11 +113,11 @@ def fit_student(
             teacher_labeled = logits[: n - first] if on_labeled else None
             teacher_unlabeled = logits[n - first :] if on_unlabeled else None
         loss = dual_head_loss(
-            out.label_logits[:n].float(),
+            out.label_logits[:n],
             labels[torch.from_numpy(drawn)],
-            out.distill_logits[:n].float() if on_labeled else None,
+            out.distill_logits[:n] if on_labeled else None,
             teacher_labeled,
-            out.distill_logits[n:].float() if on_unlabeled else None,
+            out.distill_logits[n:] if on_unlabeled else None,
             teacher_unlabeled,
             weights=weights,
             temperature=recipe.temperature,
@@ -117,3 +127,16 @@ def fit_student(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+    _check_finite(student, recipe, f"{steps} steps on {len(labeled.rows)} labeled rows")
+
+
+def _check_finite(student: Student, recipe: Recipe, fit: str) -> None:
+    """Check, with one wait for the device, that the fit ended in finite weights and statistics."""
+    weights = {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
+    finite = torch.stack([value.isfinite().all() for value in weights.values()]).cpu().tolist()
+    broken = [name for name, holds in zip(weights, finite, strict=True) if not holds]
+    if broken:
+        raise InputError(
+            f"{len(broken)} of {len(weights)} tensors of weights are not finite after {fit}, such as {broken[0]}; "
+            f"expected: {converging(recipe)}"
+        )

@@ -47,7 +47,11 @@ class Outputs(NamedTuple):
 
 
 class Student(nn.Module):
-    """A backbone with a label head and a distill head: linear layers on the pooled feature (DHO, Kang et al. 2025)."""
+    """A backbone with a label head and a distill head: linear layers on the pooled feature (DHO, Kang et al. 2025).
+
+    The heads run in float32, also inside a block of autocast, which then covers the backbone alone: bfloat16 has 8 bits
+    of precision, too few for margins between classes.
+    """
 
     def __init__(self, backbone: nn.Module, dim: int, n_classes: int) -> None:
         super().__init__()
@@ -56,8 +60,9 @@ class Student(nn.Module):
         self.distill_head = nn.Linear(dim, n_classes)
 
     def forward(self, x: Tensor) -> Outputs:
-        features = self.backbone(x)
-        return Outputs(features, self.label_head(features), self.distill_head(features))
+        features = self.backbone(x).float()
+        with torch.autocast(features.device.type, enabled=False):
+            return Outputs(features, self.label_head(features), self.distill_head(features))
 
 
 def _network(chosen: Backbone) -> tuple[nn.Module, int]:

@@ -44,8 +44,11 @@ class StudentNetwork:
 
     @property
     def fingerprint(self) -> str:
-        """What the banked arrays depend on: the input size and, for a frozen backbone, the hash of the weights."""
-        return f"{self.size}/{self.weights_hash()}" if self.frozen else str(self.size)
+        """What the banked arrays depend on: the input size and, for a frozen backbone, weights and preprocessing."""
+        if not self.frozen:
+            return str(self.size)
+        chosen = self.backbone
+        return f"{self.size}/{self.weights_hash()}/{chosen.interpolation}/{chosen.mean}/{chosen.std}"
 
     def weights_hash(self) -> str:
         """Hash of the file of its pretrained weights; empty for random initialisation."""

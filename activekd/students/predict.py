@@ -8,6 +8,8 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.bank.views import ViewSource
+from activekd.errors import InputError
+from activekd.finite import count_broken
 from activekd.losses import mixture
 from activekd.recipes import Distillation, Recipe
 from activekd.students.heads import Student
@@ -20,8 +22,15 @@ PREDICT_PIXELS = PREDICT_BATCH * 64 * 64
 
 
 def mixed_precision(device: str) -> torch.autocast:
-    """bfloat16 autocast on ``cuda``; disabled on other devices, where it is slower or unsupported."""
+    """bfloat16 autocast of backbones on ``cuda``; disabled on other devices, where it is slower or unsupported."""
     return torch.autocast("cuda" if device == "cuda" else "cpu", dtype=torch.bfloat16, enabled=device == "cuda")
+
+
+def converging(recipe: Recipe) -> str:
+    """The remedy for a student that is not finite, for a message."""
+    return (
+        f"a fit that converges: an lr below {recipe.lr:g}, a longer warmup, or moderate decay, weights and temperatures"
+    )
 
 
 @dataclass(frozen=True)
@@ -58,10 +67,14 @@ def predict(
         rows: rows of the split, in the order of the output; None for all of them.
         features: whether to return the pooled features.
         device: device of the student.
+
+    Raises:
+        InputError: predictions or features are not finite; the message counts the rows.
     """
     student.eval()
     label_weight = 1.0 if distillation == "none" else recipe.label_weight
     probabilities, pooled = [], []
+    broken = 0
     pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
     batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
     rows = np.arange(inputs.n_rows) if rows is None else rows
@@ -71,12 +84,15 @@ def predict(
             out = student(inputs.gather(some, np.zeros_like(some)).to(device))
         probabilities.append(
             mixture(
-                out.label_logits.float(),
-                out.distill_logits.float(),
+                out.label_logits,
+                out.distill_logits,
                 label_weight=label_weight,
                 distill_temperature=recipe.distill_temperature,
             ).cpu()
         )
         if features:
-            pooled.append(out.features.float().cpu())
+            pooled.append(out.features.cpu())
+        broken += max(count_broken(parts[-1]) for parts in (probabilities, pooled) if parts)
+    if broken:
+        raise InputError(f"predictions of {broken} of {len(rows)} rows are not finite; expected: {converging(recipe)}")
     return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None)

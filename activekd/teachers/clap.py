@@ -26,10 +26,15 @@ def clap(
     Prototypes start at the un-normalised mean text embedding. SGD minimises CE + mean_c lambda_c ||w_c - t_c||^2
     (Equation 6), where lambda_c is the mean zero-shot probability of class c over its labeled images in view 0,
     computed once. Each epoch shows each labeled image once, in a random training view. Every round fits anew from the
-    text. Departure from PCoreSet's released code: fp32.
+    text. Logits have the network's own scale.
+
+    Departures from PCoreSet's released code: fp32, not fp16. The training views are those of ``geometry``, which the
+    student sees too, drawn from a fixed set; on the ten small data sets the released code crops CLAP's images apart,
+    with a scale of 0.08 to 1. A head from a user's file has usually unit norm, and so has the start of its fit
+    (``given_text_head``).
 
     Args:
-        head: text embeddings of the classes.
+        head: text embeddings of the classes, and the network's logit scale.
         views: image features of the train split.
         geometry: its training views are drawn from.
         labeled: labeled rows and their labels.
@@ -43,7 +48,7 @@ def clap(
     labels = torch.from_numpy(labeled.labels)
     text = torch.from_numpy(head.text).to(device)
     centred = views.gather(labeled.rows, np.zeros(len(labeled.rows), dtype=np.int64))
-    zero_shot = teacher_logits(centred, torch.from_numpy(head.zero_shot)).softmax(dim=1)
+    zero_shot = teacher_logits(centred, torch.from_numpy(head.zero_shot), head.logit_scale).softmax(dim=1)
     multipliers = clap_multipliers(zero_shot, labels).to(device)
     labels = labels.to(device)
     prototypes = text.clone().requires_grad_()
@@ -59,7 +64,7 @@ def clap(
             optimiser.param_groups[0]["lr"] = recipe.lr * linear_schedule(step, total, recipe.warmup)
             members = order[batch * recipe.batch : (batch + 1) * recipe.batch]
             features = views.gather(labeled.rows[members], chosen[members]).to(device)
-            logits = teacher_logits(features, prototypes)
+            logits = teacher_logits(features, prototypes, head.logit_scale)
             loss = clap_loss(logits, labels[torch.from_numpy(members)], prototypes, text, multipliers)
             optimiser.zero_grad()
             loss.backward()

@@ -2,19 +2,22 @@
 
 import warnings
 from collections.abc import Sequence
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
 from activekd.errors import InputError
+from activekd.finite import check_rows
+from activekd.networks.loading import check_sizes, read_weights
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.teachers.text_heads import TextHead
+
+LONGEST = 400
+"""Letters of open_clip's error, which lists every key, that a message quotes."""
 
 
 class VisionLanguageEncoder:
@@ -25,6 +28,7 @@ class VisionLanguageEncoder:
     Attributes:
         size: side of the square input in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
+        logit_scale: factor from the cosine of image and text to a logit, as trained: exp of the network's parameter.
     """
 
     def __init__(self, model: Any, tokenizer: Any, device: str = "cpu") -> None:
@@ -35,6 +39,7 @@ class VisionLanguageEncoder:
         size = preprocessing["size"]
         self.size: int = size if isinstance(size, int) else size[0]
         self.interpolation: str = preprocessing["interpolation"]
+        self.logit_scale: float = model.logit_scale.detach().double().exp().item()
         self._mean = torch.tensor(preprocessing["mean"])[:, None, None].to(device)
         self._std = torch.tensor(preprocessing["std"])[:, None, None].to(device)
 
@@ -50,6 +55,9 @@ class VisionLanguageEncoder:
         Args:
             class_names: one name per class, in label order.
             prompts: templates with one ``{}`` for the class name.
+
+        Raises:
+            InputError: an embedding is not finite or of norm 0.
         """
         embeddings = torch.stack(
             [
@@ -58,39 +66,42 @@ class VisionLanguageEncoder:
             ]
         ).cpu()
         zero_shot = F.normalize(F.normalize(embeddings, dim=2).mean(dim=1), dim=1)
-        return TextHead(zero_shot.numpy(), embeddings.mean(dim=1).numpy())
+        text = embeddings.mean(dim=1)
+        for array in (zero_shot, text):
+            check_rows(array, "text embeddings of classes", "finite embeddings of a norm above 0", nonzero=True)
+        return TextHead(zero_shot.numpy(), text.numpy(), self.logit_scale)
 
 
 def load_encoder(network: VisionLanguageNetwork, device: str = "cpu") -> VisionLanguageEncoder:
     """The network with its weights.
 
-    A tag sets preprocessing and activation, whether its weights come from the hub or from ``$ACTIVEKD_WEIGHTS``.
+    A tag sets preprocessing and activation, wherever its weights come from: the hub, ``$ACTIVEKD_WEIGHTS`` or a file.
 
     Raises:
-        InputError: the checkpoint is missing or does not fit, or the tokenizer is unavailable.
+        InputError: the checkpoint is missing, has weights that are not finite, does not fit, or needs a tag, or the
+            tokenizer is unavailable.
     """
     import open_clip
 
     file = network.weights()
     network.register()
-    tagged = network.tag_config()
-    preprocessing = {key: tagged[key] for key in ("mean", "std", "interpolation") if key in tagged}
+    preprocessing, quick_gelu = dict(network.preprocessing), network.quick_gelu
     try:
+        saved = read_weights(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = open_clip.create_model(
                 network.model,
                 pretrained=str(file),
-                force_quick_gelu=bool(tagged.get("quick_gelu")),
+                force_quick_gelu=quick_gelu,
                 force_preprocess_cfg=preprocessing,
             )
-    except (
-        *(RuntimeError, OSError, ValueError, KeyError, EOFError, AssertionError),
-        UnpicklingError,
-        SafetensorError,
-    ) as fault:
+        check_sizes(model, saved, file)
+    except InputError as fault:
+        raise InputError(f"teacher network '{network.name}' cannot be loaded: {fault}") from fault
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError) as fault:
         raise InputError(
-            f"teacher network '{network.name}' cannot be loaded from {file}: {fault}; "
+            f"teacher network '{network.name}' cannot be loaded from {file}: {str(fault)[:LONGEST]}; "
             f"expected: a checkpoint of open_clip's {network.model}"
         ) from fault
     return VisionLanguageEncoder(model, _tokenizer(network), device)

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from activekd.bank.given import GivenFeatures, read_head
+from activekd.bank.given import GivenFeatures, read_head, read_logit_scale
 from activekd.bank.shards import read_array, write_array
 from activekd.networks.vision_language import VisionLanguageNetwork
 
-HEAD_FORMAT = 1
+HEAD_FORMAT = 2
 """Version of the cached heads, part of their address."""
+
+FIELDS, SCALE = ("zero_shot", "text"), "logit_scale"
+"""Fields of a stored head."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +27,34 @@ class TextHead:
     Attributes:
         zero_shot: L2-normalised mean of the normalised prompt embeddings: the zero-shot classifier.
         text: mean of the un-normalised prompt embeddings: where CLAP's prototypes start.
+        logit_scale: the network's factor from the cosine of image and text to a logit.
     """
 
     zero_shot: Float32[np.ndarray, "classes dim"]
     text: Float32[np.ndarray, "classes dim"]
+    logit_scale: float
 
     @classmethod
     def read(cls, path: Path) -> "TextHead | None":
         """A head from disk; None where it is absent or its checksum fails."""
-        both = read_array(path)
-        return None if both is None else cls(*np.array(both))
+        stored = read_array(path)
+        if stored is None:
+            return None
+        return cls(*(np.array(stored[name][0]) for name in FIELDS), logit_scale=float(stored[SCALE][0]))
 
     def write(self, path: Path) -> None:
-        """Write the head to disk, as one array of both embeddings, (2, classes, dim)."""
-        write_array(path, np.stack([self.zero_shot, self.text]))
+        """Write the head to disk, as one record of both embeddings and the factor."""
+        kinds = [*((name, np.float32, self.text.shape) for name in FIELDS), (SCALE, np.float64)]
+        write_array(path, np.array([(self.zero_shot, self.text, self.logit_scale)], dtype=kinds))
 
 
 def given_text_head(given: GivenFeatures, class_names: Sequence[str], dim: int) -> TextHead:
-    """The text head in a user's file; CLAP starts at the stored embeddings too.
+    """The text head in a user's file, with the factor that it states.
+
+    Departure: CLAP starts at the un-normalised mean of the text embeddings (Silva-Rodriguez et al. 2024). A file has
+    one embedding per class; CLAP starts there, and so at unit norm where the file has normalised it, as most do. The
+    norm is then no part of the start, and its penalty weighs a step away from the text otherwise than for a network of
+    open_clip.
 
     Args:
         given: the files of the teacher network.
@@ -49,10 +62,12 @@ def given_text_head(given: GivenFeatures, class_names: Sequence[str], dim: int) 
         dim: width of the image features.
 
     Raises:
-        InputError: the head does not fit the classes or the width.
+        InputError: the head does not fit the classes or the width, an embedding is not finite or of norm 0, or the
+            factor is not one.
     """
     text = read_head(given, class_names, dim)
-    return TextHead(text / np.linalg.norm(text, axis=1, keepdims=True), text)
+    norms = np.linalg.norm(text.astype(np.float64), axis=1, keepdims=True)
+    return TextHead((text / norms).astype(np.float32), text, read_logit_scale(given))
 
 
 def text_head_path(

@@ -63,7 +63,7 @@ class LiveGuide(Guide):
         ]
         with torch.no_grad():
             features = torch.from_numpy(self.encoder.encode(torch.cat(crops)))
-        return teacher_logits(features, self.prototypes)
+        return teacher_logits(features, self.prototypes, self.logit_scale)
 
 
 def _median_seconds(action: Callable[[], object], repeats: int) -> float:
@@ -93,6 +93,7 @@ def distillation_step(repeats: int) -> tuple[float, float]:
     dataset, geometry = trial.dataset, name.views
     encoder = load_encoder(trial.teacher.network)
     prototypes = torch.from_numpy(encoder.text_head(dataset.class_names, dataset.prompts).zero_shot)
+    scale = encoder.logit_scale
     pool = Pool(len(dataset.train), tuple(range(N_LABELED)))
     labeled = reveal(dataset, pool)
     recipe = replace(name.recipe, steps=STEPS, step_rule="fixed")
@@ -103,8 +104,8 @@ def distillation_step(repeats: int) -> tuple[float, float]:
         student = build_student(trial.student, inputs.shape, dataset.n_classes, rng=rng)
         fit_student(student, inputs, labeled, pool.unlabeled, guide, "both", recipe, geometry, rng=batches)
 
-    live = LiveGuide(teacher, prototypes, dataset.train.pixels, geometry, encoder)
-    of_bank = _median_seconds(lambda: fit(Guide(teacher, prototypes)), repeats) / STEPS
+    live = LiveGuide(teacher, prototypes, scale, dataset.train.pixels, geometry, encoder)
+    of_bank = _median_seconds(lambda: fit(Guide(teacher, prototypes, scale)), repeats) / STEPS
     return of_bank, _median_seconds(lambda: fit(live), repeats) / STEPS
 
 
@@ -145,9 +146,9 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
         lap("render")
         if live:
             with torch.inference_mode():
-                logits = teacher_logits(torch.from_numpy(encoder.encode(inputs)), prototypes)
+                logits = teacher_logits(torch.from_numpy(encoder.encode(inputs)), prototypes, encoder.logit_scale)
         else:
-            logits = Guide(bank, prototypes).logits(rows, views)
+            logits = Guide(bank, prototypes, encoder.logit_scale).logits(rows, views)
         lap("teacher")
         out = student(inputs)
         k = recipe.batch_labeled

@@ -11,6 +11,7 @@ from activekd.bank.given import GivenFeatures, read_features
 from activekd.bank.shards import Shard, read_array, write_array
 from activekd.bank.views import Encoder, compute
 from activekd.datasets import Dataset, Split
+from activekd.finite import check_rows
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.students.encoders import student_encoder
 from activekd.students.networks import StudentNetwork
@@ -40,6 +41,9 @@ def compute_shard(
         cache: folder of the caches.
         device: where a network runs.
         threads: of torch.
+
+    Raises:
+        InputError: features are not finite, those of a teacher have norm 0, or the weights do not load.
     """
     torch.set_num_threads(threads)
     if isinstance(encoder, GivenFeatures):
@@ -48,8 +52,15 @@ def compute_shard(
     if cached is not None:
         return cached
     array = compute(split.pixels, _encoder(encoder, device), shard.geometry, shard.view)
+    if runs_network(encoder):
+        _check_features(array, shard, nonzero=isinstance(encoder, VisionLanguageNetwork))
     write_array(shard.path(cache), array)
     return array
+
+
+def _check_features(array: np.ndarray, shard: Shard, *, nonzero: bool) -> None:
+    what = f"features of {shard.dataset}, {shard.split}, view {shard.view}, from {shard.encoder}"
+    check_rows(torch.from_numpy(array), what, "weights whose features are finite in fp16", nonzero=nonzero)
 
 
 @lru_cache(maxsize=2)

@@ -63,7 +63,7 @@ def run_trial(
         if head is None:
             raise ValueError(f"trial {trial.id}: teacher '{trial.teacher.name}' without its text head")
         test = banked[trial.teacher_test[0].key]
-        teacher = TeacherViews(trial.teacher.adapt, head, _views(trial.teacher_train, banked), test)
+        teacher = TeacherViews(trial.teacher.name, trial.teacher.adapt, head, _views(trial.teacher_train, banked), test)
     rounds = run_rounds(
         trial.dataset,
         _student_views(trial, banked),

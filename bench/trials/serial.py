@@ -1,6 +1,7 @@
 """Trials one after the other in this process, without Ray: for a debugger."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from bench.columns import seconds_of
@@ -28,7 +29,7 @@ def run_serially(
     execution = Execution(device, options.trial.cpus, options.diagnostics)
     shards = shards_of(trials)
     store = Store(folder)
-    with progress:
+    with closing(store), progress:
         banked = {}
         for done, (shard, trial) in enumerate(shards.items(), start=1):
             encoder = trial.encoder_of(shard)
@@ -46,4 +47,3 @@ def run_serially(
                 store.append(row)
                 progress.round_done(trial.id, seconds_of(row))
             progress.ended(trial.id)
-    store.close()

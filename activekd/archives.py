@@ -1,0 +1,77 @@
+"""Reading of users' .npz archives: plain arrays, with every other kind of file refused by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from zipfile import BadZipFile, is_zipfile
+from zlib import error as ZlibError
+
+import numpy as np
+
+from activekd.errors import InputError
+
+EXPECTED = "an .npz file of plain arrays, as from numpy.savez"
+SUFFIX = ".npy"
+SINGLE_ARRAY = b"\x93NUMPY"
+"""First bytes of a .npy file."""
+
+
+def read_archive(file: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
+    """The arrays of an .npz archive by name; nothing is unpickled.
+
+    Args:
+        file: the archive.
+        wanted: whether to read the array of that name; the others are not decompressed.
+
+    Raises:
+        InputError: the file cannot be read, is of another kind (a single array, a checkpoint of torch, another zip
+            archive), is empty or damaged, has no arrays, or a wanted array holds Python objects.
+    """
+    try:
+        if not is_zipfile(file):
+            raise InputError(f"{file}: {_other_kind(file)}; expected: {EXPECTED}")
+        with np.load(file, allow_pickle=False) as content:
+            foreign = [name for name in content.zip.namelist() if not name.endswith(SUFFIX)]
+            if foreign or not content.files:
+                found = f"a zip archive with '{foreign[0]}'" if foreign else "no arrays"
+                raise InputError(f"{file}: {found}; expected: {EXPECTED}")
+            return {name: _plain(file, name, content[name]) for name in content.files if wanted(name)}
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, ZlibError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise InputError(f"{file}: {reason}; expected: {EXPECTED}") from fault
+
+
+def _other_kind(file: Path) -> str:
+    with file.open("rb") as content:
+        first = content.read(len(SINGLE_ARRAY))
+    if not first:
+        return "an empty file"
+    return "a single array (.npy)" if first == SINGLE_ARRAY else "not a zip archive"
+
+
+def _plain(file: Path, name: str, array: object) -> np.ndarray:
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{file}: '{name}' is not an array; expected: {EXPECTED}")
+    return array
+
+
+def as_text(file: Path, name: str, array: np.ndarray) -> list[str]:
+    """An array of names as text; bytes are read as UTF-8.
+
+    Args:
+        file: of the array, for the message.
+        name: of the array, for the message.
+        array: one name per row.
+
+    Raises:
+        InputError: the array is not one-dimensional, or holds neither text nor UTF-8.
+    """
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise InputError(
+            f"{file}: {name} is {array.dtype} of shape {array.shape}; expected: one-dimensional text, one name per row"
+        )
+    try:
+        return [item.decode("utf-8") if isinstance(item, bytes) else item for item in array.tolist()]
+    except UnicodeDecodeError as fault:
+        raise InputError(f"{file}: {name} holds bytes that are not UTF-8 ({fault}); expected: UTF-8 names") from fault
