@@ -4,11 +4,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from activekd.selectors.coverage import Coverage
 from activekd.selectors.uncertainty import entropy, scores
-from activekd.selectors.view import PoolView
+from activekd.selectors.view import PoolView, unit_rows
 
 LEAST_WEIGHT = 1e-12
 """Lower clip of a squared entropy, so that every image can be picked."""
@@ -48,7 +47,7 @@ def coreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int
     Departure: the features are L2-normalised, as in PCoreSet's released code, so that the Euclidean distance orders
     pairs as the cosine distance does. The generator is not used.
     """
-    return greedy_k_center(F.normalize(view.features, dim=1), _labeled(view), query_size)
+    return greedy_k_center(unit_rows(view.features), _labeled(view), query_size)
 
 
 def coreset_euclidean(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:

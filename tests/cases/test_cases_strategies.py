@@ -4,7 +4,9 @@ import numpy as np
 import torch
 
 from activekd.pool import Pool
+from activekd.selectors import selector
 from activekd.selectors.balanced import classbalanced, quotas
+from activekd.selectors.query import select
 from activekd.selectors.view import PoolView
 
 SHARES = [0.346, 0.346, 0.231, 0.077]
@@ -27,3 +29,11 @@ def test_case_24_classbalanced_follows_the_released_rule() -> None:
     rows = classbalanced(view, 10, rng=np.random.default_rng(0))
     # Shares of 10: 3.46, 3.46, 2.31, .77; whole parts 3, 3, 2, 0; the two left go to the two largest weights.
     assert np.bincount(predicted[rows - len(labels)], minlength=4).tolist() == [4, 4, 2, 0]
+
+
+def test_case_27_maxherding_is_no_random_draw_where_the_query_is_large() -> None:
+    # 40 images have a place of their own, the others share one: all 41 places must be covered, before any is repeated.
+    place = np.maximum(np.random.default_rng(0).permutation(5000) - 4959, 0)
+    view = PoolView(Pool(5000), np.full(5000, -1), 2, {"features": torch.eye(41)[torch.from_numpy(place)]})
+    rows = select(selector("maxherding"), view, 4096, rng=np.random.default_rng(0))
+    assert sorted(place[rows[:41]]) == list(range(41))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from activekd.errors import InputError
 from activekd.pool import Pool
-from activekd.selectors import NEEDS, SELECTORS, Selector, selector
+from activekd.selectors import NEEDS, SELECTORS, Selector, selector, typical
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
 from activekd.selectors.query import select
@@ -167,6 +167,26 @@ def test_maxherding_ends_where_many_gains_are_equal(n: int, kind: str) -> None:
     view = PoolView(Pool(n, (0, 1)), np.full(n, -1), 2, {"features": features})
     rows = select(selector("maxherding"), view, n - 2, rng=np.random.default_rng(0))
     assert sorted(rows.tolist()) == list(range(2, n))
+
+
+def coverage_of(features: torch.Tensor, rows: np.ndarray) -> float:
+    """Mean over the points of the largest kernel to one of ``rows``."""
+    unit = F.normalize(features, dim=1)
+    return float(gaussian(unit, unit[torch.from_numpy(rows)]).amax(dim=1).mean())
+
+
+def test_maxherding_covers_a_sampled_pool_better_than_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typical, "HERDING_ROWS", 64)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 6, generator=generator)[torch.randint(40, (1000,), generator=generator)]
+    features += 0.1 * torch.randn(1000, 6, generator=generator)
+    view = PoolView(Pool(1000), np.full(1000, -1), 2, {"features": features})
+    for query_size in (5, 40):
+        rows = select(selector("maxherding"), view, query_size, rng=np.random.default_rng(0))
+        chance = [
+            coverage_of(features, np.random.default_rng(s).choice(1000, query_size, replace=False)) for s in range(30)
+        ]
+        assert coverage_of(features, rows) > max(chance)
 
 
 def test_maxherding_takes_the_largest_gain_at_every_pick() -> None:
