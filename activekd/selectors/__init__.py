@@ -5,11 +5,11 @@ from functools import lru_cache
 from typing import Any
 
 from activekd.errors import unknown
-from activekd.selectors.compose import wrapped
+from activekd.selectors.compose import query_faults, wrapped
 from activekd.selectors.own import code_fingerprint, from_entry_point, from_module, installed
 from activekd.selectors.selector import FEATURES, NEEDS, SCORE_NEEDS, STUDENT, TEACHER, Need, Selector
 
-__all__ = ["NEEDS", "SELECTORS", "Need", "Selector", "check", "own_code", "selector"]
+__all__ = ["NEEDS", "SELECTORS", "Need", "Selector", "check", "own_code", "query_faults", "selector"]
 
 
 @lru_cache(maxsize=256)

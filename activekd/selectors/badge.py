@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from activekd.selectors.uncertainty import predicted
+from activekd.selectors.uncertainty import finite, predicted
 from activekd.selectors.view import PoolView
 
 CHUNK = 2048
@@ -28,6 +28,9 @@ class GradientEmbeddings:
     Args:
         probabilities: student probabilities; read in place.
         features: student features; read in place.
+
+    Raises:
+        InputError: a squared norm exceeds float32.
     """
 
     def __init__(self, probabilities: Float32[Tensor, "n classes"], features: Float32[Tensor, "n dim"]) -> None:
@@ -41,6 +44,7 @@ class GradientEmbeddings:
             errors = probabilities[part].clone()
             errors[torch.arange(len(errors), device=errors.device), self._predicted[part]] -= 1.0
             self.norms[part] = errors.square_().sum(dim=1) * features[part].square().sum(dim=1)
+        finite("squared norms of the gradient embeddings", self.norms)
 
     def inner(self, row: int) -> Float32[Tensor, " n"]:
         """g_i . g_row for every row i, by two matrix-vector products."""
@@ -87,7 +91,8 @@ def badge_released(view: PoolView, query_size: int, *, rng: np.random.Generator)
     unlabeled = view.pool.unlabeled
     errors, features = view.student_probabilities[view.at(unlabeled)], view.features[view.at(unlabeled)]
     errors[torch.arange(len(errors), device=view.device), errors.argmax(dim=1)] -= 1.0
-    picks = [int((errors.square().sum(dim=1) * features.square().sum(dim=1)).argmax())]
+    gradients = errors.square().sum(dim=1) * features.square().sum(dim=1)
+    picks = [int(finite("squared norms of the gradient embeddings", gradients).argmax())]
     for factor in (errors, features):
         factor /= torch.linalg.vector_norm(factor, dim=1, keepdim=True).clamp_(min=LEAST_NORM)
     norms = errors.square().sum(dim=1) * features.square().sum(dim=1)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from activekd.errors import InputError
 from activekd.selectors.query import SHOWN
 from activekd.selectors.view import PoolView
 
@@ -51,20 +52,32 @@ def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
     """The score of every train row, computed in slices; no pool-sized array is copied.
 
     Raises:
-        ValueError: a score is not finite.
+        InputError: a score is not finite.
     """
     scratch = Scratch()
-    out = torch.cat([score(view, slice(start, start + CHUNK), scratch) for start in range(0, view.pool.n, CHUNK)])
-    bad = torch.nonzero(~out.isfinite()).squeeze(1)
+    slices = (slice(start, start + CHUNK) for start in range(0, view.pool.n, CHUNK))
+    return finite("scores", torch.cat([score(view, rows, scratch) for rows in slices]))
+
+
+def finite(what: str, values: Float32[Tensor, " n"]) -> Float32[Tensor, " n"]:
+    """The values, one per row, where all can be ranked.
+
+    Raises:
+        InputError: a value is not finite; the message names the rows.
+    """
+    bad = torch.nonzero(~values.isfinite()).squeeze(1)
     if len(bad):
-        raise ValueError(f"scores are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}")
-    return out
+        raise InputError(f"{what} are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}; expected: finite numbers")
+    return values
 
 
 def largest(values: Float32[Tensor, " n"], rows: Int64[np.ndarray, " rows"], k: int) -> Int64[np.ndarray, " k"]:
-    """The k rows with the largest values among ``rows``, largest first; ties go to the first of ``rows``."""
-    index = torch.from_numpy(rows).to(values.device)
-    chosen = values[index]
+    """The k rows with the largest values among ``rows``, largest first; ties go to the first of ``rows``.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    chosen = finite("scores", values)[torch.from_numpy(rows).to(values.device)]
     least = chosen.topk(k).values[-1]
     close = torch.nonzero(chosen >= least).squeeze(1)
     order = torch.argsort(chosen[close], descending=True, stable=True)[:k]

@@ -1,11 +1,14 @@
 """Cases of silent faults in query strategies, each with the right answer worked by hand."""
 
 import numpy as np
+import pytest
 import torch
 
 from activekd.pool import Pool
 from activekd.selectors import selector
 from activekd.selectors.balanced import classbalanced, quotas
+from activekd.selectors.coverage import UNIT, error_bound
+from activekd.selectors.kcenter import greedy_k_center
 from activekd.selectors.query import select
 from activekd.selectors.view import PoolView
 
@@ -37,3 +40,46 @@ def test_case_27_maxherding_is_no_random_draw_where_the_query_is_large() -> None
     view = PoolView(Pool(5000), np.full(5000, -1), 2, {"features": torch.eye(41)[torch.from_numpy(place)]})
     rows = select(selector("maxherding"), view, 4096, rng=np.random.default_rng(0))
     assert sorted(place[rows[:41]]) == list(range(41))
+
+
+def adversarial(kind: str, dim: int) -> torch.Tensor:
+    """Rows whose float32 distances lose much: biased sums, cancellation, underflow, few bits."""
+    generator = torch.Generator().manual_seed(dim)
+    noise = torch.randn(80, dim, generator=generator)
+    match kind:
+        case "equal":
+            return (noise[:, :1].abs() + 0.5).expand(80, dim).contiguous()
+        case "near":
+            return torch.full((80, dim), 1 / 3) + 1e-7 * torch.arange(80)[:, None]
+        case "offset":
+            return noise + 1000
+        case "subnormal":
+            return noise * 1e-22
+        case _:
+            return noise.half().float()
+
+
+@pytest.mark.parametrize("kind", ["equal", "near", "offset", "subnormal", "half"])
+@pytest.mark.parametrize("dim", [1, 2, 3, 16, 191, 512, 1001, 4096])
+def test_case_31_float32_distances_stay_within_their_bound(kind: str, dim: int) -> None:
+    points = adversarial(kind, dim)
+    squares = torch.linalg.vector_norm(points, dim=1).square_()
+    exact = (points.double()[:, None] - points[:20].double()).square().sum(dim=2)
+    matrix = torch.addmm(squares[:20], points, points[:20].T, alpha=-2.0) + squares[:, None]
+    vectors = torch.stack([torch.mv(points, c).mul_(-2.0).add_(n) + squares for c, n in zip(points[:20], squares[:20], strict=True)], 1)
+    bound = error_bound(dim, float(squares.max()))
+    assert bound >= 4 * dim * UNIT * float(squares.max())
+    for found in (matrix, vectors):
+        assert float((found.double() - exact).abs().max()) < 0.3 * bound
+
+
+@pytest.mark.parametrize("kind", ["equal", "near", "offset", "half"])
+def test_case_31_picks_equal_those_of_float64(kind: str) -> None:
+    points = adversarial(kind, 191)
+    nearest = (points.double() - points[0].double()).square().sum(dim=1)
+    picks = []
+    for _ in range(30):
+        nearest[[0, *picks]] = -1
+        picks.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, (points.double() - points[picks[-1]].double()).square().sum(dim=1))
+    assert greedy_k_center(points, np.array([0]), 30).tolist() == picks
