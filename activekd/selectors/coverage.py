@@ -30,11 +30,11 @@ FRONT_SHARE = 64
 def error_bound(dim: int, largest_norm: float) -> float:
     """Bound on the error of |x|^2 + |c|^2 - 2 x.c in float32, for any order of summation.
 
-    It holds too after the product with a weight of at most 1. With gamma_n = n u / (1 - n u) and u = UNIT (Higham 2002,
+    It also holds after a product with a weight of at most 1. With gamma_n = n u / (1 - n u) and u = UNIT (Higham 2002,
     Sections 3.1 and 4.2), x.c is computed within gamma_d |x| |c|, and a squared norm by way of its root within
-    gamma_(d+3) |x|^2. The two sums and the weight add at most 12 u m, where m is the largest squared norm. In total, with
-    terms of second order, this is below 4 gamma_(d+7) m, and m is at most 1 + 2 gamma_(d+7) times the computed one. A
-    product or a sum below TINY may be lost: that adds at most TINY for each of 8 d + 8 operations.
+    gamma_(d+3) |x|^2. The two sums and the weight add at most 12 u m, where m is the largest squared norm. In total,
+    with terms of second order, this is below 4 gamma_(d+7) m, and m is at most 1 + 2 gamma_(d+7) times the computed
+    one. A product or a sum below TINY may be lost, which adds at most TINY for each of 8 d + 8 operations.
 
     Args:
         dim: width d of the points, below 2^22.
