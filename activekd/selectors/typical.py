@@ -16,7 +16,7 @@ NEIGHBOURS = 20
 """Nearest neighbours that typicality averages over."""
 
 SMALL_CLUSTER = 5
-"""Clusters with fewer images come last, as in TypiClust's released code."""
+"""Clusters with fewer images come last."""
 
 HERDING_ROWS, HERDING_SHARE = 4096, 8
 """MaxHerding draws at least this number of images from a larger pool, and at least this multiple of the query size."""
@@ -28,10 +28,14 @@ KERNEL_ROWS, KERNEL_NUMBERS = 512, 2**22
 def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """TypiClust (Hacohen et al. 2022, Algorithm 1): the most typical image of each of the largest uncovered clusters.
 
-    The number of clusters is the number of labels after the query, at most MAX_CLUSTERS; typicality is the inverse
-    mean distance to the NEIGHBOURS nearest images of the cluster. Departures: scikit-learn's mini-batch k-means on the
-    student's L2-normalised features replaces k-means on self-supervised features; clusters are used in turn, those
-    with the fewest labels first and of these the largest.
+    The number of clusters is the number of labels after the query, at most MAX_CLUSTERS; clusters with the fewest
+    labels come first and of these the largest. Typicality is the inverse mean distance to the nearest images of the
+    cluster. Departures: the student's L2-normalised features replace self-supervised ones. scikit-learn's mini-batch
+    k-means serves any number of clusters; the authors' code uses it above 50. Clusters of fewer than SMALL_CLUSTER
+    images come last; the authors' code drops those of up to 5. A cluster of n unlabeled images has
+    min(NEIGHBOURS, n - 1) neighbours, ranked once and by distance; the authors' code takes min(20, n // 2), anew for
+    each pick and by squared distance. A query larger than the number of clusters goes on with the cluster that has the
+    fewest labels; the authors' code walks through its list of clusters again.
     """
     from sklearn.cluster import MiniBatchKMeans
 
@@ -71,10 +75,11 @@ def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> 
     """MaxHerding (Bae et al. 2024): greedily the image that most raises the generalised coverage of the pool.
 
     The coverage is the mean over the unlabeled images of the largest Gaussian kernel, of width 1 on L2-normalised
-    features, to a labeled or picked image. Departure: a pool that exceeds both HERDING_ROWS and HERDING_SHARE x the
-    query size is sampled: the larger of these numbers of images is drawn uniformly as candidates and, independently, as
-    the images to cover. Ties go to the lowest row. A pick lowers the gains of the others only at the images to which it
-    is the nearest, so gains are updated there alone, in float64 sums; no kernel matrix is stored.
+    features, to a labeled or picked image. Departures: the features are the student's; a pool that exceeds both
+    HERDING_ROWS and HERDING_SHARE x the query size is sampled: the larger of these numbers of images is drawn uniformly
+    as candidates and, independently, as the images to cover. Ties go to the lowest row. A pick lowers the gains of the
+    others only at the images to which it is the nearest, so gains are updated there alone, in float64 sums; no kernel
+    matrix is stored.
     """
     features = unit_rows(view.features)
 

@@ -99,7 +99,10 @@ def _entropies(probabilities: Tensor, scratch: Scratch) -> Tensor:
 
 
 def entropy(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
-    """Entropy of the student's predicted distribution in nats (Settles 2009, Section 3.1)."""
+    """Entropy of the student's predicted distribution in nats (Settles 2009, Section 3.1).
+
+    Departure: 0 log 0 is 0; PCoreSet's released code adds 1e-10 inside the logarithm.
+    """
     return _entropies(view.student_probabilities[rows], scratch)
 
 
@@ -118,14 +121,15 @@ def least_confidence(view: PoolView, rows: slice, scratch: Scratch) -> Float32[T
 
 
 def teacher_entropy(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
-    """Entropy of the teacher's distribution in nats: the oracle labels the images of which the teacher is unsure."""
+    """Entropy of the teacher's distribution in nats, ours: labels for the images of which the teacher is unsure."""
     return _entropies(view.teacher_probabilities[rows], scratch)
 
 
 def disagreement(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
     """Jensen-Shannon divergence of the student's and the teacher's distributions in nats (Lin 1991).
 
-    Query by committee (Seung et al. 1992) with a committee of two; the divergence of McCallum & Nigam (1998).
+    Query by committee (Seung et al. 1992); the divergence of McCallum & Nigam (1998). Departure: the committee is the
+    student and its teacher, not several students.
     """
     student, teacher = view.student_probabilities[rows], view.teacher_probabilities[rows]
     entropies = _entropies(student, scratch) + _entropies(teacher, scratch)

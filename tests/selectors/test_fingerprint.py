@@ -159,7 +159,7 @@ RANKED = {"narrow", "fixed", "kind", "closure"}
         ("helper.py", "WIDTH = 2", "WIDTH = 3", {"narrow", "fixed"}),
         ("helper.py", "WIDTH = 2", "# a word\nWIDTH = 2", set()),
         ("deeper.py", "return x", "return 2 * x", {"narrow", "fixed"}),
-        ("late.py", "return x", "return 2 * x", {"narrow", "fixed", "dynamic"}),
+        ("late.py", "return x", "return 2 * x", {"narrow", "fixed", "dynamic", "named"}),
         ("late.py", "[:query_size]", "[-query_size:]", {"narrow", "fixed", "dynamic", "named"}),
         ("pack/__init__.py", "SIZE = 1", "SIZE = 2", {"parts"}),
         ("pack/sibling.py", "return x", "return 2 * x", {"parts"}),
