@@ -40,7 +40,8 @@ def code_fingerprint(*roots: tuple[str, str]) -> str:
 
     A module is local unless it belongs to the standard library, to this project or to an installed library other than
     the root's; versions of libraries are part of the provenance of a row. Not covered: modules imported by a computed
-    name, code in strings, and files that the code reads.
+    name, code in strings, and files that the code reads. Another version of Python may format the code otherwise, and
+    so give another hash.
 
     Args:
         roots: pairs of a module and the name of an object in it, possibly dotted.

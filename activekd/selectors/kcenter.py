@@ -89,7 +89,7 @@ def pcoreset_uncertain(
 
 
 def pcoreset_nearest(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """PCoreSet reversed, as a diagnostic: repeatedly the image nearest to a labeled image or pick; ours, after Kang et al.
+    """PCoreSet reversed, a diagnostic of ours: repeatedly the image nearest to a labeled image or pick.
 
     If coverage of the probability space helps, this must be worse than random. Distances are in float32, so the order
     of near duplicates is approximate. The generator is not used.

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
+from activekd.errors import InputError
 from activekd.pool import Pool
 from activekd.selectors import Selector, check, own_code, selector
 from activekd.selectors.balanced import classbalanced, quotas
@@ -14,6 +16,8 @@ from activekd.selectors.coverage import UNIT, error_bound
 from activekd.selectors.kcenter import greedy_k_center
 from activekd.selectors.query import select
 from activekd.selectors.view import PoolView
+from bench.checks import resolve
+from bench.spec import read_spec
 
 ROOT = Path(__file__).parents[2]
 SHARES = [0.346, 0.346, 0.231, 0.077]
@@ -170,3 +174,17 @@ def test_case_52_released_badge_after_its_first_pick() -> None:
         nearest[expected] = -torch.inf
         expected.append(int(nearest.argmax()))
     assert rows == expected
+
+
+def test_a_pool_buys_whole_rows_alone() -> None:
+    assert Pool(10).buy([1, np.int64(3), np.uint8(2)]).labeled == (1, 3, 2)
+    with pytest.raises((TypeError, TypeCheckError)):
+        Pool(10).buy([3.7])  # pyright: ignore[reportArgumentType]
+
+
+def test_a_query_that_a_score_alone_decides_is_refused_before_any_work(tiny_spec: Path, tmp_path: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8")
+    tiny_spec.write_text(text.replace('"pcoreset"]', '"top:entropy:10|pcoreset"]'), encoding="utf-8")
+    message = r"digits: selector 'top:entropy:10\|pcoreset': 'pcoreset' sees 10 images for a query of 10"
+    with pytest.raises(InputError, match=message):
+        resolve(read_spec(str(tiny_spec)).trials, tmp_path, lambda name, done, total: None)
