@@ -11,6 +11,9 @@ from activekd.selectors.uncertainty import finite
 CHUNK = 4096
 """Rows and centers per step of a computation over all points; bounds its temporary memory."""
 
+NORM_ROWS = 1024
+"""Rows per step of the squared norms; their float64 copies stay in the processor's cache."""
+
 UNIT, TINY = 2.0**-24, 2.0**-126
 """Unit roundoff and smallest normal number of float32."""
 
@@ -27,21 +30,27 @@ FRONT_SHARE = 64
 """The first front holds 1 / FRONT_SHARE of the points; its size then adapts until fronts cost what full passes cost."""
 
 
-def error_bound(dim: int, largest_norm: float) -> float:
-    """Bound on the error of |x|^2 + |c|^2 - 2 x.c in float32, for any order of summation.
+def squared_norms(points: Float32[Tensor, "n dim"]) -> Float32[Tensor, " n"]:
+    """The squared norm of each point, summed in float64 and rounded once."""
+    norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in points.split(NORM_ROWS)]
+    return torch.cat(norms).square_().float()
 
-    It also holds after a product with a weight of at most 1. With gamma_n = n u / (1 - n u) and u = UNIT (Higham 2002,
-    Sections 3.1 and 4.2), x.c is computed within gamma_d |x| |c|, and a squared norm by way of its root within
-    gamma_(d+3) |x|^2. The two sums and the weight add at most 12 u m, where m is the largest squared norm. In total,
-    with terms of second order, this is below 4 gamma_(d+7) m, and m is at most 1 + 2 gamma_(d+7) times the computed
-    one. A product or a sum below TINY may be lost, which adds at most TINY for each of 8 d + 8 operations.
+
+def error_bound(dim: int, largest_norm: float) -> float:
+    """Bound on the error of |x|^2 + |c|^2 - 2 x.c in float32 with ``squared_norms``, for any order of summation.
+
+    It also holds after a product with a weight of at most 1. With gamma_n = n u / (1 - n u) and u = UNIT, x.c is
+    computed within gamma_d |x| |c| (Higham 2002, Section 3.1), so 2 x.c within 2 gamma_d m, where m is the largest
+    squared norm. The rounding of both norms, the two sums and the weight add at most 13 u m. In total, with terms of
+    second order, this is below 2 gamma_(d+7) m, and m is at most 1 + gamma_(d+7) times the computed one. A product or a
+    sum below TINY may be lost, which adds at most TINY for each of 4 d + 8 operations.
 
     Args:
         dim: width d of the points, below 2^22.
         largest_norm: largest computed squared norm of a point.
     """
     gamma = (dim + 7) * UNIT / (1 - (dim + 7) * UNIT)
-    return 4 * gamma * (1 + 2 * gamma) * largest_norm + (8 * dim + 8) * TINY
+    return 2 * gamma * (1 + gamma) * largest_norm + (4 * dim + 8) * TINY
 
 
 class Coverage:
@@ -72,8 +81,7 @@ class Coverage:
         n, dim = points.shape
         self._points = points
         self._weights = weights
-        self._norms = torch.linalg.vector_norm(points, dim=1).square_()
-        finite("squared norms", self._norms)
+        self._norms = finite("squared norms", squared_norms(points))
         largest = 1.0 if weights is None else float(weights.max())
         self._slack = largest * error_bound(dim, float(self._norms.max()))
         self._centers = torch.from_numpy(centers).to(points.device)
