@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int64
@@ -40,10 +42,11 @@ class Pool:
         mask[list(self.labeled)] = False
         return np.flatnonzero(mask)
 
-    def buy(self, rows: Sequence[int]) -> "Pool":
+    def buy(self, rows: Sequence[SupportsIndex]) -> "Pool":
         """The pool after the labels of these rows are revealed.
 
         Raises:
+            TypeError: a row is not a whole number.
             ValueError: a row is labeled already, occurs twice or lies outside the pool.
         """
-        return Pool(self.n, (*self.labeled, *(int(row) for row in rows)))
+        return Pool(self.n, (*self.labeled, *(index(row) for row in rows)))

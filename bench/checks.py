@@ -20,7 +20,7 @@ from activekd.images.decoding import decoded_side
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER
-from activekd.selectors import Selector, selector
+from activekd.selectors import Selector, query_faults, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from activekd.teachers.text_heads import given_text_head
@@ -73,6 +73,8 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     ]
     alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.shots, t.query_size): t for t in resolved}
     for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
+        faults.add(InputError(fault))
+    for fault in dict.fromkeys(fault for t in resolved for fault in _narrow(t)):
         faults.add(InputError(fault))
     faults.refuse()
     return resolved
@@ -140,6 +142,13 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
             f"{dataset.name}: {rounds - 1} queries of size {query_size} from a pool of {left} unlabeled images; "
             f"expected: rounds and query_size with (rounds - 1) x query_size <= {left}"
         )
+
+
+def _narrow(trial: ResolvedTrial) -> Iterable[str]:
+    """Messages for a selector that cannot answer queries of the trial's size."""
+    left = len(trial.dataset.train) - trial.trial.shots * trial.dataset.n_classes
+    for fault in query_faults(trial.selector, trial.query_size, left):
+        yield f"{trial.dataset.name}: selector '{trial.selector.name}': {fault}"
 
 
 def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:

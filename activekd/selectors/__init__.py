@@ -5,11 +5,12 @@ from functools import lru_cache
 from typing import Any
 
 from activekd.errors import unknown
-from activekd.selectors.compose import wrapped
-from activekd.selectors.own import code_fingerprint, from_entry_point, from_module, installed
+from activekd.selectors.compose import query_faults, wrapped
+from activekd.selectors.fingerprint import code_fingerprint
+from activekd.selectors.own import from_entry_point, from_module, installed, origins
 from activekd.selectors.selector import FEATURES, NEEDS, SCORE_NEEDS, STUDENT, TEACHER, Need, Selector
 
-__all__ = ["NEEDS", "SELECTORS", "Need", "Selector", "check", "own_code", "selector"]
+__all__ = ["NEEDS", "SELECTORS", "Need", "Selector", "check", "own_code", "query_faults", "selector"]
 
 
 @lru_cache(maxsize=256)
@@ -35,9 +36,12 @@ def selector(name: str) -> Selector:
 
 
 def own_code(name: str) -> str | None:
-    """Hash of the code of a user's selector, also inside a wrapper; None for the selectors of SELECTORS."""
+    """Fingerprint of the code of a user's selector, also inside a wrapper; None for the selectors of SELECTORS.
+
+    ``activekd.selectors.fingerprint.code_fingerprint`` lists what it covers.
+    """
     innermost = name.rpartition("|")[2]
-    return None if innermost in SELECTORS else code_fingerprint(selector(innermost))
+    return None if innermost in SELECTORS else code_fingerprint(*origins(innermost, selector(innermost).query))
 
 
 def check(selector: Selector | Callable[..., Any]) -> None:

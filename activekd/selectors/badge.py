@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from activekd.selectors.uncertainty import predicted
+from activekd.selectors.uncertainty import finite, predicted
 from activekd.selectors.view import PoolView
 
 CHUNK = 2048
@@ -28,6 +28,9 @@ class GradientEmbeddings:
     Args:
         probabilities: student probabilities; read in place.
         features: student features; read in place.
+
+    Raises:
+        InputError: a squared norm exceeds float32.
     """
 
     def __init__(self, probabilities: Float32[Tensor, "n classes"], features: Float32[Tensor, "n dim"]) -> None:
@@ -41,6 +44,7 @@ class GradientEmbeddings:
             errors = probabilities[part].clone()
             errors[torch.arange(len(errors), device=errors.device), self._predicted[part]] -= 1.0
             self.norms[part] = errors.square_().sum(dim=1) * features[part].square().sum(dim=1)
+        finite("squared norms of the gradient embeddings", self.norms)
 
     def inner(self, row: int) -> Float32[Tensor, " n"]:
         """g_i . g_row for every row i, by two matrix-vector products."""
@@ -57,9 +61,11 @@ class GradientEmbeddings:
 def badge(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """BADGE (Ash et al. 2020, Algorithm 1): k-means++ seeding over the gradient embeddings of the unlabeled images.
 
-    The first row is drawn uniformly (Arthur & Vassilvitskii 2007), each further row with a probability proportional
-    to its squared distance to the nearest pick. Departures: the probabilities are the predicted mixture of both
-    heads; once every remaining row coincides with a pick, rows are drawn uniformly.
+    Each further row is drawn with a probability proportional to its squared distance to the nearest pick. Departures:
+    the first row is drawn uniformly, as in k-means++ (Arthur & Vassilvitskii 2007), where the authors' code and
+    scikit-activeml take the row with the largest gradient; the probabilities are the predicted mixture of both heads,
+    of which the gradient embedding is taken as if of one head; once every remaining row coincides with a pick, rows are
+    drawn uniformly.
     """
     unlabeled = view.pool.unlabeled
     embeddings = GradientEmbeddings(view.student_probabilities, view.features)
@@ -81,13 +87,15 @@ def badge_released(view: PoolView, query_size: int, *, rng: np.random.Generator)
     """BADGE as in PCoreSet's released code (Kang et al. 2025): normalised gradient embeddings, farthest first.
 
     The first row has the largest gradient; each further row is the farthest from all picks among the embeddings of
-    unit length. Ties go to the lowest row; the generator is not used. The factors of the unlabeled images are copied:
-    N x (C + D) numbers.
+    unit length. Departure: the released code takes the first row by the largest norm of embeddings that it has already
+    normalised, so rounding noise decides it; only the picks that follow a given first pick are comparable. Ties go to
+    the lowest row; the generator is not used. The factors of the unlabeled images are copied: N x (C + D) numbers.
     """
     unlabeled = view.pool.unlabeled
     errors, features = view.student_probabilities[view.at(unlabeled)], view.features[view.at(unlabeled)]
     errors[torch.arange(len(errors), device=view.device), errors.argmax(dim=1)] -= 1.0
-    picks = [int((errors.square().sum(dim=1) * features.square().sum(dim=1)).argmax())]
+    gradients = errors.square().sum(dim=1) * features.square().sum(dim=1)
+    picks = [int(finite("squared norms of the gradient embeddings", gradients).argmax())]
     for factor in (errors, features):
         factor /= torch.linalg.vector_norm(factor, dim=1, keepdim=True).clamp_(min=LEAST_NORM)
     norms = errors.square().sum(dim=1) * features.square().sum(dim=1)

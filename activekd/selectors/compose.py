@@ -18,7 +18,7 @@ class Prefiltered:
     Attributes:
         inner: the wrapped selector.
         score: a key of SCORE_NEEDS.
-        most: number of unlabeled rows that it sees, raised to the query size; it sees all labeled rows.
+        most: number of unlabeled rows that it sees, more than a query picks; it sees all labeled rows.
     """
 
     inner: Selector
@@ -29,9 +29,19 @@ class Prefiltered:
         from activekd.selectors.uncertainty import SCORES, largest, scores
 
         unlabeled = view.pool.unlabeled
-        most = min(len(unlabeled), max(self.most, query_size))
-        top = largest(scores(view, SCORES[self.score]), unlabeled, most)
+        for fault in self.faults(query_size, len(unlabeled)):
+            raise InputError(fault)
+        top = largest(scores(view, SCORES[self.score]), unlabeled, min(len(unlabeled), max(self.most, query_size)))
         return _among(self.inner, view, np.sort(top), query_size, rng)
+
+    def faults(self, query_size: int, n_unlabeled: int) -> list[str]:
+        """Why a query of this size from this number of rows is impossible: the score alone would decide it."""
+        if self.most <= query_size < n_unlabeled:
+            return [
+                f"'{self.inner.name}' sees {self.most} images for a query of {query_size}, so '{self.score}' alone "
+                f"decides; expected: more than {query_size} images in top:{self.score}:{self.most}"
+            ]
+        return query_faults(self.inner, query_size, min(n_unlabeled, self.most))
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,27 @@ class Partitioned:
         picks = [_among(self.inner, view, np.sort(rows), k, rng) for rows, k in zip(pieces, shares, strict=True)]
         return np.concatenate(picks)
 
+    def faults(self, query_size: int, n_unlabeled: int) -> list[str]:
+        """Why a query of this size from this number of rows is impossible."""
+        n = min(self.parts, query_size)
+        return query_faults(self.inner, -(-query_size // n), -(-n_unlabeled // n))
+
+
+def query_faults(selector: Selector, query_size: int, n_unlabeled: int) -> list[str]:
+    """Why a selector cannot answer a query of this size from this number of unlabeled rows; empty where it can.
+
+    Wrappers alone have limits; the messages end in what is expected.
+    """
+    query = selector.query
+    return query.faults(query_size, n_unlabeled) if isinstance(query, Prefiltered | Partitioned) else []
+
 
 def _among(
     inner: Selector, view: Any, rows: Int64[np.ndarray, " rows"], query_size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """The picks of a selector from a pool of these unlabeled rows and all labeled rows."""
+    from activekd.selectors.query import checked_rows
+
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
     seen = np.sort(np.concatenate([labeled, rows]))
     place = np.full(view.pool.n, UNLABELED, dtype=np.int64)
@@ -73,7 +99,7 @@ def _among(
         labels=view.labels[seen],
         arrays={name: array[index] for name, array in view.arrays.items()},
     )
-    return seen[inner.function(small, query_size, rng=rng)]
+    return seen[checked_rows(inner, inner.function(small, query_size, rng=rng), small, query_size)]
 
 
 def wrapped(name: str, wrapper: str, inner: Selector) -> Selector:

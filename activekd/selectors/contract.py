@@ -1,18 +1,23 @@
 """The contract of a selector, as a check for any query strategy."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import UNLABELED, Pool
+from activekd.selectors import query
 from activekd.selectors.own import as_selector
-from activekd.selectors.query import select
 from activekd.selectors.selector import NEEDS, Selector
 from activekd.selectors.view import PoolView
 from activekd.streams import stream
+
+ON = "on a query of"
+"""Begins the note that tells an error's view."""
 
 N, CLASSES, DIM, LABELED = 90, 5, 6, 10
 LARGE, LARGE_CLASSES, LARGE_DIM = 20_000, 100, 64
@@ -74,15 +79,30 @@ def check(selector: Selector | Callable[..., np.ndarray]) -> None:
         try:
             problem = next(iter(test(selector)), None)
         except Exception as fault:
-            problem = f"{type(fault).__name__}: {fault}"
+            problem = _explained(fault)
         if problem:
             breaches.append(f"{promise}: {problem}")
     if breaches:
         raise ValueError("\n  - ".join([f"selector '{selector.name}' breaks its contract:", *breaches]))
 
 
+def _explained(fault: Exception) -> str:
+    """An error, the view that it happened on, and the line of the selector that led to it."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    called = [at for at, frame in enumerate(frames) if frame.filename == query.__file__]
+    line = next(iter(frames[called[-1] + 1 :]), None) if called else None
+    where = f" (line {line.lineno} of {Path(line.filename).name}: {line.line})" if line is not None else ""
+    notes = [note for note in getattr(fault, "__notes__", []) if note.startswith(ON)]
+    return "".join([*(f"{note}: " for note in notes[:1]), f"{type(fault).__name__}: {fault}", where])
+
+
 def _pick(selector: Selector, view: PoolView, k: int, seed: int = 0) -> list[int]:
-    return select(selector, declared(view, selector), k, rng=stream(seed, "contract")).tolist()
+    try:
+        return query.select(selector, declared(view, selector), k, rng=stream(seed, "contract")).tolist()
+    except Exception as fault:
+        n = view.pool.n
+        fault.add_note(f"{ON} {k} of {n - len(view.pool.labeled)} unlabeled images, {view.n_classes} classes")
+        raise
 
 
 def _counts(selector: Selector) -> Iterator[str]:
@@ -101,11 +121,13 @@ def _repeats(selector: Selector) -> Iterator[str]:
 def _leaves_alone(selector: Selector) -> Iterator[str]:
     view = made_up_view()
     before = {name: array.clone() for name, array in view.arrays.items()}
-    labels = view.labels.copy()
+    labels, unlabeled = view.labels.copy(), view.pool.unlabeled.copy()
     _pick(selector, view, 9)
     changed = [name for name, array in view.arrays.items() if not torch.equal(array, before[name])]
-    if changed or not np.array_equal(labels, view.labels):
-        yield f"it changed {', '.join(changed) or 'labels'}"
+    changed += [] if np.array_equal(labels, view.labels) else ["labels"]
+    changed += [] if np.array_equal(unlabeled, view.pool.unlabeled) else ["pool.unlabeled"]
+    if changed:
+        yield f"it changed {', '.join(changed)}"
 
 
 def _order(selector: Selector) -> Iterator[str]:
@@ -126,13 +148,22 @@ def _order(selector: Selector) -> Iterator[str]:
         yield f"{sorted(picks)} and then {sorted(again)} with the rows shuffled"
 
 
-def _degenerate(selector: Selector) -> Iterator[str]:
+def _equal(selector: Selector) -> Iterator[str]:
+    yield from _with_all(selector, torch.full((N, CLASSES), 1 / CLASSES))
+
+
+def _one_hot(selector: Selector) -> Iterator[str]:
+    yield from _with_all(selector, torch.eye(CLASSES)[torch.arange(N) % CLASSES])
+
+
+def _with_all(selector: Selector, probabilities: torch.Tensor) -> Iterator[str]:
     view = made_up_view()
-    same = torch.full((N, CLASSES), 1 / CLASSES)
-    hot = torch.eye(CLASSES)[torch.arange(N) % CLASSES]
-    for probabilities in (same, hot):
-        arrays = {name: torch.ones(N, DIM) if name == "features" else probabilities for name in view.arrays}
-        _pick(selector, replace(view, arrays=arrays), N - LABELED)
+    arrays = {name: torch.ones(N, DIM) if name == "features" else probabilities for name in view.arrays}
+    _pick(selector, replace(view, arrays=arrays), N - LABELED)
+    yield from ()
+
+
+def _one_class(selector: Selector) -> Iterator[str]:
     _pick(selector, made_up_view(classes=1), 9)
     yield from ()
 
@@ -160,7 +191,9 @@ CONTRACT: dict[str, Callable[[Selector], Iterator[str]]] = {
     "the same rows from the same stream": _repeats,
     "the view is not changed": _leaves_alone,
     "the order of the rows does not matter": _order,
-    "equal rows, one-hot predictions and a single class are handled": _degenerate,
+    "equal rows are handled": _equal,
+    "one-hot predictions are handled": _one_hot,
+    "a single class is handled": _one_class,
     "float16 is handled": _half,
     "memory is bounded": _memory,
 }

@@ -6,14 +6,16 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.selectors.float64 import ExactDistances
-from activekd.selectors.query import SHOWN
+from activekd.selectors.uncertainty import finite
 
 CHUNK = 4096
 """Rows and centers per step of a computation over all points; bounds its temporary memory."""
 
-ROUNDING, ROUNDING_PER_DIM = 4e-6, 1.6e-8
-"""Bound on the error of a float32 squared distance, in units of the largest squared norm: a constant and a part for
-each dimension. A plain sum in the worst order could lose 4 x as much; the largest observed error is a quarter."""
+NORM_ROWS = 1024
+"""Rows per step of the squared norms; their float64 copies stay in the processor's cache."""
+
+UNIT, TINY = 2.0**-24, 2.0**-126
+"""Unit roundoff and smallest normal number of float32."""
 
 TAKEN = -1.0
 """Distance assigned to a center, which cannot be picked."""
@@ -28,6 +30,29 @@ FRONT_SHARE = 64
 """The first front holds 1 / FRONT_SHARE of the points; its size then adapts until fronts cost what full passes cost."""
 
 
+def squared_norms(points: Float32[Tensor, "n dim"]) -> Float32[Tensor, " n"]:
+    """The squared norm of each point, summed in float64 and rounded once."""
+    norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in points.split(NORM_ROWS)]
+    return torch.cat(norms).square_().float()
+
+
+def error_bound(dim: int, largest_norm: float) -> float:
+    """Bound on the error of |x|^2 + |c|^2 - 2 x.c in float32 with ``squared_norms``, for any order of summation.
+
+    It also holds after a product with a weight of at most 1. With gamma_n = n u / (1 - n u) and u = UNIT, x.c is
+    computed within gamma_d |x| |c| (Higham 2002, Section 3.1), so 2 x.c within 2 gamma_d m, where m is the largest
+    squared norm. The rounding of both norms, the two sums and the weight add at most 13 u m. In total, with terms of
+    second order, this is below 2 gamma_(d+7) m, and m is at most 1 + gamma_(d+7) times the computed one. A product or a
+    sum below TINY may be lost, which adds at most TINY for each of 4 d + 8 operations.
+
+    Args:
+        dim: width d of the points, below 2^22.
+        largest_norm: largest computed squared norm of a point.
+    """
+    gamma = (dim + 7) * UNIT / (1 - (dim + 7) * UNIT)
+    return 2 * gamma * (1 + gamma) * largest_norm + (4 * dim + 8) * TINY
+
+
 class Coverage:
     """The squared distance of every point to its nearest center, while centers are added one by one.
 
@@ -35,8 +60,8 @@ class Coverage:
     Minoux 1978). Each new center updates only the front, the points with the largest distances. While the largest
     distance in the front exceeds every bound outside, the pick equals that of the textbook algorithm. Otherwise all
     points are updated with all new centers at once, one matrix product for many picks, and a new front is chosen.
-    Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest are closer to each other than the rounding error,
-    float64 decides.
+    Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest are closer to each other than twice the bound on
+    their error, float64 decides.
 
     Args:
         points: one point per row; read in place.
@@ -44,7 +69,7 @@ class Coverage:
         weights: factor on each point's squared distance, more than 0; None for 1.
 
     Raises:
-        ValueError: a squared norm exceeds float32.
+        InputError: a squared norm exceeds float32.
     """
 
     def __init__(
@@ -56,14 +81,9 @@ class Coverage:
         n, dim = points.shape
         self._points = points
         self._weights = weights
-        self._norms = torch.linalg.vector_norm(points, dim=1).square_()
-        bad = torch.nonzero(~self._norms.isfinite()).squeeze(1)
-        if len(bad):
-            raise ValueError(
-                f"squared norms are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}; expected: finite"
-            )
+        self._norms = finite("squared norms", squared_norms(points))
         largest = 1.0 if weights is None else float(weights.max())
-        self._slack = (ROUNDING + ROUNDING_PER_DIM * dim) * largest * max(float(self._norms.max()), 1e-30)
+        self._slack = largest * error_bound(dim, float(self._norms.max()))
         self._centers = torch.from_numpy(centers).to(points.device)
         self._applied = 0
         self._bounds = torch.full_like(self._norms, torch.inf)

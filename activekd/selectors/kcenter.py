@@ -4,11 +4,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from activekd.selectors.coverage import Coverage
 from activekd.selectors.uncertainty import entropy, scores
-from activekd.selectors.view import PoolView
+from activekd.selectors.view import PoolView, unit_rows
 
 LEAST_WEIGHT = 1e-12
 """Lower clip of a squared entropy, so that every image can be picked."""
@@ -45,10 +44,11 @@ def _labeled(view: PoolView) -> Int64[np.ndarray, " labeled"]:
 def coreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """CoreSet (Sener & Savarese 2018): greedy k-center over the student's features, from the labeled images.
 
-    Departure: the features are L2-normalised, as in PCoreSet's released code, so that the Euclidean distance orders
-    pairs as the cosine distance does. The generator is not used.
+    Departures: the features are L2-normalised, as in PCoreSet's released code, so that the Euclidean distance orders
+    pairs as the cosine distance does; the greedy algorithm alone, without the paper's mixed-integer refinement. The
+    generator is not used.
     """
-    return greedy_k_center(F.normalize(view.features, dim=1), _labeled(view), query_size)
+    return greedy_k_center(unit_rows(view.features), _labeled(view), query_size)
 
 
 def coreset_euclidean(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -62,7 +62,8 @@ def coreset_euclidean(view: PoolView, query_size: int, *, rng: np.random.Generat
 def pcoreset(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """PCoreSet (Kang et al. 2025, Algorithm 1): greedy k-center over the student's probabilities, Euclidean distance.
 
-    The generator is not used.
+    The first centers are the labeled images, by their predicted probabilities. Departure: ties go to the lowest row by
+    distances in float64; the released code decides close distances in float32. The generator is not used.
     """
     return greedy_k_center(view.student_probabilities, _labeled(view), query_size)
 
@@ -88,7 +89,7 @@ def pcoreset_uncertain(
 
 
 def pcoreset_nearest(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """The reversed diagnostic of PCoreSet (Kang et al. 2025): repeatedly the image nearest to a labeled image or pick.
+    """PCoreSet reversed, a diagnostic of ours: repeatedly the image nearest to a labeled image or pick.
 
     If coverage of the probability space helps, this must be worse than random. Distances are in float32, so the order
     of near duplicates is approximate. The generator is not used.

@@ -1,13 +1,9 @@
-"""A user's selectors: resolved from a module or an entry point, checked, and fingerprinted by their code."""
+"""A user's selectors: resolved from a module or an entry point, and checked."""
 
-import hashlib
 import inspect
-import sys
 from collections.abc import Mapping
-from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any, get_args
 
 from activekd.errors import InputError
@@ -81,10 +77,18 @@ def as_selector(name: str, found: Any) -> Selector:
     return Selector(name, query, frozenset(need for need in get_args(Need) if need in needs))
 
 
-def code_fingerprint(selector: Selector) -> str:
-    """Hash of the file that defines a selector's function; the files that it imports are excluded."""
-    query: Any = selector.function
-    while isinstance(query, partial):
-        query = query.func
-    path = getattr(sys.modules.get(query.__module__), "__file__", None)
-    return hashlib.sha256(Path(path).read_bytes() if path else b"").hexdigest()[:16]
+def origins(name: str, query: Any) -> list[tuple[str, str]]:
+    """The module and the name in it of a user's selector; of its query function too where that is given by name.
+
+    Args:
+        name: ``MODULE:OBJECT`` or an entry point.
+        query: the query of the resolved selector.
+    """
+    named = [name if ":" in name else installed()[name].value, *([query] if isinstance(query, str) else [])]
+    return [_place(value.partition("[")[0].strip()) for value in named]
+
+
+def _place(value: str) -> tuple[str, str]:
+    """``MODULE:OBJECT`` or ``MODULE.OBJECT`` as a module and a name."""
+    module, _, attribute = value.partition(":") if ":" in value else value.rpartition(".")
+    return module, attribute

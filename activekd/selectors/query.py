@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +33,11 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
         rng: passed on to the strategy.
 
     Raises:
-        InputError: the query is empty or larger than the unlabeled pool.
-        ValueError: an array of the view is invalid (wrong type or shape, values that are not finite, probabilities
-            that are below 0 or do not sum to 1), or the selector broke its contract (wrong count or type, a repeated
-            row, a labeled row, scores that are not finite). The message names the selector and the rows.
+        InputError: the query is empty or larger than the unlabeled pool; an array of the view is invalid (wrong type or
+            shape, values that are not finite, probabilities that are below 0 or do not sum to 1); or the selector broke
+            its contract (``checked_rows``) or has scores that are not finite. The message names the selector and the
+            rows.
+        ValueError: the selector raised it; the message names the selector.
     """
     unlabeled = view.pool.unlabeled
     if not 1 <= query_size <= len(unlabeled):
@@ -44,22 +46,42 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
             f"expected: 1 to {len(unlabeled)}"
         )
     for fault in view_faults(view):
-        raise ValueError(f"selector '{selector.name}': {fault}")
+        raise InputError(f"selector '{selector.name}': {fault}")
     view = replace(view, arrays={name: array.float() for name, array in view.arrays.items()})
     try:
         with full_precision(view.device):
             answer = selector.function(view, query_size, rng=rng)
     except ValueError as fault:
-        raise ValueError(f"selector '{selector.name}': {fault}") from fault
+        kind = InputError if isinstance(fault, InputError) else ValueError
+        raise kind(f"selector '{selector.name}': {fault}") from fault
     except Exception as fault:
         fault.add_note(f"selector '{selector.name}'")
         raise
-    returned = np.asarray(answer.cpu() if isinstance(answer, torch.Tensor) else answer)
+    return checked_rows(selector, answer, view, query_size)
+
+
+def checked_rows(selector: Selector, answer: Any, view: PoolView, query_size: int) -> Int64[np.ndarray, " k"]:
+    """The answer of a selector as rows.
+
+    Args:
+        selector: the query strategy, for messages.
+        answer: an array, a tensor or a sequence.
+        view: what the selector saw.
+        query_size: number of rows.
+
+    Raises:
+        InputError: it is not ``query_size`` distinct unlabeled rows as integers.
+    """
     name, expected = f"selector '{selector.name}'", f"expected: {query_size} distinct unlabeled rows"
+    try:
+        returned = np.asarray(answer.cpu() if isinstance(answer, torch.Tensor) else answer)
+    except (ValueError, TypeError, RuntimeError) as fault:
+        raise InputError(f"{name} returned {type(answer).__name__}, not an array: {fault}; {expected}") from fault
     if not np.issubdtype(returned.dtype, np.integer):
-        raise ValueError(f"{name} returned {returned.dtype}; {expected} as integers")
+        kind = type(answer).__name__ if returned.dtype == object else returned.dtype
+        raise InputError(f"{name} returned {kind}; {expected} as integers")
     if returned.shape != (query_size,):
-        raise ValueError(f"{name} returned an array of shape {returned.shape}: {returned}; {expected}")
+        raise InputError(f"{name} returned an array of shape {returned.shape}: {returned}; {expected}")
     rows = returned.astype(np.int64)
     once, times = np.unique(rows, return_counts=True)
     for what, bad in (
@@ -68,7 +90,7 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
         ("rows more than once", once[times > 1]),
     ):
         if len(bad):
-            raise ValueError(f"{name} returned {len(bad)} {what}: {bad[:SHOWN].tolist()}; {expected}")
+            raise InputError(f"{name} returned {len(bad)} {what}: {bad[:SHOWN].tolist()}; {expected}")
     return rows
 
 

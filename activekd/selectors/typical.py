@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
-from activekd.selectors.view import PoolView
+from activekd.selectors.view import PoolView, unit_rows
 
 MAX_CLUSTERS = 500
 """Largest number of clusters of TypiClust."""
@@ -17,26 +16,30 @@ NEIGHBOURS = 20
 """Nearest neighbours that typicality averages over."""
 
 SMALL_CLUSTER = 5
-"""Clusters with fewer images come last, as in TypiClust's released code."""
+"""Clusters with fewer images come last."""
 
-HERDING_ROWS = 4096
-"""Images that MaxHerding draws from a larger pool; its kernel matrix has this number of rows and columns."""
+HERDING_ROWS, HERDING_SHARE = 4096, 8
+"""MaxHerding draws at least this number of images from a larger pool, and at least this multiple of the query size."""
 
-GAINS_AT_ONCE = 64
-"""Gains updated per step."""
+KERNEL_ROWS, KERNEL_NUMBERS = 512, 2**22
+"""Rows, and numbers, of a kernel matrix per step; they bound the temporary memory."""
 
 
 def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """TypiClust (Hacohen et al. 2022, Algorithm 1): the most typical image of each of the largest uncovered clusters.
 
-    The number of clusters is the number of labels after the query, at most MAX_CLUSTERS; typicality is the inverse
-    mean distance to the NEIGHBOURS nearest images of the cluster. Departures: scikit-learn's mini-batch k-means on the
-    student's L2-normalised features replaces k-means on self-supervised features; clusters are used in turn, those
-    with the fewest labels first and of these the largest.
+    The number of clusters is the number of labels after the query, at most MAX_CLUSTERS; clusters with the fewest
+    labels come first and of these the largest. Typicality is the inverse mean distance to the nearest images of the
+    cluster. Departures: the student's L2-normalised features replace self-supervised ones. scikit-learn's mini-batch
+    k-means serves any number of clusters; the authors' code uses it above 50. Clusters of fewer than SMALL_CLUSTER
+    images come last; the authors' code drops those of up to 5. A cluster of n unlabeled images has
+    min(NEIGHBOURS, n - 1) neighbours, ranked once and by distance; the authors' code takes min(20, n // 2), anew for
+    each pick and by squared distance. A query larger than the number of clusters goes on with the cluster that has the
+    fewest labels; the authors' code walks through its list of clusters again.
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    features = F.normalize(view.features, dim=1).cpu().numpy()
+    features = unit_rows(view.features).cpu().numpy()
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
     n_clusters = min(MAX_CLUSTERS, len(labeled) + query_size, len(features))
     seed = int(rng.integers(2**31))
@@ -71,37 +74,43 @@ def typicality(features: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, " 
 def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """MaxHerding (Bae et al. 2024): greedily the image that most raises the generalised coverage of the pool.
 
-    The coverage is the mean over images of the largest Gaussian kernel, of width 1 on L2-normalised features, to a
-    labeled or picked image. Departure: a pool with more than HERDING_ROWS unlabeled images is replaced by a uniform
-    draw of that many, or of the query size if larger. Ties go to the lowest row. A gain can only fall, so an outdated
-    one is an upper bound (Minoux 1978) and only the largest gains are updated.
+    The coverage is the mean over the unlabeled images of the largest Gaussian kernel, of width 1 on L2-normalised
+    features, to a labeled or picked image. Departures: the features are the student's; a pool that exceeds both
+    HERDING_ROWS and HERDING_SHARE x the query size is sampled: the larger of these numbers of images is drawn uniformly
+    as candidates and, independently, as the images to cover. Ties go to the lowest row. A pick lowers the gains of the
+    others only at the images to which it is the nearest, so gains are updated there alone, in float64 sums; no kernel
+    matrix is stored.
     """
-    unlabeled = view.pool.unlabeled
-    n = max(HERDING_ROWS, query_size)
-    rows = unlabeled if len(unlabeled) <= n else np.sort(rng.choice(unlabeled, size=n, replace=False))
-    features = F.normalize(view.features, dim=1)
-    points = features[view.at(rows)]
-    kernel = gaussian(points, points)
-    best = torch.zeros(len(rows), device=view.device)
+    features = unit_rows(view.features)
+
+    def drawn() -> Int64[np.ndarray, " drawn"]:
+        most = max(HERDING_ROWS, HERDING_SHARE * query_size)
+        unlabeled = view.pool.unlabeled
+        return unlabeled if len(unlabeled) <= most else np.sort(rng.choice(unlabeled, size=most, replace=False))
+
+    rows = drawn()
+    candidates, covered = features[view.at(rows)], features[view.at(drawn())]
+    best = torch.zeros(len(covered), device=view.device)
     labeled = features[view.at(np.asarray(view.pool.labeled, dtype=np.int64))]
-    for start in range(0, len(labeled), 1024):
-        best = torch.maximum(best, gaussian(points, labeled[start : start + 1024]).amax(dim=1))
-    gain = torch.full((len(rows),), torch.inf, device=view.device)
-    updated = torch.zeros(len(rows), dtype=torch.bool, device=view.device)
+    for start in range(0, len(labeled), KERNEL_ROWS):
+        best = torch.maximum(best, gaussian(labeled[start : start + KERNEL_ROWS], covered).amax(dim=0))
+    gain = torch.cat(
+        [
+            gaussian(some, covered).sub_(best).relu_().sum(dim=1, dtype=torch.float64)
+            for some in candidates.split(KERNEL_ROWS)
+        ]
+    )
     picks: list[int] = []
-    while len(picks) < query_size:
-        top = int(gain.argmax())
-        if updated[top]:
-            picks.append(top)
-            torch.maximum(best, kernel[top], out=best)
-            gain[top] = -torch.inf
-            updated[:] = False
-        else:
-            some = gain.topk(min(GAINS_AT_ONCE, len(rows))).indices
-            some[-1] = top
-            gain[some] = torch.relu(kernel[some] - best).sum(dim=1).where(gain[some] >= 0, -torch.inf)
-            updated[some] = True
-    return rows[picks]
+    while True:
+        picks.append(top := int(gain.argmax()))
+        if len(picks) == query_size:
+            return rows[picks]
+        gain[top] = -torch.inf
+        kernel = gaussian(candidates[top : top + 1], covered)[0]
+        for nearer in torch.nonzero(kernel > best).squeeze(1).split(max(1, KERNEL_NUMBERS // len(rows))):
+            lost = torch.minimum(gaussian(candidates, covered[nearer]), kernel[nearer]).sub_(best[nearer]).relu_()
+            gain -= lost.sum(dim=1, dtype=torch.float64)
+        best = torch.maximum(best, kernel)
 
 
 def gaussian(left: Float32[Tensor, "n dim"], right: Float32[Tensor, "m dim"]) -> Float32[Tensor, "n m"]:

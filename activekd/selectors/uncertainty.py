@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from activekd.errors import InputError
 from activekd.selectors.query import SHOWN
 from activekd.selectors.view import PoolView
 
@@ -51,20 +52,32 @@ def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
     """The score of every train row, computed in slices; no pool-sized array is copied.
 
     Raises:
-        ValueError: a score is not finite.
+        InputError: a score is not finite.
     """
     scratch = Scratch()
-    out = torch.cat([score(view, slice(start, start + CHUNK), scratch) for start in range(0, view.pool.n, CHUNK)])
-    bad = torch.nonzero(~out.isfinite()).squeeze(1)
+    slices = (slice(start, start + CHUNK) for start in range(0, view.pool.n, CHUNK))
+    return finite("scores", torch.cat([score(view, rows, scratch) for rows in slices]))
+
+
+def finite(what: str, values: Float32[Tensor, " n"]) -> Float32[Tensor, " n"]:
+    """The values, one per row, where all can be ranked.
+
+    Raises:
+        InputError: a value is not finite; the message names the rows.
+    """
+    bad = torch.nonzero(~values.isfinite()).squeeze(1)
     if len(bad):
-        raise ValueError(f"scores are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}")
-    return out
+        raise InputError(f"{what} are not finite in {len(bad)} rows: {bad[:SHOWN].tolist()}; expected: finite numbers")
+    return values
 
 
 def largest(values: Float32[Tensor, " n"], rows: Int64[np.ndarray, " rows"], k: int) -> Int64[np.ndarray, " k"]:
-    """The k rows with the largest values among ``rows``, largest first; ties go to the first of ``rows``."""
-    index = torch.from_numpy(rows).to(values.device)
-    chosen = values[index]
+    """The k rows with the largest values among ``rows``, largest first; ties go to the first of ``rows``.
+
+    Raises:
+        InputError: a value is not finite.
+    """
+    chosen = finite("scores", values)[torch.from_numpy(rows).to(values.device)]
     least = chosen.topk(k).values[-1]
     close = torch.nonzero(chosen >= least).squeeze(1)
     order = torch.argsort(chosen[close], descending=True, stable=True)[:k]
@@ -86,7 +99,10 @@ def _entropies(probabilities: Tensor, scratch: Scratch) -> Tensor:
 
 
 def entropy(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
-    """Entropy of the student's predicted distribution in nats (Settles 2009, Section 3.1)."""
+    """Entropy of the student's predicted distribution in nats (Settles 2009, Section 3.1).
+
+    Departure: 0 log 0 is 0; PCoreSet's released code adds 1e-10 inside the logarithm.
+    """
     return _entropies(view.student_probabilities[rows], scratch)
 
 
@@ -105,14 +121,15 @@ def least_confidence(view: PoolView, rows: slice, scratch: Scratch) -> Float32[T
 
 
 def teacher_entropy(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
-    """Entropy of the teacher's distribution in nats: the oracle labels the images of which the teacher is unsure."""
+    """Entropy of the teacher's distribution in nats, ours: labels for the images of which the teacher is unsure."""
     return _entropies(view.teacher_probabilities[rows], scratch)
 
 
 def disagreement(view: PoolView, rows: slice, scratch: Scratch) -> Float32[Tensor, " rows"]:
     """Jensen-Shannon divergence of the student's and the teacher's distributions in nats (Lin 1991).
 
-    Query by committee (Seung et al. 1992) with a committee of two; the divergence of McCallum & Nigam (1998).
+    Query by committee (Seung et al. 1992); the divergence of McCallum & Nigam (1998). Departure: the committee is the
+    student and its teacher, not several students.
     """
     student, teacher = view.student_probabilities[rows], view.teacher_probabilities[rows]
     entropies = _entropies(student, scratch) + _entropies(teacher, scratch)

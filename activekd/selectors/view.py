@@ -11,6 +11,9 @@ from torch import Tensor
 from activekd.pool import Pool
 from activekd.selectors.selector import Need
 
+SHORT = 1e-12
+"""Rows with a smaller norm are scaled before they are normalised."""
+
 
 @dataclass(frozen=True)
 class PoolView:
@@ -60,3 +63,15 @@ class PoolView:
     def features(self) -> Float32[Tensor, "n dim"]:
         """The student's pooled features, the input of its heads."""
         return self._declared("features")
+
+
+def unit_rows(features: Float32[Tensor, "n dim"]) -> Float32[Tensor, "n dim"]:
+    """Each row divided by its Euclidean norm, also where its square leaves the range of float32; 0 stays 0."""
+    norms = torch.linalg.vector_norm(features, dim=1)
+    out = features / norms.clamp(min=SHORT)[:, None]
+    odd = torch.nonzero((norms < SHORT) | norms.isinf()).squeeze(1)
+    if len(odd):
+        rows = features[odd]
+        scaled = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        out[odd] = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp(min=SHORT)
+    return out

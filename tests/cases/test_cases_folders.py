@@ -311,7 +311,8 @@ def test_case_47_images_of_every_split_are_tried_before_the_message(tmp_path: Pa
         (tmp_path / "data" / part / "bee" / "9.png").write_bytes(b"")
     message = refusal(tmp_path / "data")
     assert "2 of 10 images cannot be decoded" in message
-    assert "train/bee/9.png" in message and "test/bee/9.png" in message
+    assert "train/bee/9.png" in message
+    assert "test/bee/9.png" in message
 
 
 def test_case_47_a_plan_tells_all_faults_at_once(ok: Path, tiny_spec: Path, tmp_path: Path) -> None:

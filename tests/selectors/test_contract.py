@@ -1,19 +1,24 @@
 """The contract over the whole registry, on random pools too, and selectors that break it."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activekd.selectors import SELECTORS, Selector, check, selector
+from activekd.errors import InputError
+from activekd.selectors import SELECTORS, Selector, check, query_faults, selector
+from activekd.selectors.compose import wrapped
 from activekd.selectors.contract import LARGE, declared, made_up_view
 from activekd.selectors.query import select
-from activekd.selectors.uncertainty import Scratch, by_score
+from activekd.selectors.uncertainty import Scratch, by_score, largest
 from activekd.selectors.view import PoolView
 from activekd.streams import stream
 
-COMPOSED = ["top:margin:20|pcoreset", "parts:3|badge", "parts:2|top:disagreement:30|coreset"]
+COMPOSED = ["top:margin:200|pcoreset", "parts:3|badge", "parts:2|top:disagreement:300|coreset"]
 
 
 @pytest.mark.parametrize("name", [*SELECTORS, *COMPOSED])
@@ -171,3 +176,75 @@ def test_products_are_in_whole_float32() -> None:
     finally:
         torch.set_float32_matmul_precision(before)
     assert seen == [("highest", False)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_not_ranked(value: float) -> None:
+    with pytest.raises(InputError, match=r"scores are not finite in 1 rows: \[3\]; expected: finite numbers"):
+        largest(torch.tensor([0.0, 1.0, 2.0, value]), np.arange(4), 1)
+
+
+@pytest.mark.parametrize("name", ["badge", "badge_released", "coreset_euclidean"])
+def test_features_that_float32_cannot_square_are_named(name: str) -> None:
+    view = with_array("features", torch.where(torch.arange(90)[:, None] == 7, 1e25, torch.ones(90, 6)))
+    with pytest.raises(InputError, match=rf"selector '{name}': squared norms .*are not finite in \d+ rows: \["):
+        select(selector(name), view, 3, rng=stream(0, "test"))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15, 1e30])
+@pytest.mark.parametrize("name", ["coreset", "typiclust", "maxherding"])
+def test_strategies_on_directions_do_not_depend_on_the_scale(name: str, scale: float) -> None:
+    view = with_array("features", torch.randn(90, 6, generator=torch.Generator().manual_seed(5)))
+    scaled = replace(view, arrays={**view.arrays, "features": view.features * scale})
+    picks = [select(selector(name), v, 8, rng=stream(0, "test")).tolist() for v in (view, scaled)]
+    assert picks[0] == picks[1]
+
+
+ANSWERS = [
+    (lambda rows: rows[[0, 0, 1]], r"1 rows more than once: \["),
+    (lambda rows: rows[:3].astype(float), "returned float64"),
+    (lambda rows: torch.from_numpy(rows[:3]).float(), "returned float32"),
+    (lambda rows: torch.ones(3, requires_grad=True), "returned Tensor, not an array"),
+    (lambda rows: np.ones(3, dtype=bool), "returned bool"),
+    (lambda rows: rows[:2], r"an array of shape \(2,\)"),
+    (lambda rows: rows[:3][None], r"an array of shape \(1, 3\)"),
+    (lambda rows: -1 - rows[:3], r"3 rows outside the pool: \[-"),
+    (lambda rows: np.array([2**63, 1, 2], dtype=np.uint64), "rows outside the pool"),
+    (lambda rows: None, "returned NoneType"),
+    (lambda rows: set(rows[:3].tolist()), "returned set"),
+    (lambda rows: [[1], [2, 3]], "returned list, not an array"),
+    (lambda rows: ["1", "2", "3"], "returned <U1"),
+    (lambda rows: [rows[0], None, rows[1]], "returned list"),
+]
+
+
+@pytest.mark.parametrize("wrapped_in", ["", "parts:1|"])
+@pytest.mark.parametrize(("answer", "message"), ANSWERS)
+def test_answers_that_are_no_rows(answer: Callable[[np.ndarray], object], message: str, wrapped_in: str) -> None:
+    strategy = broken(lambda view, k, *, rng: answer(view.pool.unlabeled))
+    if wrapped_in:
+        strategy = wrapped("wrapper", "parts:1", strategy)
+    with pytest.raises(InputError, match=f"selector 'broken' .*{message}.*; expected: 3 distinct unlabeled rows"):
+        select(strategy, made_up_view(), 3, rng=stream(0, "test"))
+
+
+@pytest.mark.parametrize("name", [*SELECTORS, *COMPOSED])
+@pytest.mark.parametrize("k", [1, 7, 40])
+def test_a_pool_without_labels(name: str, k: int) -> None:
+    view = declared(made_up_view(n=40, labeled=0), selector(name))
+    rows = select(selector(name), view, k, rng=stream(0, "test"))
+    assert len(set(rows.tolist())) == k
+
+
+def test_a_score_that_alone_decides_is_refused() -> None:
+    message = "'pcoreset' sees 20 images for a query of 20, so 'margin' alone decides; expected: more than 20 images"
+    narrow, view = selector("top:margin:20|pcoreset"), made_up_view()
+    assert len(select(narrow, declared(view, narrow), 19, rng=stream(0, "test"))) == 19
+    with pytest.raises(InputError, match=message):
+        select(narrow, declared(view, narrow), 20, rng=stream(0, "test"))
+    assert len(select(narrow, declared(view, narrow), 80, rng=stream(0, "test"))) == 80
+    assert (
+        query_faults(narrow, 19, 80) == query_faults(narrow, 80, 80) == query_faults(selector("pcoreset"), 79, 80) == []
+    )
+    assert query_faults(selector("parts:2|top:margin:20|pcoreset"), 38, 80) == []
+    assert "for a query of 20" in query_faults(selector("parts:2|top:margin:20|pcoreset"), 39, 80)[0]

@@ -115,8 +115,10 @@ def test_an_entry_point_gives_a_name(own_module: Path) -> None:
 
 def test_code_is_told_apart(own_module: Path) -> None:
     before = own_code("top:entropy:9|own_selectors:draw")
-    assert before == own_code("own_selectors:mine")
-    own_module.write_text(OWN + "\n", encoding="utf-8")
+    assert before == own_code("own_selectors:draw")
+    own_module.write_text(OWN + "\n# a comment\n\ndef another():\n    return 1\n", encoding="utf-8")
+    assert own_code("own_selectors:draw") == before
+    own_module.write_text(OWN.replace("replace=False", "replace=False, shuffle=False"), encoding="utf-8")
     assert own_code("own_selectors:draw") != before
     assert own_code("pcoreset") is None
     assert own_code("parts:3|pcoreset") is None
@@ -152,7 +154,7 @@ def test_the_selector_that_readme_shows_runs(how: list[str], cache: Path, tiny_s
     assert result.returncode == 0, result.stderr
     assert set(read_run(tmp_path / "run").rows["selector"]) == {"random", "my_selectors:narrow"}
 
-    (tmp_path / "my_selectors.py").write_text(block + "\n# changed\n", encoding="utf-8")
+    (tmp_path / "my_selectors.py").write_text(block.replace("stable", "quicksort"), encoding="utf-8")
     refused = grid(tmp_path, spec, cache, *how)
     assert refused.returncode == 2
     assert "the code of my_selectors:narrow changed since its rows were computed" in refused.stderr

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from activekd.errors import InputError
 from activekd.pool import Pool
-from activekd.selectors import NEEDS, SELECTORS, Selector, selector
+from activekd.selectors import NEEDS, SELECTORS, Selector, selector, typical
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
 from activekd.selectors.query import select
@@ -120,13 +120,31 @@ def test_badge_draws_in_proportion_to_squared_distance() -> None:
 
 
 def test_quotas_by_hand() -> None:
-    # 7 in proportion 2 : 1 : 1 is 3.5, 1.75, 1.75: whole parts 3, 1, 1, the two largest remainders get one more.
-    assert quotas(np.array([2.0, 1.0, 1.0]), np.array([9, 9, 9]), 7).tolist() == [3, 2, 2]
-    # The first class holds 1 only; its rest goes to the others.
-    assert quotas(np.array([2.0, 1.0, 1.0]), np.array([1, 9, 9]), 7).tolist() == [1, 3, 3]
-    assert quotas(np.array([1.0, 1.0]), np.array([2, 3]), 5).tolist() == [2, 3]
-    with pytest.raises(ValueError, match="quotas that sum to 6; expected: at most the capacity, 5"):
-        quotas(np.array([1.0, 1.0]), np.array([2, 3]), 6)
+    # Weights 1/2, 1/2, 1/3, 1/9 of 13/9: 26 in shares 9, 9, 6, 2 exactly.
+    assert quotas(np.array([1, 1, 2, 8]), 26).tolist() == [9, 9, 6, 2]
+    # Weights 1/3, 1/9, 1/6 of 11/18 give 6, 2, 3; float64 rounds 2 to 1.
+    assert quotas(np.array([2, 8, 5]), 11).tolist() == [6, 2, 3]
+    # A class without labels weighs as much as one with a single label: 1/2, 1/2, 1/3 of 4/3.
+    assert quotas(np.array([0, 1, 2]), 8).tolist() == [3, 3, 2]
+    # Equal weights: the rest goes to the lowest classes.
+    assert quotas(np.array([3, 3, 3]), 5).tolist() == [2, 2, 1]
+    assert quotas(np.array([4]), 5).tolist() == [5]
+
+
+def balanced_view(labels: list[int], predicted: list[int], n_classes: int) -> PoolView:
+    """Labeled rows first, then unlabeled rows with one-hot predictions; the predictions of labeled rows are class 0."""
+    rows = np.array(labels + [-1] * len(predicted))
+    hot = torch.eye(n_classes)[torch.tensor([0] * len(labels) + predicted)]
+    return PoolView(Pool(len(rows), tuple(range(len(labels)))), rows, n_classes, {"student_probabilities": hot})
+
+
+def test_classbalanced_fills_the_quota_of_a_small_class_from_all_other_rows() -> None:
+    # Quotas of 6 over the predicted classes 0 and 2: weights 1/2, 1/3, shares 3.6, 2.4, so 4 and 2; class 0 has 1 row.
+    view = balanced_view([0, 1, 2, 2], [0, 2, 2, 2, 2, 2, 2, 2], 3)
+    draws = [classbalanced(view, 6, rng=np.random.default_rng(seed)) for seed in range(400)]
+    assert all(4 in rows and len(set(rows.tolist())) == 6 for rows in draws)
+    frequency = np.mean([np.isin(np.arange(5, 12), rows) for rows in draws], axis=0)
+    np.testing.assert_allclose(frequency, 5 / 7, atol=0.08)
 
 
 def test_classbalanced_prefers_the_class_with_fewer_labels() -> None:
@@ -149,6 +167,26 @@ def test_maxherding_ends_where_many_gains_are_equal(n: int, kind: str) -> None:
     view = PoolView(Pool(n, (0, 1)), np.full(n, -1), 2, {"features": features})
     rows = select(selector("maxherding"), view, n - 2, rng=np.random.default_rng(0))
     assert sorted(rows.tolist()) == list(range(2, n))
+
+
+def coverage_of(features: torch.Tensor, rows: np.ndarray) -> float:
+    """Mean over the points of the largest kernel to one of ``rows``."""
+    unit = F.normalize(features, dim=1)
+    return float(gaussian(unit, unit[torch.from_numpy(rows)]).amax(dim=1).mean())
+
+
+def test_maxherding_covers_a_sampled_pool_better_than_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typical, "HERDING_ROWS", 64)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 6, generator=generator)[torch.randint(40, (1000,), generator=generator)]
+    features += 0.1 * torch.randn(1000, 6, generator=generator)
+    view = PoolView(Pool(1000), np.full(1000, -1), 2, {"features": features})
+    for query_size in (5, 40):
+        rows = select(selector("maxherding"), view, query_size, rng=np.random.default_rng(0))
+        chance = [
+            coverage_of(features, np.random.default_rng(s).choice(1000, query_size, replace=False)) for s in range(30)
+        ]
+        assert coverage_of(features, rows) > max(chance)
 
 
 def test_maxherding_takes_the_largest_gain_at_every_pick() -> None:
