@@ -8,6 +8,15 @@ class InputError(ValueError):
     """A user's input is wrong; the message says which input, what was found and what is expected."""
 
 
+def reason(fault: OSError) -> str:
+    """What the system said, without the number of the error and the path, which a message names itself.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a/b"))
+    'No such file or directory'
+    """
+    return fault.strerror or str(fault)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that a registry lacks, with the nearest known name as a suggestion.
 

@@ -6,7 +6,7 @@ Names and data come first, without torch; then the networks that unfinished tria
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -14,15 +14,19 @@ from typing import TypeVar
 import numpy as np
 
 from activekd.bank.given import GivenFeatures, read_features, read_head
-from activekd.datasets import Dataset, check_dataset_name, load_dataset
+from activekd.datasets import Dataset, check_dataset_name, initial_rows, load_dataset
 from activekd.errors import InputError
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
+from activekd.pool import Pool
 from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, selector
+from activekd.streams import stream
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from bench.spec import Trial
+from bench.store.history import History
+from bench.store.rows import ROUNDS
 from bench.trials.resolved import ResolvedTrial
 
 LOADED = "loaded"
@@ -131,6 +135,32 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
             f"{dataset.name}: {rounds - 1} queries of size {query_size} from a pool of {left} unlabeled images; "
             f"expected: rounds and query_size with (rounds - 1) x query_size <= {left}"
         )
+
+
+def check_resumable(trials: Sequence[ResolvedTrial], stored: Mapping[str, History], folder: Path) -> None:
+    """Check that the stored picks of each trial are rows of its pool without its initial labels.
+
+    Args:
+        trials: resolved.
+        stored: rows of the results folder, by trial id.
+        folder: the results folder, for messages.
+
+    Raises:
+        InputError: every trial that cannot resume from its rows.
+    """
+    faults = _Faults()
+    initial: dict[tuple[str, int, int], tuple[int, ...]] = {}
+    for trial in trials:
+        if trial.id not in stored:
+            continue
+        key = trial.dataset.name, trial.trial.shots, trial.trial.seed
+        if key not in initial:
+            initial[key] = initial_rows(trial.dataset, trial.trial.shots, stream(trial.trial.seed, "initial"))
+        try:
+            Pool(len(trial.dataset.train), (*initial[key], *stored[trial.id].bought))
+        except ValueError as fault:
+            faults.add(f"{folder / ROUNDS}, trial {trial.id}: {fault}, initial labels included")
+    faults.refuse()
 
 
 def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:

@@ -10,7 +10,7 @@ from bench.settings import LOCK, Options, cache_folder
 from bench.spec import Spec
 from bench.store import folder as store
 from bench.store.locks import exclusive
-from bench.store.rows import rounds_done
+from bench.store.rows import stored_histories
 from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures
 from bench.trials.resolved import ResolvedTrial, planned, sources_of, with_shards
 
@@ -43,7 +43,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     Raises:
         InputError: a check failed before any trial started, or the grid cannot continue.
     """
-    from bench.checks import check_networks, resolve
+    from bench.checks import check_networks, check_resumable, resolve
 
     if not options.serial:
         use_loopback(options.address)
@@ -54,9 +54,11 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         _check_tracker(options)
     trials = resolve(spec.trials, cache, DecodingLines())
     with exclusive(folder, LOCK):
-        done = rounds_done(folder)
+        stored = stored_histories(folder)
+        done = {trial_id: len(history.rows) for trial_id, history in stored.items()}
         plan, sources = planned(whole.trials, trials), sources_of(trials)
         store.check_belongs(folder, whole.name, [t.id for t in whole.trials], done, sources)
+        check_resumable(trials, stored, folder)
         store.write_plan(folder, whole.name, plan, sources)
         left = _unfinished(folder, trials, done, options)
         counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
