@@ -219,8 +219,9 @@ def _results_folder(named: str | None) -> Path:
 
 def _activity(results: "Run", run: Path) -> str:
     """Whether a grid is running on a results folder, with how many trials at a time, and its ETA."""
-    if not in_use(run, LOCK):
-        return "no grid is running"
+    busy = in_use(run, LOCK)
+    if not busy:
+        return "no grid is running" if busy is not None else "whether a grid is running is unknown: no file locks"
     given_up = set(store.read_failures(run))
     running = begun(run) & set(results.holes["trial_id"]) - given_up
     by = ["dataset", "teacher", "student", "recipe"]

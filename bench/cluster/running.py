@@ -14,8 +14,9 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopp
 
 from activekd.errors import InputError
 from activekd.teachers.text_heads import TextHead
-from bench.cluster.nodes import options_of, process_folder, slots
+from bench.cluster.nodes import options_of, slots
 from bench.cluster.order import TRIAL_ID, InOrder
+from bench.cluster.processes import process_folder
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
 from bench.columns import Row, seconds_of
@@ -278,10 +279,10 @@ def run_trials(
     os.environ[MAX_WAITING_VARIABLE] = str(waiting_trials(slots(options.trial, execution.device), nodes))
     watch = Watch(progress)
     followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
-    scratch_root = process_folder(Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}")
+    scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
 
     def run_pass(trial_ids: Sequence[str]) -> None:
-        with tempfile.TemporaryDirectory(dir=scratch_root) as scratch:
+        with process_folder(scratch_root) as scratch:
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
@@ -292,7 +293,7 @@ def run_trials(
                 ),
                 run_config=RunConfig(
                     name="grid",
-                    storage_path=str(results / FOLDER) if options.track else scratch,
+                    storage_path=str(results / FOLDER if options.track else scratch),
                     verbose=0,
                     stop=watch,
                     callbacks=followers,
