@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activekd.bank.shards import check_cache
-from bench.cluster.loopback import use_loopback
+from bench.cluster.address import check_address, use_loopback
 from bench.settings import LOCK, Options, cache_folder
 from bench.spec import Spec
 from bench.store import folder as store
@@ -46,6 +46,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     from bench.checks import check_networks, check_resumable, resolve
 
     if not options.serial:
+        check_address(options.address)
         use_loopback(options.address)
     spec = whole.only(only) if only else whole
     cache = cache_folder()

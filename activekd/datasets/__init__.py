@@ -15,7 +15,7 @@ from activekd.datasets.embedded import digits, mnist5k
 from activekd.datasets.folder import image_folder
 from activekd.datasets.split import Source, Split
 from activekd.errors import InputError, unknown
-from activekd.folders import data_folder
+from activekd.folders import data_folder, user_path
 from activekd.pool import UNLABELED, Pool
 
 __all__ = ["DATASETS", "Dataset", "Labeled", "Split", "check_dataset_name", "initial_rows", "load_dataset", "reveal"]
@@ -118,7 +118,7 @@ def check_dataset_name(name: str) -> None:
         InputError: the name or a choice in it is unknown, the folder is missing, or ``$ACTIVEKD_DATA`` is not set.
     """
     if name.startswith(FOLDER):
-        folder = Path(name.removeprefix(FOLDER)).expanduser()
+        folder = user_path(name.removeprefix(FOLDER), f"data set {FOLDER}")
         if not folder.is_dir():
             raise InputError(f"{name}: no such folder; expected: class folders, or train/ and test/ with class folders")
     elif name.partition("?")[0] in CATALOG:
@@ -142,7 +142,7 @@ def load_dataset(name: str, cache: Path, progress: Callable[[int, int], object] 
     """
     check_dataset_name(name)
     if name.startswith(FOLDER):
-        source = image_folder(Path(name.removeprefix(FOLDER)).expanduser(), cache)
+        source = image_folder(user_path(name.removeprefix(FOLDER), f"data set {FOLDER}"), cache)
     elif name in DATASETS:
         source = DATASETS[name]()
     else:

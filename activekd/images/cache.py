@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from activekd.errors import InputError
+from activekd.folders import unfinished_beside
 from activekd.images.decoding import MAX_SHORT_SIDE, decode, kept_shape
 from activekd.images.pixels import Images
 
@@ -119,7 +120,7 @@ def decode_files(
         shapes = np.array(list(_read_all(files, kept_shape, threads, progress)), dtype=np.int64)
         _write_index(index, shapes, key, np.empty(0, dtype=np.uint32))
         return Images(shapes, tuple(files), key)
-    unfinished = pixels.with_suffix(f".{os.getpid()}.part")
+    unfinished = unfinished_beside(pixels)
     content, shapes_read, crcs = hashlib.sha256(), [], []
     try:
         with unfinished.open("wb") as out:
@@ -153,7 +154,7 @@ def _read_index(file: Path) -> tuple[np.ndarray, str, np.ndarray] | None:
 
 
 def _write_index(file: Path, shapes: np.ndarray, digest: str, checksums: np.ndarray) -> None:
-    temporary = file.with_suffix(f".{os.getpid()}.npz")
+    temporary = unfinished_beside(file)
     try:
         with temporary.open("wb") as out:
             np.savez(out, shapes=shapes, digest=digest, checksums=checksums)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from activekd.errors import InputError
+from bench.cluster.address import LOCAL
 from bench.cluster.banking import fill_bank
-from bench.cluster.loopback import LOCAL
 from bench.cluster.nodes import connected, lacking_room
 from bench.cluster.running import run_trials
 from bench.cluster.storing import start_store

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from activekd.errors import InputError, reason
-from bench.cluster.loopback import LOCAL
+from bench.cluster.address import LOCAL
 from bench.cluster.processes import process_folder
 from bench.settings import Device, Options
 from bench.spec import Share

@@ -3,17 +3,28 @@
 import errno
 import fcntl
 import os
+import pwd
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
+from faults import heeding_interrupts
 
+from activekd.bank.shards import read_array, write_array
 from activekd.errors import InputError
+from activekd.folders import data_folder, unfinished_beside
+from bench.cluster import address
+from bench.cluster.address import LOCAL, check_address
 from bench.cluster.processes import process_folder
 from bench.columns import PICKED, Row
+from bench.settings import cache_folder
 from bench.store.locks import exclusive, file_system, in_use
 from bench.store.rows import Store, stored_rows
 from bench.trials.run import run_stored
@@ -129,3 +140,126 @@ def test_a_folder_in_use_names_who_uses_it(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"results folder {tmp_path / 'file'}: File exists; expected: a writable folder with free space (--out)"
     )
+
+
+def grid(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "bench.grid", *map(str, arguments)]
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_case_36_a_long_temporary_folder_is_refused_before_any_work(
+    variable: str, tiny_spec: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * (95 - len(str(tmp_path)) - 1))
+    long.mkdir()
+    environment = {**os.environ, variable: str(long)}
+    done = subprocess.run(
+        grid(tiny_spec, "--out", tmp_path / "run"), env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: ${variable} is {long}, 95 bytes long; expected: at most ")
+    assert line.endswith("(RAY_TMPDIR=/tmp, or --serial)")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["/nonexistent", "", "relative", "/dev/null"])
+def test_a_temporary_folder_that_ray_cannot_use_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", value)
+    with pytest.raises(InputError, match=rf"\$RAY_TMPDIR is '{value}': .*; expected: a writable folder"):
+        check_address(LOCAL)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_address(LOCAL)
+
+
+def test_case_42_an_interrupt_while_no_cluster_answers_ends_with_130_at_once(tiny_spec: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, heeding_interrupts():
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        command = grid(tiny_spec, "--address", at, "--out", tmp_path / "run")
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            connection.close()
+    assert process.returncode == 130
+    assert errors == "interrupted: the rows so far are stored. Resume with the same command.\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(None, "silence for 0 s"), (b"", "the connection is closed at once"), (b"SSH-2.0", "another service is there")],
+)
+def test_an_address_without_a_cluster_is_refused(
+    answer: bytes | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "ANSWER_SECONDS", 0.2 if answer is None else 60)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                if answer is not None:
+                    connection.recv(1000)
+                    connection.sendall(answer)
+                else:
+                    connection.recv(1000)
+                    connection.recv(1000)
+
+        thread = Thread(target=serve)
+        thread.start()
+        with pytest.raises(InputError, match=rf"--address {at}: no Ray cluster answers \({message}\)"):
+            check_address(at)
+        thread.join()
+    monkeypatch.setenv("RAY_ADDRESS", at)
+    with pytest.raises(InputError, match=rf"auto: \$RAY_ADDRESS is {at}: no Ray cluster answers \(Connection refused"):
+        check_address("auto")
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "ray://127.0.0.1:1", ":6379", "host:99999", "host:x", "http://a:1"])
+def test_an_address_of_another_form_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match=f"--address {wrong}; expected: local, auto, or HOST:PORT"):
+        check_address(wrong)
+
+
+def test_case_43_without_a_home_folder_one_line_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("ACTIVEKD_CACHE", raising=False)
+    with pytest.raises(InputError) as refused:
+        cache_folder()
+    assert str(refused.value) == (
+        "no folder for the caches: $ACTIVEKD_CACHE and $HOME are not set; expected: ACTIVEKD_CACHE=FOLDER"
+    )
+    for value, home in (("~/a", r"this user has no home folder \(\$HOME\)"), ("~no-one/a", "there is no user no-one")):
+        monkeypatch.setenv("ACTIVEKD_CACHE", value)
+        monkeypatch.setenv("ACTIVEKD_DATA", value)
+        for variable, read in (("ACTIVEKD_CACHE", cache_folder), ("ACTIVEKD_DATA", data_folder)):
+            with pytest.raises(InputError, match=rf"\${variable} is {value}: {home}.*; expected: a path without ~"):
+                read()
+
+
+def test_a_cache_with_a_tilde_is_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ACTIVEKD_CACHE", "~/mine")
+    assert cache_folder() == (tmp_path / "mine").resolve()
+
+
+def test_machines_that_share_a_cache_do_not_write_into_each_others_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    assert unfinished_beside(path) != unfinished_beside(path)
+    write_array(path, np.zeros(3))
+    write_array(path, np.ones(3))
+    first = read_array(path)
+    assert first is not None
+    assert first.tolist() == [0, 0, 0]
+    path.write_bytes(b"torn")
+    write_array(path, np.ones(3))
+    second = read_array(path)
+    assert second is not None
+    assert second.tolist() == [1, 1, 1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "a.sha256"]
