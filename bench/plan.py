@@ -1,7 +1,7 @@
 """The cost of a grid, from names and sizes alone: trials, fits, steps, bytes, and hours at given rates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,14 +11,14 @@ from activekd.bank.given import GivenFeatures
 from activekd.datasets.sizes import Sizes, dataset_sizes
 from activekd.folders import IMAGE_CACHE_VARIABLE
 from activekd.images.decoding import MAX_SHORT_SIDE
-from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
-from activekd.recipes import NO_TEACHER
+from activekd.networks.vision_language import VisionLanguageNetwork
+from activekd.recipes import NO_TEACHER, ViewGeometry
 from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import teacher
 from bench.settings import BANK_VARIABLE
 from bench.spec import Trial
-from bench.trials.resolved import input_bytes, renders_at_every_step
+from bench.trials.resolved import banked_bytes, renders_at_every_step
 
 PHOTO = (375, 500)
 """Height and width in pixels of a typical photograph of these data sets, to estimate the cost of decoding."""
@@ -75,8 +75,13 @@ class Estimate:
     live: tuple[tuple[str, str], ...]
 
 
-def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
+def estimate(trials: Sequence[Trial], cache: Path, *, diagnostics: bool = True) -> Estimate:
     """Add up the cost of the trials.
+
+    Args:
+        trials: of the spec.
+        cache: folder of the caches.
+        diagnostics: whether the grid measures them, for which each student predicts its pool in every round.
 
     Raises:
         InputError: an unknown name.
@@ -91,13 +96,13 @@ def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
         if isinstance(chosen.network, VisionLanguageNetwork):
             chosen.network.check_name()
     loads: dict[str, Load] = {}
-    banked: dict[tuple[str, ...], int] = {}
+    banked: dict[tuple[str, str, int, ViewGeometry | None], int] = {}
     live: dict[tuple[str, str], None] = {}
     taught: dict[str, Load] = {}
     n_steps = 0
     for trial in trials:
         size, student = sizes[trial.dataset], students[trial.student]
-        steps, load = _student_load(trial, size, student, selectors[trial.selector])
+        steps, load = _student_load(trial, size, student, selectors[trial.selector], diagnostics)
         n_steps += steps
         loads[trial.student] = loads.get(trial.student, Load(trial.student)) + load
         if load.rendered:
@@ -105,18 +110,17 @@ def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
         else:
             for view in range(trial.views.count):
                 encoder = f"{student.encoder_name}@{student.size}"
-                key = (trial.dataset, encoder, str(view), repr(trial.views.scale))
-                banked[key] = input_bytes(student, _images_of_view(size, view))
+                key = trial.dataset, encoder, view, _geometry(trial, view)
+                banked[key] = banked_bytes(student, _images_of_view(size, view))
         if trial.teacher not in teachers:
             continue
         network = teachers[trial.teacher].network
         is_given = isinstance(network, GivenFeatures)
-        width = WIDEST if is_given else network.feature_width
         for view in range(1 if is_given else trial.views.count):
             images = _images_of_view(size, view)
-            key = (trial.dataset, f"teacher {network.name}", str(view), repr(trial.views.scale))
+            key = trial.dataset, f"teacher {network.name}", view, _geometry(trial, view)
             if key not in banked:
-                banked[key] = 2 * images * width
+                banked[key] = banked_bytes(network, images)
                 known = taught.get(network.name, Load(network.name))
                 taught[network.name] = known + Load(network.name, predicted=0 if is_given else images)
     return Estimate(
@@ -135,7 +139,15 @@ def _images_of_view(size: Sizes, view: int) -> int:
     return size.n_pool + (size.n_test if view == 0 else 0)
 
 
-def _student_load(trial: Trial, size: Sizes, student: StudentNetwork, chosen: Selector) -> tuple[int, Load]:
+def _geometry(trial: Trial, view: int) -> ViewGeometry | None:
+    """What a view depends on besides the image: nothing for view 0, which no other view shares."""
+    return None if view == 0 else replace(trial.views, count=1)
+
+
+def _student_load(
+    trial: Trial, size: Sizes, student: StudentNetwork, chosen: Selector, diagnostics: bool
+) -> tuple[int, Load]:
+    """Optimiser steps of a trial, and its student's load, in the order of ``activekd.loop.run_rounds``."""
     recipe, per_query = trial.recipe, trial.labels_per_query(size.n_classes)
     on_unlabeled = trial.distillation in {"unlabeled", "both"}
     steps = 0
@@ -143,8 +155,12 @@ def _student_load(trial: Trial, size: Sizes, student: StudentNetwork, chosen: Se
         labeled = size.n_classes * trial.shots + index * per_query
         steps += recipe.n_steps(labeled, max(0, size.n_pool - labeled))
     trained = steps * (recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0))
+    queries = trial.rounds - 1
     asks = bool(chosen.needs & {"student_probabilities", "features"})
-    predicted = trial.rounds * size.n_test + (trial.rounds - 1) * size.n_pool * asks
+    predicted = trial.rounds * size.n_test + size.n_pool * (trial.rounds if diagnostics else queries * asks)
+    if diagnostics and per_query > 1:
+        # The diversity of the picks, and of equally many images drawn at random.
+        predicted += queries * 2 * per_query
     is_live = renders_at_every_step(student, size.n_pool, size.n_test, trial.views.count)
     return steps, Load(trial.student, trained, predicted, trained + predicted if is_live else 0)
 
