@@ -84,10 +84,18 @@ def run(
     gpus_per_trial: GpusOption = None,
     cpus_per_extraction: CpusOption = None,
     gpus_per_extraction: GpusOption = None,
-    attempts: Annotated[int, typer.Option(min=1, help="Attempts for a trial that raises an error.")] = 3,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts for each round of a trial that raises an error.")] = 3,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also retry trials that were given up, as --serial does.")
     ] = False,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SELECTOR",
+            help="First drop the stored rows of this selector, whose code has changed, and keep them in a file; may be "
+            "given several times.",
+        ),
+    ] = None,
     log_every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between progress lines when the output is not a terminal.")
     ] = LINE_SECONDS,
@@ -121,6 +129,7 @@ def run(
             extraction=_share(whole.resources.extraction, "extraction", cpus_per_extraction, gpus_per_extraction),
             attempts=attempts,
             retry_failed=retry_failed,
+            replace=tuple(dict.fromkeys(replace or ())),
             log_every=log_every,
             track=track,
             dashboard_host=dashboard_host,

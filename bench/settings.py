@@ -50,6 +50,7 @@ class Options:
         extraction: resources of a task that fills the bank.
         attempts: for each round of a trial that raises an error.
         retry_failed: also retry trials that were given up.
+        replace: selectors whose stored rows are dropped first.
         log_every: seconds between progress lines when the output is not a terminal.
         track: name of a tracker that gets every round too.
         dashboard_host: where a local Ray's dashboard listens.
@@ -66,6 +67,7 @@ class Options:
     extraction: Share = field(default_factory=Share)
     attempts: int = 3
     retry_failed: bool = False
+    replace: tuple[str, ...] = ()
     log_every: float = 10.0
     track: str | None = None
     dashboard_host: str = "127.0.0.1"

@@ -196,7 +196,7 @@ class Store:
 
     def log_of_grid(self) -> list[dict[str, Any]]:
         """The log since a store was first opened with this grid's id."""
-        events = _read_log(self._run)
+        events = logged(self._run)
         first = next((k for k, e in enumerate(events) if e["event"] == OPENED and e.get("grid") == self._grid), 0)
         return events[first:]
 
@@ -208,7 +208,7 @@ class Store:
 
 def begun(run: Path) -> set[str]:
     """Ids of the trials that have begun since the last start of a grid on the results folder, from its log."""
-    events = _read_log(run)
+    events = logged(run)
     last = next((event.get("grid") for event in reversed(events) if event["event"] == OPENED), None)
     first = next((k for k, e in enumerate(events) if e["event"] == OPENED and e.get("grid") == last), 0)
     return {event["trial_id"] for event in events[first:] if event["event"] == "begins"}
@@ -222,8 +222,8 @@ def _ends_with_a_line(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def _read_log(run: Path) -> list[dict[str, Any]]:
-    """The log of a results folder; a line that a crash cut short is left out."""
+def logged(run: Path) -> list[dict[str, Any]]:
+    """The log of a results folder, an event a line; a line that a crash cut short is left out."""
     path, events = run / LOG, []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         with suppress(ValueError):

@@ -185,6 +185,20 @@ def sources_of(trials: Sequence[ResolvedTrial]) -> Sources:
     )
 
 
+def sources_with_rows(sources: Sources, trials: Sequence[Trial]) -> Sources:
+    """The sources on which stored rows depend: those of the names of these trials.
+
+    Args:
+        sources: of the trials to run.
+        trials: that have rows.
+    """
+    datasets, selectors = {t.dataset for t in trials}, {t.selector for t in trials}
+    return Sources(
+        {name: value for name, value in sources.datasets.items() if name in datasets},
+        {name: value for name, value in sources.selectors.items() if name in selectors},
+    )
+
+
 def planned(trials: Sequence[Trial], resolved: Sequence[ResolvedTrial]) -> list[dict[str, object]]:
     """The trials of a spec as entries of a plan: identity, counts of the data set, rounds.
 
