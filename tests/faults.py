@@ -29,7 +29,7 @@ MARK = "ACTIVEKD_TEST_MARK"
 WORKER = "ray::ResourceTrainable"
 """The title of a worker that trains; Tune wraps the runner to declare its resources."""
 
-STORE = "ray::_StoreActor"
+STORE = "ray::GridStore"
 RAYLET = "raylet/raylet"
 
 PATIENCE_SECONDS = 240.0

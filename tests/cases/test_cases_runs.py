@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -21,17 +22,20 @@ from faults import heeding_interrupts
 from activekd.bank.shards import read_array, write_array
 from activekd.errors import InputError
 from activekd.folders import data_folder, unfinished_beside
+from activekd.selectors import selector
 from bench.cluster import address
 from bench.cluster.address import LOCAL, check_address
 from bench.cluster.processes import process_folder
+from bench.cluster.storing import MAX_DEATHS, GridStore
 from bench.columns import PICKED, Row
-from bench.settings import cache_folder
+from bench.launch import launch
+from bench.settings import Options, cache_folder
 from bench.spec import Trial, read_spec
 from bench.store.folder import read_failures
 from bench.store.locks import exclusive, file_system, in_use
 from bench.store.replacing import drop_rows, to_replace
 from bench.store.rows import ROUNDS as ROWS_FILE
-from bench.store.rows import Store, rounds_done, stored_rows
+from bench.store.rows import Store, logged, rounds_done, stored_rows
 from bench.trials.run import run_stored
 
 ROUNDS = 4
@@ -145,6 +149,44 @@ def test_a_folder_in_use_names_who_uses_it(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"results folder {tmp_path / 'file'}: File exists; expected: a writable folder with free space (--out)"
     )
+
+
+def test_case_39_each_round_has_its_own_attempts(tmp_path: Path) -> None:
+    """The trial raises an error once in rounds 0, 2 and 4; then as often as it may in round 5."""
+    store = GridStore(tmp_path, 2, "g")
+    for index in range(5):
+        assert store.begin("t")[1]
+        if index % 2 == 0:
+            assert store.fault("t", "an error")
+            assert store.begin("t") == ([row_of(k, [2 * k, 2 * k + 1]) for k in range(index)], True)
+        row = row_of(index, [2 * index, 2 * index + 1])
+        assert store.append(row) == row
+    assert store.fault("t", "an error")
+    store.close()
+    again = GridStore(tmp_path, 2, "g")
+    assert again.begin("t")[1]
+    assert not again.fault("t", "the last error")
+    assert again.failures() == {"t": "the last error"}
+    assert again.begin("t") == ([], False)
+    again.close()
+    raised = [(event["round"], event["attempt"]) for event in logged(tmp_path) if event["event"] == "raised"]
+    assert raised == [(0, 1), (2, 1), (4, 1), (5, 1), (5, 2)]
+
+
+def test_a_worker_that_dies_in_one_round_again_and_again_is_given_up_and_in_many_rounds_it_is_not(
+    tmp_path: Path,
+) -> None:
+    store = GridStore(tmp_path, 3, "g")
+    for index in range(3):
+        for _ in range(MAX_DEATHS + 1):
+            assert store.begin("t")[1]
+        store.append(row_of(index, [2 * index, 2 * index + 1]))
+    for _ in range(MAX_DEATHS + 1):
+        assert store.begin("t")[1]
+        assert store.fault("u", "an error of another trial") in {True, False}
+    assert not store.begin("t")[1]
+    assert "the worker died 11 times in round 3" in store.failures()["t"]
+    store.close()
 
 
 def grid(*arguments: str | Path) -> list[str]:
@@ -279,43 +321,41 @@ mine.needs = set()
 """
 
 
-def serial(spec: Path, cache: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        grid(spec, "--serial", "--device", "cpu", "--no-report", "--out", spec.parent / "run", *options),
-        env={**os.environ, "ACTIVEKD_CACHE": str(cache)},
-        cwd=spec.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_case_41_a_changed_selector_is_replaced_alone(tiny_spec: Path, cache: Path) -> None:
+def test_case_41_a_changed_selector_is_replaced_alone(
+    tiny_spec: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = tiny_spec.read_text(encoding="utf-8").replace('["none", "glyphclip+clap"]', '["none"]')
     text = text.replace('["random", "pcoreset"]', '["random", "own41:mine"]').replace("rounds = 3", "rounds = 2")
     tiny_spec.write_text(text, encoding="utf-8")
-    own, run = tiny_spec.parent / "own41.py", tiny_spec.parent / "run"
-    own.write_text(MINE.format(which=":query_size"), encoding="utf-8")
-    first = serial(tiny_spec, cache)
-    assert first.returncode == 0, first.stderr
+    spec, run, options = read_spec(str(tiny_spec)), tiny_spec.parent / "run", Options(serial=True, report=False)
+    monkeypatch.syspath_prepend(str(tiny_spec.parent))
+    monkeypatch.setenv("ACTIVEKD_CACHE", str(cache))
+
+    def start(which: str, *replaced: str) -> int:
+        """Run the grid as a new process would, with the selector's file edited."""
+        (tiny_spec.parent / "own41.py").write_text(MINE.format(which=which), encoding="utf-8")
+        sys.modules.pop("own41", None)
+        selector.cache_clear()
+        return launch(spec, None, run, replace(options, replace=replaced))
+
+    assert start(":query_size") == 0
     before = stored_rows(run)
-    own.write_text(MINE.format(which="-query_size:"), encoding="utf-8")
-    refused = serial(tiny_spec, cache)
-    assert refused.returncode == 2
-    assert "the code of own41:mine changed since its rows were computed; expected: the" in refused.stderr
-    assert "--replace own41:mine (drops its rows and runs it again)" in refused.stderr
+    with pytest.raises(InputError, match=r"the code of own41:mine changed since its rows were .*--replace own41:mine "):
+        start("-query_size:")
     assert stored_rows(run) == before
 
-    done = serial(tiny_spec, cache, "--replace", "own41:mine")
-    assert done.returncode == 0, done.stderr
+    capsys.readouterr()
+    assert start("-query_size:", "own41:mine") == 0
     (backup,) = (run / "rounds").glob("replaced-*.jsonl")
-    assert f"2 rows of 1 trials dropped; they are kept in {backup}" in done.stdout
+    assert f"2 rows of 1 trials dropped; they are kept in {backup}\n" in capsys.readouterr().out
     rows = stored_rows(run)
     assert [row for row in rows if row["selector"] == "random"] == [r for r in before if r["selector"] == "random"]
     mine, was = ([row for row in those if row["selector"] == "own41:mine"] for those in (rows, before))
     assert [json.loads(line) for line in backup.read_text(encoding="utf-8").splitlines()] == was
     assert [len(row[PICKED]) for row in mine] == [10, 0]
     assert min(mine[0][PICKED]) > max(was[0][PICKED])
+    assert start("-query_size:") == 0
+    assert stored_rows(run) == rows
 
 
 @pytest.fixture
