@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,9 +21,13 @@ import pytest
 from faults import heeding_interrupts
 
 from activekd.bank.shards import read_array, write_array
+from activekd.datasets import initial_rows
 from activekd.errors import InputError
 from activekd.folders import data_folder, unfinished_beside
-from activekd.selectors import selector
+from activekd.selectors import Selector, selector
+from activekd.selectors.view import PoolView
+from activekd.streams import stream
+from bench.checks import check_resumable, resolve
 from bench.cluster import address
 from bench.cluster.address import LOCAL, check_address
 from bench.cluster.processes import process_folder
@@ -32,11 +37,12 @@ from bench.launch import launch
 from bench.settings import Options, cache_folder
 from bench.spec import Trial, read_spec
 from bench.store.folder import read_failures
+from bench.store.history import History
 from bench.store.locks import exclusive, file_system, in_use
 from bench.store.replacing import drop_rows, to_replace
 from bench.store.rows import ROUNDS as ROWS_FILE
-from bench.store.rows import Store, logged, rounds_done, stored_rows
-from bench.trials.run import run_stored
+from bench.store.rows import Store, logged, rounds_done, stored_histories, stored_rows
+from bench.trials.run import Execution, run_stored, run_trial
 
 ROUNDS = 4
 
@@ -78,6 +84,44 @@ def test_case_21_two_workers_of_a_trial_continue_one_history(tmp_path: Path) -> 
     rows = stored_rows(tmp_path)
     assert [(row["round"], row["worker"]) for row in rows] == [(0, 0), (1, 1), (2, 0), (3, 1)]
     assert started == {0: 3, 1: 2}
+
+
+def test_case_21_two_workers_that_train_continue_one_history(tiny_spec: Path, cache: Path, tmp_path: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace('["none", "glyphclip+clap"]', '["none"]')
+    tiny_spec.write_text(text.replace('["random", "pcoreset"]', '["random"]'), encoding="utf-8")
+    (trial,) = resolve(read_spec(str(tiny_spec)).trials, cache, lambda name, done, total: None)
+    store = Store(tmp_path / "run")
+    execution = Execution(diagnostics=False)
+
+    def worker(place: int) -> Iterator[Row]:
+        def some(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+            return view.pool.unlabeled[place : place + query_size]
+
+        own = replace(trial, selector=Selector("random", some, frozenset()))
+        return run_stored(
+            partial(store.begin, trial.id), partial(run_trial, own, {}, None, execution=execution), store.append
+        )
+
+    one, other = worker(0), worker(7)
+    assert [next(one)["round"], next(other)["round"], next(one)["round"]] == [0, 1, 2]
+    assert list(one) == list(other) == []
+    store.close()
+    stored = stored_histories(tmp_path / "run")
+    check_resumable([trial], stored, tmp_path / "run")
+    assert len(stored[trial.id].rows) == 3
+    assert len(stored[trial.id].bought) == 20
+
+
+def test_stored_picks_outside_of_the_pool_are_refused_before_any_work(
+    tiny_spec: Path, cache: Path, tmp_path: Path
+) -> None:
+    trials = resolve(read_spec(str(tiny_spec)).trials, cache, lambda name, done, total: None)
+    initial = initial_rows(trials[0].dataset, 1, stream(0, "initial"))
+    outside, labeled = History(bought={5000}), History(bought={initial[0]})
+    with pytest.raises(InputError, match=r"2 faults:") as refused:
+        check_resumable(trials, {trials[0].id: outside, trials[1].id: labeled}, tmp_path)
+    assert f"rounds.jsonl, trial {trials[0].id}: rows [5000] are outside of the pool" in str(refused.value)
+    assert f"rounds.jsonl, trial {trials[1].id}: a row is labeled twice" in str(refused.value)
 
 
 def test_case_22_folders_of_other_machines_are_left_alone(tmp_path: Path) -> None:
