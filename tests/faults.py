@@ -137,7 +137,7 @@ class Grid:
             "ACTIVEKD_TEST_TRACE": str(self.folder / "trace.txt"),
             MARK: self.mark,
             "RAY_worker_niceness": "0",
-            "PYTHONPATH": str(self.folder),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
         return {**os.environ, **own, **self.more}
 
