@@ -60,6 +60,15 @@ def _naming(message: str, names: Sequence[str]) -> str:
     return message if all(name in message for name in names) else f"{', '.join(names)}: {message}"
 
 
+def reason(fault: OSError) -> str:
+    """What the system said, without the number of the error and the path, which a message names itself.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a/b"))
+    'No such file or directory'
+    """
+    return fault.strerror or str(fault)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that a registry lacks, with the nearest known name as a suggestion.
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from uuid import uuid4
 
 from activekd.errors import InputError
 
@@ -13,6 +14,24 @@ WEIGHTS_VARIABLE = "ACTIVEKD_WEIGHTS"
 
 IMAGE_CACHE_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
 """``off`` decodes images on every read; with ``on``, the default, decoded images are cached on disk."""
+
+
+def user_path(value: str, what: str) -> Path:
+    """A path as a user writes it, with ``~`` and ``~USER`` expanded.
+
+    Args:
+        value: the path.
+        what: what names it, for messages.
+
+    Raises:
+        InputError: there is no such user, or the user has no home folder.
+    """
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as fault:
+        user = Path(value).parts[0][1:]
+        home = f"there is no user {user} with a home folder" if user else "this user has no home folder ($HOME)"
+        raise InputError(f"{what} is {value}: {home}; expected: a path without ~") from fault
 
 
 def data_folder() -> Path:
@@ -37,8 +56,13 @@ def weights_folder() -> Path | None:
     return _existing(WEIGHTS_VARIABLE, value, "a folder of weight files") if value else None
 
 
+def unfinished_beside(path: Path) -> Path:
+    """A name beside a file for its content while it is written; no other process on any machine uses it."""
+    return path.with_name(f"{path.name}.{uuid4().hex}.part")
+
+
 def _existing(variable: str, value: str, expected: str) -> Path:
-    folder = Path(value).expanduser().resolve()
+    folder = user_path(value, f"${variable}").resolve()
     if not folder.is_dir():
         raise InputError(f"${variable} is {value}: no such folder; expected: {expected}")
     return folder

@@ -14,17 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from activekd.bank.given import GivenFeatures, read_features
-from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, load_dataset
+from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, initial_rows, load_dataset
 from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
+from activekd.pool import Pool
 from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, query_faults, selector
+from activekd.streams import stream
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from activekd.teachers.text_heads import given_text_head
 from bench.spec import Trial
+from bench.store.history import History
+from bench.store.rows import ROUNDS
 from bench.trials.resolved import ResolvedTrial
 
 LOADED = "loaded"
@@ -149,6 +153,32 @@ def _narrow(trial: ResolvedTrial) -> Iterable[str]:
     left = len(trial.dataset.train) - trial.trial.shots * trial.dataset.n_classes
     for fault in query_faults(trial.selector, trial.query_size, left):
         yield f"{trial.dataset.name}: selector '{trial.selector.name}': {fault}"
+
+
+def check_resumable(trials: Sequence[ResolvedTrial], stored: Mapping[str, History], folder: Path) -> None:
+    """Check that the stored picks of each trial are rows of its pool without its initial labels.
+
+    Args:
+        trials: resolved.
+        stored: rows of the results folder, by trial id.
+        folder: the results folder, for messages.
+
+    Raises:
+        InputError: every trial that cannot resume from its rows.
+    """
+    faults = Faults()
+    initial: dict[tuple[str, int, int], tuple[int, ...]] = {}
+    for trial in trials:
+        if trial.id not in stored:
+            continue
+        key = trial.dataset.name, trial.trial.shots, trial.trial.seed
+        if key not in initial:
+            initial[key] = initial_rows(trial.dataset, trial.trial.shots, stream(trial.trial.seed, "initial"))
+        try:
+            Pool(len(trial.dataset.train), (*initial[key], *stored[trial.id].bought))
+        except ValueError as fault:
+            faults.add(InputError(f"{folder / ROUNDS}, trial {trial.id}: {fault}, initial labels included"))
+    faults.refuse()
 
 
 def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:

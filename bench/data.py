@@ -17,18 +17,23 @@ from activekd.datasets.fetch import ORIGINS, download
 from activekd.datasets.folder import FOLDER, read_folder
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
-from bench.terminal import EXIT_FAILED, DecodingLines, console, user_errors
+from bench.terminal import EXIT_FAILED, HELP_NAMES, DecodingLines, Version, console, user_errors
 
 SHOWN = 20
 """Faults shown per data set without ``--every-fault``."""
 
 app = typer.Typer(
-    help="The benchmark's eleven data sets under $ACTIVEKD_DATA, in CoOp's layout, and image folders.",
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     no_args_is_help=True,
+    context_settings=HELP_NAMES,
 )
+
+
+@app.callback()
+def about(version: Version = False) -> None:
+    """The benchmark's eleven data sets under $ACTIVEKD_DATA, in CoOp's layout, and image folders."""
 
 
 @app.command(

@@ -10,7 +10,8 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from activekd.errors import InputError
+from activekd.errors import InputError, unknown
+from activekd.folders import user_path
 from bench.columns import SECONDS
 from bench.launch import launch
 from bench.settings import (
@@ -23,23 +24,23 @@ from bench.settings import (
     default_slots,
     default_spec,
 )
-from bench.spec import Share, read_spec
+from bench.spec import SPEC_NAMES, Share, is_spec, read_spec
 from bench.store import folder as store
 from bench.store.locks import in_use
 from bench.store.rows import begun
-from bench.terminal import LINE_SECONDS, console, user_errors
+from bench.terminal import EXIT_INPUT, HELP_NAMES, LINE_SECONDS, Version, console, user_errors
 
 if TYPE_CHECKING:
     from bench.store.table import Run
 
-COMMANDS = ("run", "plan", "status")
+COMMANDS = ("run", "plan", "status", "list")
 
 app = typer.Typer(
-    help="Run a grid of active-learning trials on Ray Tune. `python -m bench.grid [SPEC]` is short for `run [SPEC]`.",
     no_args_is_help=False,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings=HELP_NAMES,
 )
 
 SpecName = Annotated[
@@ -53,6 +54,11 @@ GpusOption = Annotated[
     float | None, typer.Option(min=0, help="GPUs or a share of one, with --device cuda [default: the spec's, or 1]")
 ]
 Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only the trials that match every key.")]
+
+
+@app.callback()
+def about(version: Version = False) -> None:
+    """Run a grid of active-learning trials on Ray Tune. `python -m bench.grid [SPEC]` is short for `run [SPEC]`."""
 
 
 @app.command(
@@ -78,10 +84,18 @@ def run(
     gpus_per_trial: GpusOption = None,
     cpus_per_extraction: CpusOption = None,
     gpus_per_extraction: GpusOption = None,
-    attempts: Annotated[int, typer.Option(min=1, help="Attempts for a trial that raises an error.")] = 3,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts for each round of a trial that raises an error.")] = 3,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also retry trials that were given up, as --serial does.")
     ] = False,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SELECTOR",
+            help="First drop the stored rows of this selector, whose code has changed, and keep them in a file; may be "
+            "given several times.",
+        ),
+    ] = None,
     log_every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between progress lines when the output is not a terminal.")
     ] = LINE_SECONDS,
@@ -111,29 +125,32 @@ def run(
             address=address,
             max_concurrent=max_concurrent,
             device=device,
-            trial=_share(whole.resources.trial, cpus_per_trial, gpus_per_trial),
-            extraction=_share(whole.resources.extraction, cpus_per_extraction, gpus_per_extraction),
+            trial=_share(whole.resources.trial, "trial", cpus_per_trial, gpus_per_trial),
+            extraction=_share(whole.resources.extraction, "extraction", cpus_per_extraction, gpus_per_extraction),
             attempts=attempts,
             retry_failed=retry_failed,
+            replace=tuple(dict.fromkeys(replace or ())),
             log_every=log_every,
             track=track,
             dashboard_host=dashboard_host,
-            spill=(spill or cache_folder() / "spill").resolve(),
+            spill=(_folder(spill, "--spill") or cache_folder() / "spill").resolve(),
             diagnostics=diagnostics,
             report=report,
         )
-        raise typer.Exit(launch(whole, only, out or store.RUNS / whole.name, options))
+        raise typer.Exit(launch(whole, only, _folder(out, "--out") or store.RUNS / whole.name, options))
 
 
-def _share(of_spec: Share, cpus: int | None, gpus: float | None) -> Share:
-    """The spec's share, with the values of the command line where given."""
+def _folder(given: Path | None, option: str) -> Path | None:
+    return None if given is None else user_path(str(given), option)
+
+
+def _share(of_spec: Share, task: str, cpus: int | None, gpus: float | None) -> Share:
+    """The spec's share of a task, with the values of the command line where given."""
     given = {"cpus": cpus, "gpus": gpus}
     try:
         return Share.model_validate({**of_spec.model_dump(), **{k: v for k, v in given.items() if v is not None}})
     except ValidationError as fault:
-        raise InputError(
-            f"GPUs of a trial or an extraction: found {gpus}; expected: at most 1, or a whole number"
-        ) from fault
+        raise InputError(f"--gpus-per-{task} {gpus:g}; expected: at most 1, or a whole number") from fault
 
 
 @app.command(
@@ -148,6 +165,7 @@ def plan(
         typer.Option(min=0.001, help="Training throughput of one trial, rendering included, to estimate hours."),
     ] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one per CPU]")] = None,
+    diagnostics: Annotated[bool, typer.Option(help="Count what the diagnostics of `run` predict.")] = True,
 ) -> None:
     """Print the cost of a grid without starting it: trials, fits, settings, steps, sizes, hours.
 
@@ -159,7 +177,7 @@ def plan(
 
         whole = read_spec(spec or default_spec())
         chosen = whole.only(only) if only else whole
-        cost = estimate(chosen.trials, cache_folder())
+        cost = estimate(chosen.trials, cache_folder(), diagnostics=diagnostics)
         print_plan(whole.name, cost, console)
         if images_per_second is not None:
             print_hours(cost, given_throughput(cost, images_per_second), slots or default_slots(), console)
@@ -219,8 +237,9 @@ def _results_folder(named: str | None) -> Path:
 
 def _activity(results: "Run", run: Path) -> str:
     """Whether a grid is running on a results folder, with how many trials at a time, and its ETA."""
-    if not in_use(run, LOCK):
-        return "no grid is running"
+    busy = in_use(run, LOCK)
+    if not busy:
+        return "no grid is running" if busy is not None else "whether a grid is running is unknown: no file locks"
     given_up = set(store.read_failures(run))
     running = begun(run) & set(results.holes["trial_id"]) - given_up
     by = ["dataset", "teacher", "student", "recipe"]
@@ -232,10 +251,29 @@ def _activity(results: "Run", run: Path) -> str:
     return f"a grid is running, {len(running)} trials at a time, ETA {timedelta(seconds=round(work / len(running)))}"
 
 
+@app.command(name="list", epilog="Example: `python -m bench.grid list`")
+def list_specs() -> None:
+    """List the specs of bench/specs: trials, rounds and data sets of each."""
+    with user_errors():
+        for name in SPEC_NAMES:
+            trials = read_spec(name).trials
+            data = dict.fromkeys(trial.dataset for trial in trials)
+            rounds = sum(trial.rounds for trial in trials)
+            line = f"{name}: {len(trials):,} trials, {rounds:,} rounds; {', '.join(data)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run the command line; arguments that name no command are those of ``run``."""
-    is_command = bool(arguments) and (arguments[0] in COMMANDS or arguments[0] in {"--help", "-h"})
-    app(list(arguments) if is_command else ["run", *arguments])
+    first = arguments[0] if arguments else ""
+    if first in {*COMMANDS, "--help", "-h", "--version"}:
+        app(list(arguments))
+    elif first.startswith("-") or not first or is_spec(first):
+        app(["run", *arguments])
+    else:
+        known = [*COMMANDS, *SPEC_NAMES, "a path of a TOML file"]
+        print(f"error: {unknown('command or spec', first, known)}", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
 
 
 if __name__ == "__main__":

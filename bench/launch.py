@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activekd.bank.shards import check_cache
-from bench.cluster.loopback import use_loopback
+from activekd.errors import InputError, unknown
+from bench.cluster.address import check_address, use_loopback
 from bench.settings import LOCK, Options, cache_folder
 from bench.spec import Spec
 from bench.store import folder as store
 from bench.store.locks import exclusive
-from bench.store.rows import rounds_done
+from bench.store.replacing import drop_rows, to_replace
+from bench.store.rows import stored_histories
 from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures, print_notes
-from bench.trials.resolved import ResolvedTrial, planned, sources_of, with_shards
+from bench.trials.resolved import ResolvedTrial, planned, sources_of, sources_with_rows, with_shards
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     Raises:
         InputError: a check failed before any trial started, or the grid cannot continue.
     """
-    from bench.checks import check_networks, resolve
+    from bench.checks import check_networks, check_resumable, resolve
 
     if not options.serial:
+        check_address(options.address)
         use_loopback(options.address)
     spec = whole.only(only) if only else whole
+    _check_replaced(options.replace, spec)
     cache = cache_folder()
     check_cache(cache)
     if options.track is not None:
@@ -55,18 +59,26 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     trials = resolve(spec.trials, cache, DecodingLines())
     print_notes({trial.dataset.name: trial.dataset.notes for trial in trials})
     with exclusive(folder, LOCK):
-        done = rounds_done(folder)
+        stored = stored_histories(folder)
         plan, sources = planned(whole.trials, trials), sources_of(trials)
-        store.check_belongs(folder, whole.name, [t.id for t in whole.trials], done, sources)
-        store.write_plan(folder, whole.name, plan, sources)
+        done = {trial_id: len(history.rows) for trial_id, history in stored.items()}
+        replaced = to_replace(options.replace, whole.trials, done, sources.selectors, folder)
+        dropped = frozenset().union(*replaced.values())
+        kept = {trial_id: history for trial_id, history in stored.items() if trial_id not in dropped}
+        done = {trial_id: n for trial_id, n in done.items() if trial_id in kept}
+        known = sources_with_rows(trials, [t for t in whole.trials if t.id in kept])
+        store.check_belongs(folder, whole.name, [t.id for t in whole.trials], kept, known)
+        check_resumable(trials, kept, folder)
         left = _unfinished(folder, trials, done, options)
-        counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
-        console.print(
-            f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}", highlight=False, soft_wrap=True
-        )
-        failures = dict.fromkeys(left.given_up, "")
         if left.trials:
             check_networks(left.trials, cache)
+        if dropped:
+            _print(drop_rows(folder, dropped, {name: sources.selectors.get(name) for name in replaced}).line)
+        store.write_plan(folder, whole.name, plan, sources)
+        counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
+        _print(f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}")
+        failures = dict.fromkeys(left.given_up, "")
+        if left.trials:
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)
             todo = sorted(with_shards(left.trials), key=lambda t: t.work(done.get(t.id, 0)), reverse=True)
@@ -87,8 +99,18 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     return 0
 
 
+def _print(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_replaced(names: Sequence[str], spec: Spec) -> None:
+    known = {trial.selector for trial in spec.trials}
+    for name in names:
+        if name not in known:
+            raise unknown("selector in --replace", name, known)
+
+
 def _check_tracker(options: Options) -> None:
-    from activekd.errors import InputError
     from bench.cluster.tracking import check_tracker
 
     if options.serial:
@@ -102,7 +124,8 @@ def _unfinished(
     missing = [t for t in trials if done.get(t.id, 0) < t.trial.rounds]
     if options.retry_failed or options.serial:
         return _Unfinished(missing, [])
-    failed = store.read_failures(folder)
+    of_replaced = {t.id for t in trials if t.trial.selector in options.replace}
+    failed = store.read_failures(folder).keys() - of_replaced
     return _Unfinished([t for t in missing if t.id not in failed], [t.id for t in missing if t.id in failed])
 
 

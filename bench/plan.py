@@ -1,7 +1,7 @@
 """The cost of a grid, from names and sizes alone: trials, fits, steps, bytes, and hours at given rates."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from activekd.datasets.sizes import Sizes, dataset_sizes
 from activekd.errors import Faults
 from activekd.folders import IMAGE_CACHE_VARIABLE, keeps_decoded_images
 from activekd.images.decoding import decoded_side, kept_size
-from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
+from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER, ViewGeometry
 from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
@@ -21,7 +21,7 @@ from activekd.teachers import Teacher, teacher
 from bench.settings import BANK_VARIABLE
 from bench.spec import Trial
 from bench.terminal import print_notes
-from bench.trials.resolved import input_bytes, renders_at_every_step
+from bench.trials.resolved import banked_bytes, renders_at_every_step
 
 PHOTO = (375, 500)
 """Height and width in pixels of a typical photograph of these data sets, to estimate the cost of decoding."""
@@ -79,8 +79,13 @@ class Estimate:
     live: tuple[tuple[str, str], ...]
 
 
-def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
+def estimate(trials: Sequence[Trial], cache: Path, *, diagnostics: bool = True) -> Estimate:
     """Add up the cost of the trials.
+
+    Args:
+        trials: of the spec.
+        cache: folder of the caches.
+        diagnostics: whether the grid measures them, for which each student predicts its pool in every round.
 
     Raises:
         InputError: all unknown names and all faults of image folders at once.
@@ -95,7 +100,7 @@ def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
     faults.resolve(networks, lambda name: networks[name].check_name())
     faults.refuse()
     loads: dict[str, Load] = {}
-    banked: dict[tuple[str, ...], int] = {}
+    banked: dict[tuple[str, int, str, int, ViewGeometry | None], int] = {}
     live: dict[tuple[str, str], None] = {}
     taught: dict[str, Load] = {}
     pools: dict[str, set[str]] = {}
@@ -103,7 +108,7 @@ def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
     n_steps = 0
     for trial in trials:
         size, student, guide = sizes[trial.dataset], students[trial.student], teachers.get(trial.teacher)
-        steps, load = _student_load(trial, size, student, selectors[trial.selector])
+        steps, load = _student_load(trial, size, student, selectors[trial.selector], diagnostics)
         n_steps += steps
         loads[trial.student] = loads.get(trial.student, Load(trial.student)) + load
         pool = drawn_for(trial.dataset, trial.seed)
@@ -116,17 +121,16 @@ def estimate(trials: Sequence[Trial], cache: Path) -> Estimate:
             live[trial.dataset, trial.student] = None
         else:
             for name, view, n in _views(images_of, trial.views.count):
-                key = (name, str(side), f"{student.encoder_name}@{student.size}", _crop(trial.views, view))
-                banked[key] = input_bytes(student, n)
+                key = (name, side, f"{student.encoder_name}@{student.size}", view, _geometry(trial, view))
+                banked[key] = banked_bytes(student, n)
         if guide is None:
             continue
         network = guide.network
         is_given = isinstance(network, GivenFeatures)
-        width = WIDEST if is_given else network.feature_width
         for name, view, n in _views(images_of, 1 if is_given else trial.views.count):
-            key = (name, str(side), f"teacher {network.name}", _crop(trial.views, view))
+            key = (name, side, f"teacher {network.name}", view, _geometry(trial, view))
             if key not in banked:
-                banked[key] = 2 * n * width
+                banked[key] = banked_bytes(network, n)
                 known = taught.get(network.name, Load(network.name))
                 taught[network.name] = known + Load(network.name, predicted=0 if is_given else n)
     return Estimate(
@@ -154,11 +158,6 @@ def cached_bytes(short_side: int) -> int:
     return 3 * height * width
 
 
-def _crop(geometry: ViewGeometry, view: int) -> str:
-    """Names the crop of a view: view 0 is the same in every geometry."""
-    return "0" if view == 0 else repr((view, geometry.scale, geometry.ratio, geometry.flip))
-
-
 def _views(images_of: Mapping[str, int], n_views: int) -> Iterator[tuple[str, int, int]]:
     """The banked (images, view, number of images): every view of the pool, which comes first, and view 0 of test."""
     (pool, n_pool), (test, n_test) = images_of.items()
@@ -166,7 +165,15 @@ def _views(images_of: Mapping[str, int], n_views: int) -> Iterator[tuple[str, in
     yield test, 0, n_test
 
 
-def _student_load(trial: Trial, size: Sizes, student: StudentNetwork, chosen: Selector) -> tuple[int, Load]:
+def _geometry(trial: Trial, view: int) -> ViewGeometry | None:
+    """What a view depends on besides the image: nothing for view 0, which no other view shares."""
+    return None if view == 0 else replace(trial.views, count=1)
+
+
+def _student_load(
+    trial: Trial, size: Sizes, student: StudentNetwork, chosen: Selector, diagnostics: bool
+) -> tuple[int, Load]:
+    """Optimiser steps of a trial, and its student's load, in the order of ``activekd.loop.run_rounds``."""
     recipe, per_query = trial.recipe, trial.labels_per_query(size.n_classes)
     on_unlabeled = trial.distillation in {"unlabeled", "both"}
     steps = 0
@@ -174,8 +181,12 @@ def _student_load(trial: Trial, size: Sizes, student: StudentNetwork, chosen: Se
         labeled = size.n_classes * trial.shots + index * per_query
         steps += recipe.n_steps(labeled, max(0, size.n_pool - labeled))
     trained = steps * (recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0))
+    queries = trial.rounds - 1
     asks = bool(chosen.needs & {"student_probabilities", "features"})
-    predicted = trial.rounds * size.n_test + (trial.rounds - 1) * size.n_pool * asks
+    predicted = trial.rounds * size.n_test + size.n_pool * (trial.rounds if diagnostics else queries * asks)
+    if diagnostics and per_query > 1:
+        # The diversity of the picks, and of equally many images drawn at random.
+        predicted += queries * 2 * per_query
     is_live = renders_at_every_step(student, size.n_pool, size.n_test, trial.views.count)
     return steps, Load(trial.student, trained, predicted, trained + predicted if is_live else 0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from activekd.errors import InputError
-from activekd.folders import DATA_VARIABLE, IMAGE_CACHE_VARIABLE, WEIGHTS_VARIABLE
+from activekd.folders import DATA_VARIABLE, IMAGE_CACHE_VARIABLE, WEIGHTS_VARIABLE, user_path
 from bench.spec import Share
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -48,8 +48,9 @@ class Options:
         device: where networks run.
         trial: resources of a trial.
         extraction: resources of a task that fills the bank.
-        attempts: for a trial that raises an error.
+        attempts: for each round of a trial that raises an error.
         retry_failed: also retry trials that were given up.
+        replace: selectors whose stored rows are dropped first.
         log_every: seconds between progress lines when the output is not a terminal.
         track: name of a tracker that gets every round too.
         dashboard_host: where a local Ray's dashboard listens.
@@ -66,6 +67,7 @@ class Options:
     extraction: Share = field(default_factory=Share)
     attempts: int = 3
     retry_failed: bool = False
+    replace: tuple[str, ...] = ()
     log_every: float = 10.0
     track: str | None = None
     dashboard_host: str = "127.0.0.1"
@@ -80,21 +82,38 @@ def default_spec() -> str:
 
 
 def cache_folder() -> Path:
-    """Where decoded images and banks are kept: ``$ACTIVEKD_CACHE``, else ``~/.cache/activekd``."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "activekd").resolve()
+    """Where decoded images and banks are kept: ``$ACTIVEKD_CACHE``, else ``~/.cache/activekd``.
+
+    Raises:
+        InputError: neither the variable nor a home folder is known.
+    """
+    value = os.environ.get(CACHE_VARIABLE)
+    if value:
+        return user_path(value, f"${CACHE_VARIABLE}").resolve()
+    try:
+        home = Path.home()
+    except RuntimeError as fault:
+        raise InputError(
+            f"no folder for the caches: ${CACHE_VARIABLE} and $HOME are not set; expected: {CACHE_VARIABLE}=FOLDER"
+        ) from fault
+    return (home / ".cache" / "activekd").resolve()
 
 
 def bank_limit_bytes() -> float:
     """Bytes of rendered views to bank for one data set and input size: ``$ACTIVEKD_BANK_GB``, else BANK_GB.
 
     Raises:
-        InputError: the variable is not a number.
+        InputError: the variable is not a number of GB.
     """
     value = os.environ.get(BANK_VARIABLE) or str(BANK_GB)
+    wrong = InputError(f"${BANK_VARIABLE} is '{value}'; expected: a number of GB")
     try:
-        return float(value) * 1e9
+        limit = float(value) * 1e9
     except ValueError as fault:
-        raise InputError(f"${BANK_VARIABLE} is '{value}'; expected: a number of GB") from fault
+        raise wrong from fault
+    if not limit >= 0:
+        raise wrong
+    return limit
 
 
 def local_device(device: Device) -> str:

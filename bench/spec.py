@@ -20,6 +20,9 @@ PROTOCOL = 2
 """Part of every trial id; bumped when a change alters the numbers of a trial. CHANGELOG lists such changes."""
 
 SPECS = Path(__file__).parent / "specs"
+SPEC_NAMES = tuple(sorted(path.stem for path in SPECS.glob("*.toml")))
+"""Names of the specs in SPECS."""
+
 CLASSES = "classes"
 """As a query size: as many labels as there are classes."""
 
@@ -80,7 +83,7 @@ class Share(BaseModel):
     @field_validator("gpus")
     @classmethod
     def _is_whole_above_one(cls, gpus: float) -> float:
-        if gpus > 1 and gpus != int(gpus):
+        if gpus > 1 and gpus % 1 != 0:
             raise ValueError(f"found {gpus}; expected: at most 1, or a whole number")
         return gpus
 
@@ -202,6 +205,11 @@ class Spec:
         return replace(self, trials=_filter(self.trials, wanted))
 
 
+def is_spec(source: str) -> bool:
+    """Whether this is the name of a spec, or looks like the path of a TOML file."""
+    return source in SPEC_NAMES or Path(source).is_file() or "/" in source or source.endswith(".toml")
+
+
 def read_spec(source: str) -> Spec:
     """The spec of that name in bench/specs or at that path.
 
@@ -212,7 +220,7 @@ def read_spec(source: str) -> Spec:
     if not path.is_file():
         path = Path(source)
         if not path.is_file():
-            raise unknown("spec", source, [*(p.stem for p in SPECS.glob("*.toml")), "a path of a TOML file"])
+            raise unknown("spec", source, [*SPEC_NAMES, "a path of a TOML file"])
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:

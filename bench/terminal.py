@@ -1,5 +1,6 @@
 """The terminal: errors as one message with an exit code, and the progress of a grid."""
 
+import importlib.metadata
 import re
 import signal
 import sys
@@ -10,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -27,6 +28,21 @@ LINE_SECONDS = 10.0
 """Seconds between progress lines when the output is not a terminal."""
 
 console = Console()
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command line."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"activekd-bench {importlib.metadata.version('activekd-bench')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+]
+"""The option ``--version`` of a command line."""
 
 
 @contextmanager

@@ -29,7 +29,7 @@ MARK = "ACTIVEKD_TEST_MARK"
 WORKER = "ray::ResourceTrainable"
 """The title of a worker that trains; Tune wraps the runner to declare its resources."""
 
-STORE = "ray::_StoreActor"
+STORE = "ray::GridStore"
 RAYLET = "raylet/raylet"
 
 PATIENCE_SECONDS = 240.0
@@ -137,7 +137,7 @@ class Grid:
             "ACTIVEKD_TEST_TRACE": str(self.folder / "trace.txt"),
             MARK: self.mark,
             "RAY_worker_niceness": "0",
-            "PYTHONPATH": str(self.folder),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
         return {**os.environ, **own, **self.more}
 

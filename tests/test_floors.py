@@ -17,7 +17,7 @@ FLOORS = [
     {"activekd.students"},
     {"activekd.diagnostics"},
     {"activekd.loop"},
-    {"bench", "bench.columns", "bench.spec", "bench.cluster.loopback"},
+    {"bench", "bench.columns", "bench.spec", "bench.cluster.address"},
     {"bench.settings", "bench.terminal", "bench.store", "bench.stats"},
     {"bench.report", "bench.trials", "bench.data"},
     {"bench.checks", "bench.plan", "bench.cluster"},

@@ -47,7 +47,10 @@ def test_a_small_plan_by_hand(tiny_spec: Path, tmp_path: Path) -> None:
     assert made.totals["optimiser steps"] == 4 * 3 * 3
     load = made.students["resnet6_mini@16"]
     assert load.trained == 2 * 9 * 8 + 2 * 9 * 16
-    assert load.predicted == 4 * 3 * test + 2 * 2 * pool
+    # Diagnostics predict the pool in every round, and ten picks and ten others after each of the two queries.
+    assert load.predicted == 4 * 3 * (test + pool) + 4 * 2 * 20
+    plain = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path, diagnostics=False)
+    assert plain.students["resnet6_mini@16"].predicted == 4 * 3 * test + 2 * 2 * pool
     assert load.rendered == 0
     assert made.teachers["glyphclip"].predicted == 2 * pool + test
     pixels = 3 * 16 * 16 * (2 * pool + test)

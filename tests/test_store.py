@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from activekd.errors import InputError
 from bench.columns import SECONDS
 from bench.store.folder import Sources, check_belongs, forget_failure, read_failures, write_plan
 from bench.store.locks import exclusive
-from bench.store.rows import LOG, ROUNDS, StorageError, Store, begun, rounds_done, stored_rows
+from bench.store.rows import LOG, ROUNDS, HistoryError, StorageError, Store, begun, rounds_done, stored_rows
 from bench.store.table import read_run
 
 NAMES = ("dataset", "group", "teacher", "student", "distillation", "recipe", "selector")
@@ -29,7 +30,7 @@ def make_row(trial_id: str, index: int, **more: Any) -> dict[str, Any]:
         "teacher_accuracy": None,
         **dict.fromkeys(SECONDS, 1.0),
         "peak_rss_bytes": 1,
-        "picked": [1, 2],
+        "picked": [2 * index, 2 * index + 1],
         **more,
     }
 
@@ -39,15 +40,118 @@ def make_plan(run: Path, trials: dict[str, int]) -> None:
     write_plan(run, "tiny", planned, Sources({"d": "f"}, {"m:f": "1"}))
 
 
-def test_rows_come_back_up_to_the_first_missing_round(tmp_path: Path) -> None:
+def test_the_first_row_of_a_round_stays_and_is_the_answer_to_every_other(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    for index in (0, 1, 3):
-        store.append(make_row("a", index))
-    store.append(make_row("a", 1, accuracy=0.9))
+    first = make_row("a", 1)
+    assert store.append(make_row("a", 0)) == make_row("a", 0)
+    assert store.append(first) == first
+    assert store.append(make_row("a", 1, accuracy=0.9)) == first
+    assert store.append(make_row("a", 0, picked=[7, 8])) == make_row("a", 0)
     assert [r["round"] for r in store.begin("a")] == [0, 1]
     assert store.begin("b") == []
     store.close()
-    assert [r["accuracy"] for r in stored_rows(tmp_path)] == [0.5, 0.5, 0.5]
+    assert [r["accuracy"] for r in stored_rows(tmp_path)] == [0.5, 0.5]
+
+
+BREACHES = [
+    (2, {}, "round 2 follows 1 stored rounds; expected: round 1"),
+    (-1, {}, "round -1 follows 1 stored rounds; expected: round 1"),
+    (1, {"picked": [1, 5]}, r"round 1 buys the labels of rows \[1\] again; expected: unlabeled rows"),
+    (1, {"picked": [5, 5]}, "round 1 buys a label twice; expected: distinct rows"),
+    (1, {"picked": [-1, 5]}, r"round 1 buys \[-1, 5\]; expected: rows of the train split"),
+    (1, {"picked": [1.5, 5]}, r"round 1 buys \[1.5, 5\]; expected: rows of the train split"),
+    (1, {"n_labeled": 5}, "n_labeled of round 1 is 5; expected: 4, by the round before"),
+]
+
+
+@pytest.mark.parametrize(("index", "more", "message"), BREACHES)
+def test_a_row_that_does_not_continue_its_trial_is_refused_and_not_stored(
+    index: int, more: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    store.append(make_row("a", 0))
+    with pytest.raises(HistoryError, match=f"trial a: {message}"):
+        store.append(make_row("a", index, **more))
+    store.append(make_row("a", 1))
+    store.close()
+    assert rounds_done(tmp_path) == {"a": 2}
+
+
+@pytest.mark.parametrize(("index", "more", "message"), BREACHES)
+def test_stored_rows_that_do_not_continue_their_trial_are_refused_by_line(
+    index: int, more: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    make_plan(tmp_path, {"a": 3, "b": 3})
+    store = Store(tmp_path)
+    store.append(make_row("b", 0))
+    store.append(make_row("a", 0))
+    store.close()
+    with (tmp_path / ROUNDS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(make_row("a", index, **more)) + "\n")
+    for read in (Store, rounds_done):
+        with pytest.raises(InputError, match=f"line 3, trial a: {message}. These lines do not .*expected: remove them"):
+            read(tmp_path)
+    with pytest.raises(InputError, match="line 3"):
+        read_run(tmp_path)
+
+
+def test_rows_without_the_round_before_them_are_listed_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for index in range(4):
+        store.append(make_row("a", index))
+    store.close()
+    lines = (tmp_path / ROUNDS).read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / ROUNDS).write_text(lines[0] + lines[2] + lines[3], encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 2, trial a: round 2 follows 1 .*; line 3, trial a: round 3 follows 1"):
+        Store(tmp_path)
+    (tmp_path / ROUNDS).write_text(lines[0] + lines[1] + lines[1], encoding="utf-8")
+    with pytest.raises(InputError, match="line 3, trial a: round 1 follows 2 stored rounds"):
+        Store(tmp_path)
+
+
+def change(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "deleted":
+        shutil.rmtree(path.parents[1])
+    elif how == "replaced":
+        path.with_suffix(".new").write_bytes(content)
+        path.with_suffix(".new").replace(path)
+    elif how == "written":
+        path.write_bytes(content + content)
+    else:
+        path.write_bytes(content[:-3])
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("deleted", "No such file or directory"),
+        ("replaced", "was replaced while a grid wrote to it"),
+        ("written", r"has \d+ bytes where this grid left \d+: another process wrote to it"),
+        ("cut", r"has \d+ bytes where this grid left \d+"),
+    ],
+)
+def test_a_file_of_rows_that_is_changed_during_a_run_ends_it(how: str, message: str, tmp_path: Path) -> None:
+    """Else rows go into a file that no one finds, or between the rows of another grid."""
+    store = Store(tmp_path / "run")
+    store.append(make_row("a", 0))
+    change(tmp_path / "run" / ROUNDS, how)
+    with pytest.raises(StorageError, match=f"{message}.*; expected: a results folder that nothing else changes"):
+        store.append(make_row("a", 1))
+    store.close()
+
+
+def test_a_torn_line_of_the_log_does_not_swallow_the_next(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with (tmp_path / LOG).open("ab") as file:
+        file.write(b'{"event": "beg\xff')
+    store = Store(tmp_path, grid="g")
+    store.begin("a")
+    store.close()
+    assert begun(tmp_path) == {"a"}
+    again = Store(tmp_path, grid="g")
+    assert [event["event"] for event in again.log_of_grid()] == ["opened", "begins", "opened"]
+    again.close()
 
 
 def test_a_torn_last_line_is_dropped_and_written_again(tmp_path: Path) -> None:
@@ -70,8 +174,8 @@ def test_damage_elsewhere_is_an_error_that_names_the_line(tmp_path: Path) -> Non
     store.append(make_row("a", 0))
     store.close()
     path = tmp_path / ROUNDS
-    path.write_bytes(b"oops\n" + path.read_bytes())
-    with pytest.raises(InputError, match=r"rounds.jsonl, line 1 is not a row .*; expected: remove the line, then"):
+    path.write_bytes(b"oops\n" + path.read_bytes() + b"5\n")
+    with pytest.raises(InputError, match=r"jsonl, line 1 is not a row .*; line 3 is not a row .*; expected: remove"):
         Store(tmp_path)
 
 
@@ -156,7 +260,7 @@ def test_the_log_tells_what_happened_to_a_trial(tmp_path: Path) -> None:
         file.write(b'{"trial_id": "a", "rou')
     Store(tmp_path).close()
     log = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
-    assert [(e["event"], e.get("round")) for e in log] == [
+    assert [(e["event"], e.get("round")) for e in log if e["event"] != "came twice" or e["same_picks"]] == [
         ("opened", None),
         ("begins", 0),
         ("came twice", 0),

@@ -9,7 +9,8 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from activekd.errors import InputError
+from activekd.errors import InputError, reason
+from activekd.folders import unfinished_beside
 from activekd.images.decoding import SHORT_SIDE
 from activekd.recipes import ViewGeometry
 
@@ -67,7 +68,7 @@ def check_cache(cache: Path) -> None:
         with TemporaryFile(dir=cache):
             pass
     except OSError as fault:
-        raise InputError(f"cache {cache}: {fault}; expected: a writable folder ($ACTIVEKD_CACHE)") from fault
+        raise InputError(f"cache {cache}: {reason(fault)}; expected: a writable folder ($ACTIVEKD_CACHE)") from fault
 
 
 def read_array(path: Path) -> np.ndarray | None:
@@ -86,25 +87,27 @@ def _checksum(path: Path) -> str:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array and its checksum to disk; ``read_array`` ignores an interrupted write.
+    """Write an array and its checksum to disk, unless another process has; ``read_array`` ignores a torn write.
 
     Raises:
         InputError: the folder is not writable, or the disk is full.
     """
-    temporary = path.with_suffix(f".{os.getpid()}.part")
+    temporary = unfinished_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as out:
             np.save(out, array)
             out.flush()
             os.fsync(out.fileno())
+        if read_array(path) is not None:
+            return
         digest = _checksum(temporary)
         temporary.replace(path)
         temporary.write_text(digest, encoding="ascii")
         temporary.replace(path.with_suffix(CHECKSUM))
     except OSError as fault:
         raise InputError(
-            f"cache {path.parent}: {fault}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
+            f"cache {path.parent}: {reason(fault)}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
         ) from fault
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from activekd.errors import InputError
+from activekd.folders import unfinished_beside
 from activekd.images.decoding import DECODING_RULES, FORMATS, SHORT_SIDE, decode
 from activekd.images.pixels import Images
 
@@ -177,7 +178,7 @@ class _Build:
         self, files: Sequence[Path], pixels: Path, progress: Callable[[int], object]
     ) -> tuple[np.ndarray, str, np.ndarray] | None:
         """Decode a split into its cache files; sizes, hash of the content and checksums, None after a fault."""
-        unfinished = pixels.with_suffix(f".{os.getpid()}.part")
+        unfinished = unfinished_beside(pixels)
         content, shapes_read, crcs = hashlib.sha256(), [], []
         before = len(self.faults)
         try:
@@ -222,7 +223,7 @@ def _read_index(file: Path) -> tuple[np.ndarray, str, np.ndarray] | None:
 
 
 def _write_index(file: Path, shapes: np.ndarray, digest: str, checksums: np.ndarray) -> None:
-    temporary = file.with_suffix(f".{os.getpid()}.npz")
+    temporary = unfinished_beside(file)
     try:
         with temporary.open("wb") as out:
             np.savez(out, shapes=shapes, digest=digest, checksums=checksums)

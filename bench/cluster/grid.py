@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from activekd.errors import InputError
+from bench.cluster.address import LOCAL
 from bench.cluster.banking import fill_bank
-from bench.cluster.loopback import LOCAL
 from bench.cluster.nodes import connected, lacking_room
 from bench.cluster.running import run_trials
 from bench.cluster.storing import start_store
 from bench.settings import Options, local_device
 from bench.terminal import GridProgress, console
-from bench.trials.resolved import ResolvedTrial, shard_bytes, shards_of, text_heads_of
+from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of, text_heads_of
 from bench.trials.run import Execution
 
 
@@ -36,7 +36,7 @@ def run_on_ray(
     """
     shards = shards_of(trials)
     with connected(options) as connection:
-        for line in connection.lines(sum(shard_bytes(shard, trial) for shard, trial in shards.items())):
+        for line in connection.lines(bank_bytes(shards)):
             console.print(line, highlight=False, soft_wrap=True)
         device = connection.device(options.device)
         if options.address == LOCAL:

@@ -6,15 +6,16 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from activekd.errors import InputError
-from bench.cluster.loopback import LOCAL
+from activekd.errors import InputError, reason
+from bench.cluster.address import LOCAL
+from bench.cluster.processes import process_folder
 from bench.settings import Device, Options
 from bench.spec import Share
 
@@ -87,13 +88,18 @@ def connected(options: Options) -> Iterator[Connection]:
     Raises:
         InputError: no cluster at the address, no room for an object store, or a spill folder that cannot be written.
     """
-    local = options.address == LOCAL
-    try:
-        spill = process_folder(options.spill) if local else None
-    except OSError as fault:
-        raise InputError(f"spill folder {options.spill}: {fault}; expected: a writable folder (--spill)") from fault
     on_term = signal.getsignal(signal.SIGTERM)
-    try:
+    with ExitStack() as last:
+        spill = None
+        if options.address == LOCAL:
+            try:
+                spill = last.enter_context(process_folder(options.spill))
+            except OSError as fault:
+                raise InputError(
+                    f"spill folder {options.spill}: {reason(fault)}; expected: a writable folder (--spill)"
+                ) from fault
+        last.callback(signal.signal, signal.SIGTERM, on_term)
+        last.callback(ray.shutdown)
         context = _start(spill, options) if spill else _join(options.address)
         signal.signal(signal.SIGTERM, on_term)
         alive = [node for node in ray.nodes() if node["Alive"]]
@@ -106,9 +112,6 @@ def connected(options: Options) -> Iterator[Connection]:
             spill=spill,
             dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else "",
         )
-    finally:
-        ray.shutdown()
-        signal.signal(signal.SIGTERM, on_term)
 
 
 def _start(spill: Path, options: Options) -> Any:
@@ -137,17 +140,6 @@ def _join(address: str) -> Any:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as fault:
         raise InputError(f"no Ray cluster at {address}: {fault}; expected: local, auto, or HOST:PORT") from fault
-
-
-def process_folder(parent: Path) -> Path:
-    """Create a folder of this process below ``parent``; remove the folders of processes that no longer exist."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for old in parent.iterdir():
-        if old.name.isdecimal() and not Path(f"/proc/{old.name}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    folder = parent / str(os.getpid())
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def store_bytes() -> int | None:

@@ -14,21 +14,22 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopp
 
 from activekd.errors import InputError
 from activekd.teachers.text_heads import TextHead
-from bench.cluster.nodes import options_of, process_folder, slots
+from bench.cluster.nodes import options_of, slots
 from bench.cluster.order import TRIAL_ID, InOrder
+from bench.cluster.processes import process_folder
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
 from bench.columns import Row, seconds_of
 from bench.settings import Options
 from bench.store.rows import StorageError
 from bench.trials.resolved import ResolvedTrial
-from bench.trials.run import Execution, RunTrial, run_trial
+from bench.trials.run import Execution, RunTrial, run_stored, run_trial
 
 MAX_DEATHS_IN_A_ROW = 100
 """Worker deaths in a row, over all trials and without a result between them, after which the grid stops."""
 
 MAX_PASSES = 20
-"""Runs of Tune, each over the trials that the previous run left unfinished.
+"""Runs of Tune in a row that finish no trial, each over the trials that the previous run left unfinished.
 
 With ``reuse_actors``, a worker that dies while it is handed to its next trial ends that trial with an error that
 ``max_failures`` does not cover. We know of no Ray issue about this; the soak kills workers at random moments.
@@ -61,6 +62,10 @@ class Progress(Protocol):
         ...
 
 
+class _GivenUpError(Exception):
+    """The trial was given up, and may not start again."""
+
+
 class _TrialRunner(tune.Trainable):
     """One trial under Tune: a step is a round, and its row is on disk before the step ends.
 
@@ -91,34 +96,39 @@ class _TrialRunner(tune.Trainable):
         self._id = trial_id
         self._rows: Iterator[Row] | None = None
 
-    def _prepare(self) -> Iterator[Row] | None:
-        """The missing rows of the trial, to be computed; None if the trial may not start."""
+    def _start(self) -> Iterator[Row]:
+        """The missing rows of the trial, each stored before it is yielded."""
         trial = self._trials[self._id]
-        done, may_start = ray.get(self._store.begin.remote(self._id))
-        if not may_start:
-            return None
-        self._left = trial.trial.rounds - len(done)
         keys = [shard.key for shard in trial.shards]
         # Kept until the next trial has its arrays: a process that releases all shared memory must map it again.
         self._banked = banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
         head = self._heads[trial.head_key] if trial.head_key is not None else None
-        return self._run(trial, banked, head, done, self._execution)
+        return run_stored(
+            self._begin_stored,
+            lambda done: self._run(trial, banked, head, done, self._execution),
+            lambda row: ray.get(self._store.append.remote(row)),
+        )
+
+    def _begin_stored(self) -> list[Row]:
+        done, may_start = ray.get(self._store.begin.remote(self._id))
+        if not may_start:
+            raise _GivenUpError
+        return done
 
     def step(self) -> dict[str, Any]:
         try:
             if self._rows is None:
-                self._rows = self._prepare()
-                if self._rows is None:
-                    return {"done": True, FAILED: True}
-            if self._left <= 0:
-                return {"done": True}
-            row = next(self._rows)
-            ray.get(self._store.append.remote(row))
+                self._rows = self._start()
+            row = next(self._rows, None)
+        except _GivenUpError:
+            return {"done": True, FAILED: True}
         except Exception as fault:
             return self._after(fault)
-        self._left -= 1
+        if row is None:
+            return {"done": True}
+        done = row["round"] + 1 == self._trials[self._id].trial.rounds
         seen = {key: row[key] for key in TRACKED if row.get(key) is not None} if self._tracked else {}
-        return {"done": self._left <= 0, ROUND_SECONDS: seconds_of(row), **seen}
+        return {"done": done, ROUND_SECONDS: seconds_of(row), **seen}
 
     def _after(self, fault: Exception) -> dict[str, Any]:
         """The result of a step that raised an error.
@@ -195,7 +205,7 @@ def run_in_passes(
     still_open: Callable[[Sequence[str]], list[str]],
     stopped: Callable[[], bool],
 ) -> list[str]:
-    """Run trials in at most MAX_PASSES passes, each over those that the one before left open.
+    """Run trials in passes, each over those that the one before left open, until MAX_PASSES in a row finish none.
 
     Args:
         trial_ids: in the order in which they are to start.
@@ -206,11 +216,13 @@ def run_in_passes(
     Returns:
         The trials that are open in the end.
     """
-    left = list(trial_ids)
-    for _ in range(MAX_PASSES):
+    left, idle = list(trial_ids), 0
+    while left and idle < MAX_PASSES:
+        before = len(left)
         run(left)
         left = still_open(left)
-        if not left or stopped():
+        idle = 0 if len(left) < before else idle + 1
+        if stopped():
             break
     return left
 
@@ -267,10 +279,10 @@ def run_trials(
     os.environ[MAX_WAITING_VARIABLE] = str(waiting_trials(slots(options.trial, execution.device), nodes))
     watch = Watch(progress)
     followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
-    scratch_root = process_folder(Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}")
+    scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
 
     def run_pass(trial_ids: Sequence[str]) -> None:
-        with tempfile.TemporaryDirectory(dir=scratch_root) as scratch:
+        with process_folder(scratch_root) as scratch:
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
@@ -281,7 +293,7 @@ def run_trials(
                 ),
                 run_config=RunConfig(
                     name="grid",
-                    storage_path=str(results / FOLDER) if options.track else scratch,
+                    storage_path=str(results / FOLDER if options.track else scratch),
                     verbose=0,
                     stop=watch,
                     callbacks=followers,
@@ -299,5 +311,5 @@ def run_trials(
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
     if watch.reason or left:
-        raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune left {len(left)} trials unfinished")
+        raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune in a row finished none of {len(left)} trials")
     return {trial_id: failures[trial_id] for trial_id in by_id if trial_id in failures}

@@ -17,58 +17,68 @@ MAX_DEATHS = 10
 """Deaths of a trial's worker in one round that are tolerated; after one more, the trial is given up."""
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class _StoreActor:
-    """The one process that writes rows; after a restart, it reads the rows and the log from disk."""
+class GridStore:
+    """The store of a grid, and the trials that may start: the one process that writes.
+
+    After a restart, it reads the rows and the log from disk.
+
+    Args:
+        run: the results folder.
+        attempts: for a round that raises an error.
+        grid: id of this grid start.
+    """
 
     def __init__(self, run: Path, attempts: int, grid: str) -> None:
         self._store = Store(run, grid=grid)
         self._attempts = attempts
         seen = self._store.log_of_grid()
-        self._faults = Counter(event["trial_id"] for event in seen if event["event"] == "raised")
+        self._faults = Counter((event["trial_id"], event["round"]) for event in seen if event["event"] == "raised")
         self._begun = Counter((event["trial_id"], event["round"]) for event in seen if event["event"] == "begins")
 
-    @ray.method
     def begin(self, trial_id: str) -> tuple[list[Row], bool]:
         """The rows of a trial that is about to start, and whether it may start."""
         if self._store.has_failed(trial_id):
             return [], False
         rows = self._store.begin(trial_id)
-        self._begun[trial_id, len(rows)] += 1
-        deaths = self._begun[trial_id, len(rows)] - 1 - self._faults[trial_id]
+        at = trial_id, len(rows)
+        self._begun[at] += 1
+        deaths = self._begun[at] - 1 - self._faults[at]
         if deaths > MAX_DEATHS:
             reason = f"the worker died {deaths} times in round {len(rows)}, each time without a traceback"
             self._store.give_up(trial_id, f"{reason} (killed from outside, or out of memory)\n")
             return rows, False
         return rows, True
 
-    @ray.method
-    def append(self, row: Row) -> None:
-        self._store.append(row)
+    def append(self, row: Row) -> Row:
+        """Store a row; the row that is stored for its round, which another worker of the trial may have computed."""
+        return self._store.append(row)
 
-    @ray.method
     def fault(self, trial_id: str, text: str) -> bool:
-        """Note that a trial raised an error; return whether to try it again."""
+        """Note that a trial raised an error; return whether to try it again. Each round has its own attempts."""
         if self._store.has_failed(trial_id):
             return False
-        self._faults[trial_id] += 1
-        self._store.note("raised", trial_id, attempt=self._faults[trial_id], of=self._attempts)
-        if self._faults[trial_id] < self._attempts:
+        at = trial_id, self._store.rounds_done().get(trial_id, 0)
+        self._faults[at] += 1
+        self._store.note("raised", trial_id, round=at[1], attempt=self._faults[at], of=self._attempts)
+        if self._faults[at] < self._attempts:
             return True
         self._store.give_up(trial_id, text)
         return False
 
-    @ray.method
     def failures(self) -> dict[str, str]:
+        """Why trials were given up, by id."""
         return self._store.failures()
 
-    @ray.method
     def rounds_done(self) -> dict[str, int]:
+        """How many rounds of each trial are stored, by id."""
         return self._store.rounds_done()
 
-    @ray.method
     def close(self) -> None:
+        """Release the folder to another writer."""
         self._store.close()
+
+
+_StoreActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(GridStore)
 
 
 def start_store(results: Path, attempts: int) -> Any:
@@ -76,7 +86,7 @@ def start_store(results: Path, attempts: int) -> Any:
 
     Args:
         results: the results folder.
-        attempts: for a trial that raises an error; deaths of workers do not count.
+        attempts: for a round that raises an error; deaths of workers do not count.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return _StoreActor.options(scheduling_strategy=here).remote(results, attempts, uuid.uuid4().hex)

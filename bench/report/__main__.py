@@ -7,11 +7,13 @@ import typer
 
 from activekd.errors import InputError
 from bench.store.folder import RUNS
-from bench.terminal import console, user_errors
+from bench.terminal import HELP_NAMES, Version, console, user_errors
 
 README_BLOCK = "report"
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", context_settings=HELP_NAMES
+)
 
 
 @app.command(
@@ -33,6 +35,7 @@ def main(
     readme: Annotated[Path | None, typer.Option(help="Also replace a generated block of this file.")] = None,
     block: Annotated[str, typer.Option(help="Name of the block, as in its markers.")] = README_BLOCK,
     show: Annotated[Literal["ranks", "areas"], typer.Option(help="What the block shows.")] = "ranks",
+    version: Version = False,
 ) -> None:
     """Write the tables, figures and page of a run from its rows; or the page of several runs side by side."""
     with user_errors():

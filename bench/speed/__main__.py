@@ -12,9 +12,11 @@ from rich.table import Table
 from bench.settings import Device, cache_folder, default_slots, default_spec, local_device
 from bench.spec import read_spec
 from bench.speed.bars import Bar, print_bars
-from bench.terminal import EXIT_FAILED, console, user_errors
+from bench.terminal import EXIT_FAILED, HELP_NAMES, Version, console, user_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", context_settings=HELP_NAMES
+)
 
 Repeats = Annotated[int, typer.Option(min=1, help="Counted repetitions; the median is shown.")]
 
@@ -141,7 +143,7 @@ def throughput(
 
 
 @app.callback(invoke_without_command=True)
-def everything(context: typer.Context) -> None:
+def everything(context: typer.Context, version: Version = False) -> None:
     """Measure speed on this machine. Without a command, `demo` and `train`."""
     if context.invoked_subcommand is None:
         demo()

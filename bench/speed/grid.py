@@ -16,7 +16,7 @@ from activekd.recipes import ViewGeometry
 from activekd.selectors import selector
 from activekd.students.networks import student_network
 from activekd.teachers.text_heads import TextHead
-from bench.cluster.loopback import LOCAL, use_loopback
+from bench.cluster.address import LOCAL, use_loopback
 from bench.columns import PICKED, Row
 from bench.settings import Options
 from bench.spec import Spec, read_spec

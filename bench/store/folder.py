@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,9 +102,11 @@ def check_belongs(run: Path, name: str, trial_ids: Collection[str], stored: Coll
         then, now = before.get(kind, {}), asdict(sources)[kind]
         changed = [key for key, fingerprint in now.items() if then.get(key, fingerprint) != fingerprint]
         if changed:
+            again = [f"--replace {shlex.quote(name)}" for name in changed] if kind == "selectors" else []
+            remedy = f"{' '.join(again)} (drops its rows and runs it again), " if again else ""
             raise InputError(
                 f"results folder {run}: {what} of {', '.join(changed)} changed since its rows were computed; "
-                f"expected: the unchanged version, or another folder (--out)"
+                f"expected: the unchanged version, {remedy}or another folder (--out)"
             )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from activekd.errors import InputError
 from bench.columns import COLUMNS, PICKED, Row, names
 from bench.store.folder import PLAN, read_plan
+from bench.store.history import histories
 from bench.store.rows import ROUNDS, stored_rows
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -64,6 +65,7 @@ def read_run(run: Path) -> Run:
     order = {trial["trial_id"]: position for position, trial in enumerate(plan["trials"])}
     stored = stored_rows(run)
     _check_stored(run, stored, {trial["trial_id"]: trial for trial in plan["trials"]})
+    histories(stored, run / ROUNDS)
     stored.sort(key=lambda row: (order[row["trial_id"]], row["round"]))
     rows = pd.DataFrame([{c: row.get(c) for c in COLUMNS} for row in stored], columns=list(COLUMNS))
     rows = rows.astype(dict.fromkeys(names("measured", "seconds", "diagnostic"), "float64"))

@@ -150,27 +150,31 @@ def renders_at_every_step(student: StudentNetwork, n_train: int, n_test: int, n_
         InputError: the variable is not a number.
     """
     limit = bank_limit_bytes()
-    return not student.frozen and input_bytes(student, n_train * n_views + n_test) > limit
+    return not student.frozen and banked_bytes(student, n_train * n_views + n_test) > limit
 
 
-def input_bytes(student: StudentNetwork, n: int) -> int:
-    """Bytes of n banked inputs of a student; an upper bound for features, which count as WIDEST wide."""
-    return n * (2 * WIDEST if student.frozen else 3 * student.size**2)
+def banked_bytes(encoder: StudentNetwork | VisionLanguageNetwork | GivenFeatures, n: int) -> int:
+    """Bytes of n banked inputs of a student, or of n image features.
+
+    An upper bound for a frozen student and for features from a file, which count as WIDEST wide.
+    """
+    if isinstance(encoder, StudentNetwork) and not encoder.frozen:
+        return n * 3 * encoder.size**2
+    return n * 2 * (encoder.feature_width if isinstance(encoder, VisionLanguageNetwork) else WIDEST)
 
 
-def shard_bytes(shard: Shard, trial: ResolvedTrial) -> int:
-    """Bytes of a shard of a trial, before it is computed; an upper bound for features, which count as WIDEST wide."""
-    rows = len(trial.split(shard.split))
-    return rows * 2 * WIDEST if shard.encoder.startswith(TEACHER) else input_bytes(trial.student, rows)
+def bank_bytes(shards: Mapping[Shard, ResolvedTrial]) -> int:
+    """Bytes of the shards of a bank before it is computed, as ``banked_bytes`` counts them."""
+    return sum(banked_bytes(trial.encoder_of(s), len(trial.split(s.split))) for s, trial in shards.items())
 
 
 def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
-    """Each shard that a trial reads, with the first such trial."""
-    out: dict[Shard, ResolvedTrial] = {}
+    """Each shard that a trial reads, one of each key, with the first such trial."""
+    out: dict[str, tuple[Shard, ResolvedTrial]] = {}
     for trial in {(t.source, t.trial.student, t.trial.teacher, t.trial.views): t for t in trials}.values():
         for shard in trial.shards:
-            out.setdefault(shard, trial)
-    return out
+            out.setdefault(shard.key, (shard, trial))
+    return dict(out.values())
 
 
 def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], ResolvedTrial]:
@@ -185,6 +189,20 @@ def sources_of(trials: Sequence[ResolvedTrial]) -> Sources:
     return Sources(
         {name: dataset.fingerprint for name, dataset in datasets.items()},
         {name: code for name, code in codes.items() if code is not None},
+    )
+
+
+def sources_with_rows(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> Sources:
+    """The sources of these trials on which stored rows depend.
+
+    Args:
+        trials: to run.
+        with_rows: trials of the spec that have rows.
+    """
+    datasets, selectors = {t.dataset for t in with_rows}, {t.selector for t in with_rows}
+    return Sources(
+        sources_of([t for t in trials if t.trial.dataset in datasets]).datasets,
+        sources_of([t for t in trials if t.trial.selector in selectors]).selectors,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from bench.columns import seconds_of
@@ -10,7 +11,7 @@ from bench.store.rows import Store
 from bench.terminal import GridProgress
 from bench.trials.inputs import compute_shard, compute_text_head
 from bench.trials.resolved import ResolvedTrial, shards_of, text_heads_of
-from bench.trials.run import Execution, run_trial
+from bench.trials.run import Execution, run_stored, run_trial
 
 
 def run_serially(
@@ -43,7 +44,7 @@ def run_serially(
         for trial in trials:
             progress.started(trial.id)
             head = heads[trial.head_key] if trial.head_key else None
-            for row in run_trial(trial, banked, head, store.begin(trial.id), execution):
-                store.append(row)
+            run = partial(run_trial, trial, banked, head, execution=execution)
+            for row in run_stored(partial(store.begin, trial.id), run, store.append):
                 progress.round_done(trial.id, seconds_of(row))
             progress.ended(trial.id)

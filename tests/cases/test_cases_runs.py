@@ -1,0 +1,466 @@
+"""Cases of running grids: two workers of one trial, folders of processes, locks, attempts, interruptions."""
+
+import errno
+import fcntl
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from faults import heeding_interrupts
+
+from activekd.bank.shards import read_array, write_array
+from activekd.datasets import initial_rows
+from activekd.errors import InputError
+from activekd.folders import data_folder, unfinished_beside
+from activekd.selectors import Selector, selector
+from activekd.selectors.view import PoolView
+from activekd.streams import stream
+from bench.checks import check_resumable, resolve
+from bench.cluster import address
+from bench.cluster.address import LOCAL, check_address
+from bench.cluster.processes import process_folder
+from bench.cluster.storing import MAX_DEATHS, GridStore
+from bench.columns import PICKED, Row
+from bench.launch import launch
+from bench.settings import Options, cache_folder
+from bench.spec import Trial, read_spec
+from bench.store.folder import read_failures
+from bench.store.history import History
+from bench.store.locks import exclusive, file_system, in_use
+from bench.store.replacing import drop_rows, to_replace
+from bench.store.rows import ROUNDS as ROWS_FILE
+from bench.store.rows import Store, logged, rounds_done, stored_histories, stored_rows
+from bench.trials.run import Execution, run_stored, run_trial
+
+ROUNDS = 4
+
+
+def row_of(index: int, picked: list[int], **more: Any) -> Row:
+    return {"trial_id": "t", "round": index, "n_labeled": 10 + 2 * index, PICKED: picked, **more}
+
+
+def forking(seed: int) -> Any:
+    """A trial that two workers compute differently: round k buys 20 + 10 k, and another row for each seed."""
+
+    def run(done: Sequence[Row]) -> Iterator[Row]:
+        for index in range(len(done), ROUNDS):
+            last = index + 1 == ROUNDS
+            yield row_of(index, [] if last else [20 + 10 * index, 21 + 10 * index + seed], worker=seed)
+
+    return run
+
+
+def test_case_21_two_workers_of_a_trial_continue_one_history(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    started: dict[int, int] = {0: 0, 1: 0}
+
+    def worker(seed: int) -> Iterator[Row]:
+        def begin() -> list[Row]:
+            started[seed] += 1
+            return store.begin("t")
+
+        return run_stored(begin, forking(seed), store.append)
+
+    one, other = worker(0), worker(1)
+    assert next(one)[PICKED] == [20, 21]
+    assert next(other)["round"] == 1
+    # The first computes its own round 1, gets the other's, and resumes at round 2; then the same the other way round.
+    assert next(one)["round"] == 2
+    assert next(other)["round"] == 3
+    assert list(one) == list(other) == []
+    store.close()
+    rows = stored_rows(tmp_path)
+    assert [(row["round"], row["worker"]) for row in rows] == [(0, 0), (1, 1), (2, 0), (3, 1)]
+    assert started == {0: 3, 1: 2}
+
+
+def test_case_21_two_workers_that_train_continue_one_history(tiny_spec: Path, cache: Path, tmp_path: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace('["none", "glyphclip+clap"]', '["none"]')
+    tiny_spec.write_text(text.replace('["random", "pcoreset"]', '["random"]'), encoding="utf-8")
+    (trial,) = resolve(read_spec(str(tiny_spec)).trials, cache, lambda name, done, total: None)
+    store = Store(tmp_path / "run")
+    execution = Execution(diagnostics=False)
+
+    def worker(place: int) -> Iterator[Row]:
+        def some(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+            return view.pool.unlabeled[place : place + query_size]
+
+        own = replace(trial, selector=Selector("random", some, frozenset()))
+        return run_stored(
+            partial(store.begin, trial.id), partial(run_trial, own, {}, None, execution=execution), store.append
+        )
+
+    one, other = worker(0), worker(7)
+    assert [next(one)["round"], next(other)["round"], next(one)["round"]] == [0, 1, 2]
+    assert list(one) == list(other) == []
+    store.close()
+    stored = stored_histories(tmp_path / "run")
+    check_resumable([trial], stored, tmp_path / "run")
+    assert len(stored[trial.id].rows) == 3
+    assert len(stored[trial.id].bought) == 20
+
+
+def test_stored_picks_outside_of_the_pool_are_refused_before_any_work(
+    tiny_spec: Path, cache: Path, tmp_path: Path
+) -> None:
+    trials = resolve(read_spec(str(tiny_spec)).trials, cache, lambda name, done, total: None)
+    initial = initial_rows(trials[0].dataset, 1, stream(0, "initial"))
+    outside, labeled = History(bought={5000}), History(bought={initial[0]})
+    with pytest.raises(InputError, match=r"2 faults:") as refused:
+        check_resumable(trials, {trials[0].id: outside, trials[1].id: labeled}, tmp_path)
+    assert f"rounds.jsonl, trial {trials[0].id}: rows [5000] are outside of the pool" in str(refused.value)
+    assert f"rounds.jsonl, trial {trials[1].id}: a row is labeled twice" in str(refused.value)
+
+
+def test_case_22_folders_of_other_machines_are_left_alone(tmp_path: Path) -> None:
+    with process_folder(tmp_path) as own:
+        here, pid, began = own.name.rsplit("-", 2)
+    assert pid == str(os.getpid())
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = [f"{here}-{ended.pid}-{began}", f"{here}-{os.getpid()}-1", f"{here}-{os.getppid()}-1"]
+    kept = [f"other{here}-{ended.pid}-{began}", f"{here}0-{ended.pid}-{began}", str(ended.pid), "unrelated"]
+    for name in (*gone, *kept):
+        (tmp_path / name).mkdir()
+    with process_folder(tmp_path) as again:
+        assert again == own
+        assert {path.name for path in tmp_path.iterdir()} == {own.name, *kept}
+        with process_folder(tmp_path / "inner"):
+            pass
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "inner"}
+
+
+def test_a_live_process_of_this_machine_keeps_its_folder(tmp_path: Path) -> None:
+    code = (
+        f"from pathlib import Path; from bench.cluster.processes import process_folder\n"
+        f"with process_folder(Path({str(tmp_path)!r})) as own: print(own, flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        theirs = Path(other.stdout.readline().decode().strip())
+        with process_folder(tmp_path) as own:
+            assert theirs.is_dir()
+            assert theirs != own
+        other.stdin.close()
+    assert not theirs.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS, errno.EINVAL])
+def test_case_35_a_file_system_without_locks_is_named(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for take in (lambda: exclusive(tmp_path, "grid.lock").__enter__(), lambda: Store(tmp_path)):
+        with pytest.raises(InputError) as refused:
+            take()
+        message = str(refused.value)
+        assert message.startswith(f"results folder {tmp_path}: the ")
+        assert " file system at /" in message
+        assert f"cannot lock files ({os.strerror(number)}); expected: a folder on a local disk (--out)" in message
+    assert in_use(tmp_path, "grid.lock") is None
+
+
+def test_the_file_system_of_a_path_is_that_of_the_longest_mount_point() -> None:
+    assert file_system(Path("/proc/self")) == "the proc file system at /proc"
+
+
+def test_a_folder_in_use_names_who_uses_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with exclusive(run, "grid.lock"):
+        assert in_use(run, "grid.lock")
+        with pytest.raises(InputError, match=rf"in use by another grid \(process {os.getpid()} on .*, since 20"):
+            exclusive(run, "grid.lock").__enter__()
+    assert in_use(run, "grid.lock") is False
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as refused:
+        exclusive(tmp_path / "file", "grid.lock").__enter__()
+    assert str(refused.value) == (
+        f"results folder {tmp_path / 'file'}: File exists; expected: a writable folder with free space (--out)"
+    )
+
+
+def test_case_39_each_round_has_its_own_attempts(tmp_path: Path) -> None:
+    """The trial raises an error once in rounds 0, 2 and 4; then as often as it may in round 5."""
+    store = GridStore(tmp_path, 2, "g")
+    for index in range(5):
+        assert store.begin("t")[1]
+        if index % 2 == 0:
+            assert store.fault("t", "an error")
+            assert store.begin("t") == ([row_of(k, [2 * k, 2 * k + 1]) for k in range(index)], True)
+        row = row_of(index, [2 * index, 2 * index + 1])
+        assert store.append(row) == row
+    assert store.fault("t", "an error")
+    store.close()
+    again = GridStore(tmp_path, 2, "g")
+    assert again.begin("t")[1]
+    assert not again.fault("t", "the last error")
+    assert again.failures() == {"t": "the last error"}
+    assert again.begin("t") == ([], False)
+    again.close()
+    raised = [(event["round"], event["attempt"]) for event in logged(tmp_path) if event["event"] == "raised"]
+    assert raised == [(0, 1), (2, 1), (4, 1), (5, 1), (5, 2)]
+
+
+def test_a_worker_that_dies_in_one_round_again_and_again_is_given_up_and_in_many_rounds_it_is_not(
+    tmp_path: Path,
+) -> None:
+    store = GridStore(tmp_path, 3, "g")
+    for index in range(3):
+        for _ in range(MAX_DEATHS + 1):
+            assert store.begin("t")[1]
+        store.append(row_of(index, [2 * index, 2 * index + 1]))
+    for _ in range(MAX_DEATHS + 1):
+        assert store.begin("t")[1]
+        assert store.fault("u", "an error of another trial") in {True, False}
+    assert not store.begin("t")[1]
+    assert "the worker died 11 times in round 3" in store.failures()["t"]
+    store.close()
+
+
+def grid(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "bench.grid", *map(str, arguments)]
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_case_36_a_long_temporary_folder_is_refused_before_any_work(
+    variable: str, tiny_spec: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * (95 - len(str(tmp_path)) - 1))
+    long.mkdir()
+    environment = {**os.environ, variable: str(long)}
+    done = subprocess.run(
+        grid(tiny_spec, "--out", tmp_path / "run"), env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: ${variable} is {long}, 95 bytes long; expected: at most ")
+    assert line.endswith("(RAY_TMPDIR=/tmp, or --serial)")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", ["/nonexistent", "", "relative", "/dev/null"])
+def test_a_temporary_folder_that_ray_cannot_use_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", value)
+    with pytest.raises(InputError, match=rf"\$RAY_TMPDIR is '{value}': .*; expected: a writable folder"):
+        check_address(LOCAL)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_address(LOCAL)
+
+
+def test_case_42_an_interrupt_while_no_cluster_answers_ends_with_130_at_once(tiny_spec: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, heeding_interrupts():
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        command = grid(tiny_spec, "--address", at, "--out", tmp_path / "run")
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            connection.close()
+    assert process.returncode == 130
+    assert errors == "interrupted: the rows so far are stored. Resume with the same command.\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(None, "silence for 0 s"), (b"", "the connection is closed at once"), (b"SSH-2.0", "another service is there")],
+)
+def test_an_address_without_a_cluster_is_refused(
+    answer: bytes | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "ANSWER_SECONDS", 0.2 if answer is None else 60)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        at = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                if answer is not None:
+                    connection.recv(1000)
+                    connection.sendall(answer)
+                else:
+                    connection.recv(1000)
+                    connection.recv(1000)
+
+        thread = Thread(target=serve)
+        thread.start()
+        with pytest.raises(InputError, match=rf"--address {at}: no Ray cluster answers \({message}\)"):
+            check_address(at)
+        thread.join()
+    monkeypatch.setenv("RAY_ADDRESS", at)
+    with pytest.raises(InputError, match=rf"auto: \$RAY_ADDRESS is {at}: no Ray cluster answers \(Connection refused"):
+        check_address("auto")
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", "ray://127.0.0.1:1", ":6379", "host:99999", "host:x", "http://a:1"])
+def test_an_address_of_another_form_is_refused(wrong: str) -> None:
+    with pytest.raises(InputError, match=f"--address {wrong}; expected: local, auto, or HOST:PORT"):
+        check_address(wrong)
+
+
+def test_case_43_without_a_home_folder_one_line_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("ACTIVEKD_CACHE", raising=False)
+    with pytest.raises(InputError) as refused:
+        cache_folder()
+    assert str(refused.value) == (
+        "no folder for the caches: $ACTIVEKD_CACHE and $HOME are not set; expected: ACTIVEKD_CACHE=FOLDER"
+    )
+    for value, home in (("~/a", r"this user has no home folder \(\$HOME\)"), ("~no-one/a", "there is no user no-one")):
+        monkeypatch.setenv("ACTIVEKD_CACHE", value)
+        monkeypatch.setenv("ACTIVEKD_DATA", value)
+        for variable, read in (("ACTIVEKD_CACHE", cache_folder), ("ACTIVEKD_DATA", data_folder)):
+            with pytest.raises(InputError, match=rf"\${variable} is {value}: {home}.*; expected: a path without ~"):
+                read()
+
+
+def test_a_cache_with_a_tilde_is_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ACTIVEKD_CACHE", "~/mine")
+    assert cache_folder() == (tmp_path / "mine").resolve()
+
+
+def test_machines_that_share_a_cache_do_not_write_into_each_others_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    assert unfinished_beside(path) != unfinished_beside(path)
+    write_array(path, np.zeros(3))
+    write_array(path, np.ones(3))
+    first = read_array(path)
+    assert first is not None
+    assert first.tolist() == [0, 0, 0]
+    path.write_bytes(b"torn")
+    write_array(path, np.ones(3))
+    second = read_array(path)
+    assert second is not None
+    assert second.tolist() == [1, 1, 1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "a.sha256"]
+
+
+MINE = """
+def mine(view, query_size, *, rng):
+    return view.pool.unlabeled[{which}]
+
+
+mine.needs = set()
+"""
+
+
+def test_case_41_a_changed_selector_is_replaced_alone(
+    tiny_spec: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace('["none", "glyphclip+clap"]', '["none"]')
+    text = text.replace('["random", "pcoreset"]', '["random", "own41:mine"]').replace("rounds = 3", "rounds = 2")
+    tiny_spec.write_text(text, encoding="utf-8")
+    spec, run, options = read_spec(str(tiny_spec)), tiny_spec.parent / "run", Options(serial=True, report=False)
+    monkeypatch.syspath_prepend(str(tiny_spec.parent))
+    monkeypatch.setenv("ACTIVEKD_CACHE", str(cache))
+
+    def start(which: str, *replaced: str) -> int:
+        """Run the grid as a new process would, with the selector's file edited."""
+        (tiny_spec.parent / "own41.py").write_text(MINE.format(which=which), encoding="utf-8")
+        sys.modules.pop("own41", None)
+        selector.cache_clear()
+        return launch(spec, None, run, replace(options, replace=replaced))
+
+    assert start(":query_size") == 0
+    before = stored_rows(run)
+    with pytest.raises(InputError, match=r"the code of own41:mine changed since its rows were .*--replace own41:mine "):
+        start("-query_size:")
+    assert stored_rows(run) == before
+
+    capsys.readouterr()
+    assert start("-query_size:", "own41:mine") == 0
+    (backup,) = (run / "rounds").glob("replaced-*.jsonl")
+    assert f"2 rows of 1 trials dropped; they are kept in {backup}\n" in capsys.readouterr().out
+    rows = stored_rows(run)
+    assert [row for row in rows if row["selector"] == "random"] == [r for r in before if r["selector"] == "random"]
+    mine, was = ([row for row in those if row["selector"] == "own41:mine"] for those in (rows, before))
+    assert [json.loads(line) for line in backup.read_text(encoding="utf-8").splitlines()] == was
+    assert [len(row[PICKED]) for row in mine] == [10, 0]
+    assert min(mine[0][PICKED]) > max(was[0][PICKED])
+    assert start("-query_size:") == 0
+    assert stored_rows(run) == rows
+
+
+@pytest.fixture
+def replaceable(tmp_path: Path, tiny_spec: Path) -> tuple[Path, list[Trial]]:
+    """A folder with one stored round, of three, of each trial of the tiny spec."""
+    trials = list(read_spec(str(tiny_spec)).trials)
+    store = Store(tmp_path / "run")
+    for trial in trials:
+        store.append({**row_of(0, [1, 2]), "trial_id": trial.id})
+    store.give_up(trials[0].id, "it cannot be run")
+    store.close()
+    return tmp_path / "run", trials
+
+
+def test_only_the_rows_of_the_replaced_are_dropped(replaceable: tuple[Path, list[Trial]]) -> None:
+    run, trials = replaceable
+    lines = (run / ROWS_FILE).read_bytes().splitlines(keepends=True)
+    with (run / ROWS_FILE).open("ab") as file:
+        file.write(b'{"trial_id": "torn')
+    (random,) = to_replace(["random"], trials, rounds_done(run), {}, run).values()
+    assert random == {trial.id for trial in trials if trial.selector == "random"}
+    dropped = drop_rows(run, random, {"random": None})
+    kept = [line for line, trial in zip(lines, trials, strict=True) if trial.selector != "random"]
+    gone = [line for line, trial in zip(lines, trials, strict=True) if trial.selector == "random"]
+    assert (run / ROWS_FILE).read_bytes().splitlines(keepends=True) == kept
+    assert dropped.kept_in.read_bytes().splitlines(keepends=True) == gone
+    assert (dropped.rows, dropped.trials) == (2, 2)
+    assert read_failures(run) == {}
+    # The same command resumes, until the trials are complete or the code is another.
+    assert to_replace(["random"], trials, rounds_done(run), {}, run) == {}
+    assert set(to_replace(["random"], trials, dict.fromkeys(random, 3), {}, run)) == {"random"}
+    assert set(to_replace(["random"], trials, dict.fromkeys(random, 1), {"random": "new"}, run)) == {"random"}
+
+
+def test_a_replacement_of_what_is_not_there_is_refused(replaceable: tuple[Path, list[Trial]], tiny_spec: Path) -> None:
+    run, trials = replaceable
+    stored = {trial.id: 1 for trial in trials if trial.selector == "random"}
+    with pytest.raises(InputError, match=r"--replace pcoreset: .* has no rows of it; expected: random, or the command"):
+        to_replace(["random", "pcoreset"], trials, stored, {}, run)
+    with pytest.raises(InputError, match="expected: a folder with rows, or the command without --replace"):
+        to_replace(["random"], trials, {}, {}, run / "elsewhere")
+    done = subprocess.run(
+        grid(tiny_spec, "--replace", "pcorset", "--serial"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: unknown selector in --replace 'pcorset'; did you mean 'pcoreset'? known: pcoreset, random\n"
+    )
+
+
+def test_nothing_is_dropped_where_the_disk_is_full(
+    replaceable: tuple[Path, list[Trial]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, trials = replaceable
+    before = (run / ROWS_FILE).read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left on device; no row is dropped; expected: a writable folder"):
+        drop_rows(run, {trials[0].id}, {"random": None})
+    assert (run / ROWS_FILE).read_bytes() == before
+    assert not list(run.rglob("*.part"))
+
+
+def full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
