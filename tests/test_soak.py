@@ -93,7 +93,7 @@ def test_stopped_drivers(grid: Grid, undisturbed: Grid) -> None:
     signals = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
     for k, (number, at) in enumerate(zip(signals, moments(3, len(signals), 1, 50), strict=True)):
         process = grid.start()
-        wait_for(lambda: in_use(grid.run, LOCK), process)
+        wait_for(lambda: in_use(grid.run, LOCK) is True, process)
         wait_for_rows(grid, at, process)
         pause(300 + k)
         process.send_signal(number)

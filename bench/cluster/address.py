@@ -33,6 +33,8 @@ ANSWERS = (b"\x00", b"\x15")
 TEMPORARY_VARIABLES = ("RAY_TMPDIR", "TMPDIR")
 """Variables of the folder below which Ray keeps its sessions, the first that is set; /tmp by default."""
 
+LOGS = "see Ray's logs, in ray/ below $RAY_TMPDIR, $TMPDIR or /tmp"
+
 REMEDY = "RAY_TMPDIR=/tmp, or --serial"
 
 SOCKET_LONGEST = 107 if sys.platform.startswith("linux") else 103

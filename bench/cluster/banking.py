@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from activekd.bank.given import GivenFeatures
 from activekd.bank.shards import Shard, read_array
 from activekd.errors import InputError
+from bench.cluster.address import LOGS
 from bench.cluster.nodes import options_of
 from bench.spec import Share
 
@@ -171,7 +172,7 @@ def fill_bank(
     except RayError as fault:
         raise InputError(
             f"a task that fills the bank lost its worker more than {MAX_RETRIES} times ({type(fault).__name__}); "
-            f"expected: enough memory for it (see Ray's logs under /tmp/ray)"
+            f"expected: enough memory for it ({LOGS})"
         ) from fault
     return refs, {**ready_heads, **{key: ray.get(ref) for key, ref in head_refs.items()}}
 

@@ -14,6 +14,7 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopp
 
 from activekd.errors import InputError
 from activekd.teachers.text_heads import TextHead
+from bench.cluster.address import LOGS
 from bench.cluster.nodes import options_of, slots
 from bench.cluster.order import TRIAL_ID, InOrder
 from bench.cluster.processes import process_folder
@@ -176,9 +177,7 @@ class Watch(Callback, Stopper):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._deaths += 1
         if self._deaths > MAX_DEATHS_IN_A_ROW:
-            self.reason = (
-                f"{self._deaths} workers died in a row without a finished round; see Ray's logs under /tmp/ray"
-            )
+            self.reason = f"{self._deaths} workers died in a row without a finished round; {LOGS}"
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
