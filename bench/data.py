@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from activekd.datasets.audit import Audit, audit
 from activekd.datasets.catalog import CATALOG
@@ -74,7 +74,7 @@ def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
     console.print(table if audited.counts else f"{audited.name}: {audited.folder}", soft_wrap=True)
     faults = audited.faults
     for fault in faults if every_fault else faults[:SHOWN]:
-        console.print(f"  [red]fault:[/red] {escape(fault)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble("  ", ("fault:", "red"), f" {fault}"), soft_wrap=True)
     if len(faults) > SHOWN and not every_fault:
         console.print(f"  and {len(faults) - SHOWN:,} more faults (--every-fault shows them)", highlight=False)
     number = f"{len(faults):,} fault{'s' * (len(faults) != 1)}"

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activekd.bank.shards import check_cache
+from activekd.errors import InputError
 from bench.cluster.loopback import use_loopback
 from bench.settings import LOCK, Options, cache_folder
 from bench.spec import Spec
 from bench.store import folder as store
 from bench.store.locks import exclusive
 from bench.store.rows import rounds_done
-from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures
+from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures, say
 from bench.trials.resolved import ResolvedTrial, planned, sources_of, with_shards
+
+PART = "part"
+"""Folder in a results folder with the report of the part that ``--only`` chose last."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,12 @@ class _Unfinished:
     """The unfinished trials of a grid.
 
     Attributes:
+        done: stored rounds of each trial without a gap from round 0 on, by id.
         trials: to run, each with a missing round.
         given_up: ids of trials that failed before and are not retried.
     """
 
+    done: Mapping[str, int]
     trials: Sequence[ResolvedTrial]
     given_up: Sequence[str]
 
@@ -53,41 +59,48 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     if options.track is not None:
         _check_tracker(options)
     trials = resolve(spec.trials, cache, DecodingLines())
-    with exclusive(folder, LOCK):
+    plan, sources = planned(whole.trials, trials), sources_of(trials)
+
+    def unfinished() -> _Unfinished:
         done = rounds_done(folder)
-        plan, sources = planned(whole.trials, trials), sources_of(trials)
         store.check_belongs(folder, whole.name, [t.id for t in whole.trials], done, sources)
-        store.write_plan(folder, whole.name, plan, sources)
-        left = _unfinished(folder, trials, done, options)
-        counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
-        console.print(
-            f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}", highlight=False, soft_wrap=True
-        )
-        failures = dict.fromkeys(left.given_up, "")
-        if left.trials:
-            check_networks(left.trials, cache)
+        return _unfinished(folder, trials, done, options)
+
+    if (left := unfinished()).trials:
+        check_networks(left.trials, cache)
+    with exclusive(folder, LOCK):
+        left = unfinished()
+
+        def begin() -> None:
+            """Write the plan, and forget the failures of the trials to run: nothing refuses the grid any more."""
+            store.write_plan(folder, whole.name, plan, sources)
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)
-            todo = sorted(with_shards(left.trials), key=lambda t: t.work(done.get(t.id, 0)), reverse=True)
-            progress = GridProgress.of_trials(spec.trials, done, every=options.log_every)
+
+        counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
+        say(f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}")
+        failures = dict.fromkeys(left.given_up, "")
+        if left.trials:
+            todo = sorted(with_shards(left.trials), key=lambda t: t.work(left.done.get(t.id, 0)), reverse=True)
+            progress = GridProgress.of_trials(spec.trials, left.done, every=options.log_every)
             if options.serial:
                 from bench.trials.serial import run_serially
 
-                run_serially(todo, cache, folder, progress, options)
+                run_serially(todo, cache, folder, progress, options, begin)
             else:
                 from bench.cluster.grid import run_on_ray
 
-                failures |= run_on_ray(todo, cache, folder.resolve(), progress, options)
+                failures |= run_on_ray(todo, cache, folder.resolve(), progress, options, begin)
+        else:
+            begin()
         if failures:
             print_failures(failures, spec.trials, folder / store.FAILURES)
-            return EXIT_FAILED
         if options.report:
-            _report(folder, [t.id for t in trials])
-    return 0
+            _report(folder, [t.id for t in trials], only)
+    return EXIT_FAILED if failures else 0
 
 
 def _check_tracker(options: Options) -> None:
-    from activekd.errors import InputError
     from bench.cluster.tracking import check_tracker
 
     if options.serial:
@@ -100,14 +113,30 @@ def _unfinished(
 ) -> _Unfinished:
     missing = [t for t in trials if done.get(t.id, 0) < t.trial.rounds]
     if options.retry_failed or options.serial:
-        return _Unfinished(missing, [])
+        return _Unfinished(done, missing, [])
     failed = store.read_failures(folder)
-    return _Unfinished([t for t in missing if t.id not in failed], [t.id for t in missing if t.id in failed])
+    return _Unfinished(done, [t for t in missing if t.id not in failed], [t.id for t in missing if t.id in failed])
 
 
-def _report(folder: Path, trial_ids: Sequence[str]) -> None:
-    from bench.report.pages import write_report
+def _report(folder: Path, trial_ids: Sequence[str], only: str | None) -> None:
+    """Write the report of all stored rows and, for a part of the spec, that of the part; print the ranks."""
+    from bench.report.pages import Report, write_report
+    from bench.report.ranked import NothingToRankError
     from bench.report.terminal_table import print_rank_table
-    from bench.store.table import read_run
+    from bench.store.table import Run, read_run
 
-    print_rank_table(write_report(read_run(folder).restricted_to(trial_ids), folder), console)
+    def written(run: Run, out: Path) -> Report | None:
+        try:
+            return write_report(run, out, partial=True)
+        except NothingToRankError as fault:
+            say(f"no report in {out}: {fault}")
+            return None
+
+    run = read_run(folder)
+    report = written(run, folder)
+    if only is not None and len(trial_ids) < run.plan["trial_id"].nunique():
+        if report is not None:
+            say(f"report of all stored rows: {report.html}")
+        report = written(run.restricted_to(trial_ids, only), folder / PART)
+    if report is not None:
+        print_rank_table(report, console)

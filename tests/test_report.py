@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from activekd.errors import InputError
 from bench import stats
-from bench.columns import DIAGNOSTICS
+from bench.columns import CONFIGURATION, DIAGNOSTICS
 from bench.report import latex
 from bench.report.__main__ import app
 from bench.report.blocks import BLOCKS, replace_block
@@ -37,6 +37,7 @@ from bench.report.pages import (
 from bench.report.rendering import run_markdown
 from bench.report.sections import SECTIONS
 from bench.report.tables import TABLES
+from bench.spec import PROTOCOL
 from bench.store.table import Run, read_run
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,12 @@ DEMO = ROOT / "results" / "demo"
 
 def run_of(rows: pd.DataFrame) -> Run:
     nothing = pd.Series([np.array([], dtype=np.int64)] * len(rows))
-    return Run("made", rows, rows[["trial_id", "dataset", "teacher", "student", "selector", "seed", "round"]], nothing)
+    columns = ["trial_id", "dataset", *CONFIGURATION, "selector", "seed", "round"]
+    return Run("made", rows.assign(protocol=PROTOCOL), rows[columns], nothing)
+
+
+def other_protocol(run: Run) -> Run:
+    return replace(run, rows=run.rows.assign(protocol=PROTOCOL + 1))
 
 
 def taught_rows() -> pd.DataFrame:
@@ -150,9 +156,10 @@ def test_one_seed_and_one_selector_are_caveats() -> None:
 def test_another_protocol_and_mixed_provenance_are_caveats() -> None:
     rows = make_rows()
     commits = np.where(rows["seed"] == 0, "one", "two")
-    page = contents_of(run_of(rows.assign(protocol=99, commit=commits))).page
+    run = run_of(rows.assign(commit=commits))
+    page = contents_of(replace(run, rows=run.rows.assign(protocol=99))).page
     assert page.caveats == [
-        "The rows have protocol 99; this version runs protocol 1, whose numbers may differ.",
+        f"The rows have protocol 99; this version runs protocol {PROTOCOL}, whose numbers may differ.",
         "The rows come from 2 commits; see Provenance.",
     ]
 
@@ -176,9 +183,8 @@ def test_others_are_tested_against_a_chosen_control() -> None:
 def test_partial_names_the_holes_and_ranks_finished_settings_alone() -> None:
     whole = run_of(make_rows())
     missing = (whole.rows["selector"] == "b") & (whole.rows["round"] == 2) & (whole.rows["seed"] == 1)
-    keys = ["group", "teacher", "student", "distillation", "recipe", "round"]
-    plan = whole.rows[[*whole.plan.columns, *(k for k in keys if k not in whole.plan.columns)]]
-    run = Run("made", whole.rows[~missing].reset_index(drop=True), plan, whole.picks[~missing].reset_index(drop=True))
+    kept = whole.rows[~missing].reset_index(drop=True)
+    run = replace(whole, rows=kept, picks=whole.picks[~missing].reset_index(drop=True))
     with pytest.raises(InputError, match=r"1 of 18 .* d none s b seed 1 from round 2"):
         contents_of(run)
     contents = contents_of(run, partial=True)
@@ -216,14 +222,14 @@ def copied(tmp_path: Path, change: Callable[[list[dict[str, Any]]], None]) -> Pa
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("accuracy", 1.2, r"rounds.jsonl line 3: accuracy: found 1.2; Input should be less than or equal to 1"),
-        ("accuracy", "0.5", r"line 3: accuracy: found '0.5'; Input should be a valid number"),
+        ("accuracy", 1.2, r"rounds.jsonl line 3: accuracy: found 1.2; expected: less than or equal to 1"),
+        ("accuracy", "0.5", r"line 3: accuracy: found '0.5'; expected: a valid number"),
         ("accuracy", float("nan"), r"line 3: accuracy: found nan"),
         ("selector", "mine", r"line 3, trial .* round .: selector is 'mine'; expected: '.*' \(plan.json\)"),
         ("round", 7, "the trial has 5 rounds"),
         ("trial_id", "0" * 16, "not a trial of plan.json"),
         ("picked", [1, 1], r"2 picks, 1 different; expected: 10"),
-        ("n_labeled", 11, r"n_labeled is \d+; expected: \d+, by the trial's first row"),
+        ("n_labeled", 11, r"line 3, .*: n_labeled is 11; expected: \d+, by most rows of the trial"),
     ],
 )
 def test_edited_rows_are_refused_by_line(column: str, value: object, message: str, tmp_path: Path) -> None:
@@ -241,7 +247,7 @@ def test_an_empty_run_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     assert "unfinished: 1080 of 1080" in result.stderr
     result = CliRunner().invoke(app, [str(run), "--partial"])
     assert result.exit_code == 2
-    assert "table of rounds is empty" in result.stderr
+    assert "no query round is stored: nothing to rank; expected: " in result.stderr
     result = CliRunner().invoke(app, [str(tmp_path / "nowhere")])
     assert result.exit_code == 2
     assert "Traceback" not in result.output
@@ -259,9 +265,9 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert "| b | 2 of 2, mean rank 1.25 | 2 of 2, mean rank 1.25 |" in markdown
     common = pd.read_csv(tmp_path / "tables" / "common_cells.csv")
     assert common["two"].to_numpy() - common["one"].to_numpy() == pytest.approx(np.where(common["round"] > 0, 0.01, 0))
-    write_side_by_side({"one": run_of(rows), "two": run_of(rows.assign(protocol=2))}, tmp_path)
+    write_side_by_side({"one": run_of(rows), "two": other_protocol(run_of(rows))}, tmp_path)
     text = page.read_text(encoding="utf-8")
-    assert "The runs have protocols 1, 2" in text
+    assert f"The runs have protocols {PROTOCOL}, {PROTOCOL + 1}" in text
     assert "no cell in common that may be compared" in text
     short = run_of(rows)
     with pytest.raises(InputError, match="two is unfinished"):

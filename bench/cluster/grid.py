@@ -1,6 +1,6 @@
 """A grid on Ray: the nodes, the bank, the store and the trials, one after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,12 @@ from bench.trials.run import Execution
 
 
 def run_on_ray(
-    trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
+    trials: Sequence[ResolvedTrial],
+    cache: Path,
+    folder: Path,
+    progress: GridProgress,
+    options: Options,
+    begin: Callable[[], None],
 ) -> Mapping[str, str]:
     """Run the missing rounds of these trials on a Ray started on this machine, or on a running cluster.
 
@@ -27,6 +32,7 @@ def run_on_ray(
         folder: the results folder.
         progress: updated after every step.
         options: of the command.
+        begin: called once, when nothing refuses the grid any more and before anything is written.
 
     Returns:
         Why trials were given up, by id.
@@ -46,6 +52,7 @@ def run_on_ray(
                 raise InputError("; ".join(lacking))
             console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
         execution = Execution(device, options.trial.cpus, options.diagnostics)
+        begin()
         with progress:
             store = start_store(folder, options.attempts)
             heads_of = text_heads_of(trials)

@@ -7,7 +7,7 @@ import typer
 
 from activekd.errors import InputError
 from bench.store.folder import RUNS
-from bench.terminal import console, user_errors
+from bench.terminal import console, say, user_errors
 
 README_BLOCK = "report"
 
@@ -65,7 +65,7 @@ def _several(folders: list[Path], out: Path) -> None:
     if len(named) < len(folders):
         raise InputError(f"the same RUN twice: {', '.join(map(str, folders))}; expected: different results folders")
     page = write_side_by_side({name: read_run(folder) for name, folder in named.items()}, out)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    say(f"report: {page}")
 
 
 if __name__ == "__main__":
