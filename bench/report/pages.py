@@ -11,10 +11,12 @@ import pandas as pd
 
 from activekd.errors import InputError
 from bench import stats
+from bench.columns import CONFIGURATION
 from bench.report import latex
 from bench.report.contents import Page, fact_lines, missing_of, run_page
 from bench.report.figures.curves import curve_parts
 from bench.report.figures.drawing import RANKS, Drawing, drawings
+from bench.report.figures.fonts import fallbacks
 from bench.report.figures.panels import curve_chart
 from bench.report.figures.style import save, selector_styles
 from bench.report.frames import Frames
@@ -92,6 +94,10 @@ def contents_of(run: Run, *, partial: bool = False, control: str | None = None) 
     facts = stats.facts_of(frames.rows)
     drawn = drawings(frames)
     page = run_page(run, frames, facts, sections(frames, {figure.stem: figure.section for figure in drawn}))
+    if lacking := fallbacks(names_in(frames))[1]:
+        page.caveats.append(
+            f"Figures show {len(lacking)} characters of names as boxes, since no installed font has them: {lacking}"
+        )
     styles = selector_styles(page.selectors)
     parts = RunParts(
         confidence=stats.headline_confidence(frames["rank_table"], frames["first_places"]),
@@ -156,9 +162,15 @@ def write_tables(frames: Frames, folder: Path) -> None:
 def write_figures(contents: Contents, folder: Path) -> None:
     """Draw every figure as SVG and PNG, with the digest of the tables in their metadata."""
     folder.mkdir(parents=True, exist_ok=True)
-    digest = digest_of(contents.frames)
+    digest, (families, _) = digest_of(contents.frames), fallbacks(names_in(contents.frames))
     for figure in contents.drawings:
-        save(figure.draw(), folder / figure.stem, digest)
+        save(figure.draw(), folder / figure.stem, digest, families)
+
+
+def names_in(frames: Frames) -> str:
+    """Every name that figures show, one a line."""
+    columns = (*CONFIGURATION, "selector")
+    return "\n".join(str(name) for column in columns for name in frames.rows[column].unique())
 
 
 def digest_of(frames: Frames) -> str:
