@@ -51,7 +51,10 @@ def test_a_name_that_failed_everywhere_is_left_out_with_its_reason(column: str, 
     assert shape(chosen) == {**ALL, column: ALL[column] - 1}
     (remark,) = chosen.left_out
     label = {"dataset": "data set"}.get(column, column)
-    assert remark == f"{label} {name}: {n_trials} of {n_trials} trials failed, such as with ValueError: it is odd"
+    assert (
+        remark
+        == f"ranked without {label} {name}: {n_trials} of {n_trials} trials failed, such as with ValueError: it is odd"
+    )
 
 
 def test_a_selector_that_always_fails_later_is_left_out_once_all_its_trials_were_given_up() -> None:
@@ -65,16 +68,16 @@ def test_a_selector_that_always_fails_later_is_left_out_once_all_its_trials_were
 def test_seeds_that_have_not_run_and_seeds_that_are_under_way() -> None:
     chosen = ranked(unfinished(lambda rows: rows["seed"] == 0))
     assert shape(chosen) == {**ALL, "seed": 1}
-    assert chosen.left_out == ["1 of 2 seeds are ranked"]
+    assert chosen.left_out == ["ranked on 1 of 2 seeds"]
     # One query round of two seeds is as much as two query rounds of one seed: more seeds.
     chosen = ranked(unfinished(lambda rows: (rows["seed"] == 0) | (rows["round"] < 2)))
     assert shape(chosen) == {**ALL, "round": 2}
-    assert chosen.left_out == ["4 of 4 configurations are ranked on fewer rounds than planned"]
+    assert chosen.left_out == ["ranked on fewer rounds than planned: 4 of 4 configurations"]
 
 
 def test_configurations_with_other_seeds_than_others() -> None:
     chosen = ranked(unfinished(lambda rows: (rows["teacher"] == "none") | (rows["seed"] == 1)))
-    assert chosen.left_out == ["1 of 2 seeds or 2 of 2 seeds, by configuration are ranked"]
+    assert chosen.left_out == ["ranked on 1 of 2 seeds or 2 of 2 seeds, by configuration"]
     contents = contents_of(unfinished(lambda rows: (rows["teacher"] == "none") | (rows["seed"] == 1)), partial=True)
     assert contents.parts.missing.left_out == chosen.left_out
 
@@ -83,7 +86,7 @@ def test_a_selector_that_failed_in_one_configuration_takes_this_configuration_ou
     chosen = ranked(unfinished(lambda rows: (rows["selector"] != "b") | (rows["dataset"] == "d"), failed=True))
     assert shape(chosen) == {**ALL, "dataset": 1}
     (remark,) = chosen.left_out
-    assert remark.startswith("2 of 4 configurations are not ranked, since no seed has a query round of every selector")
+    assert remark.startswith("ranked without 2 of 4 configurations, in which no seed has a query round of every sel")
 
 
 def test_one_survivor_is_reported_without_a_ranking() -> None:

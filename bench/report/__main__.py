@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from activekd.errors import InputError
-from bench.store.folder import RUNS
+from bench.columns import COLUMNS
+from bench.store.folder import RUNS, results_folder
 from bench.terminal import console, say, user_errors
 
 README_BLOCK = "report"
@@ -20,7 +21,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
     "--block caltech`"
 )
 def main(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Results folders; several go side by side.")],
+    named: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Results folders, names of them in results/runs, or specs; several go side by side.",
+        ),
+    ],
     partial: Annotated[
         bool, typer.Option("--partial", help="Report an unfinished run; the page lists what is missing.")
     ] = False,
@@ -36,6 +43,7 @@ def main(
 ) -> None:
     """Write the tables, figures and page of a run from its rows; or the page of several runs side by side."""
     with user_errors():
+        runs = [results_folder(name) for name in named]
         if len(runs) == 1:
             _one(runs[0], out or runs[0], partial, control, readme, block, show)
             return
@@ -60,8 +68,9 @@ def _several(folders: list[Path], out: Path) -> None:
     from bench.report.pages import write_side_by_side
     from bench.store.table import read_run
 
-    same_name = len({folder.name for folder in folders}) < len(folders)
-    named = {str(folder) if same_name else folder.name: folder for folder in folders}
+    names = {folder.name for folder in folders}
+    is_clear = len(names) == len(folders) and names.isdisjoint(COLUMNS)
+    named = {folder.name if is_clear else str(folder.resolve()): folder for folder in folders}
     if len(named) < len(folders):
         raise InputError(f"the same RUN twice: {', '.join(map(str, folders))}; expected: different results folders")
     page = write_side_by_side({name: read_run(folder) for name, folder in named.items()}, out)

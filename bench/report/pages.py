@@ -41,11 +41,13 @@ class Report:
         html: path of the page.
         markdown: path of the same page as Markdown.
         frames: the tables of the report.
+        left_out: remarks on the planned rows that are not ranked.
     """
 
     html: Path
     markdown: Path
     frames: Frames
+    left_out: list[str]
 
     @property
     def headline(self) -> str:
@@ -145,7 +147,7 @@ def write_report(run: Run, out: Path, *, partial: bool = False, control: str | N
         write_figures(contents, out / "figures")
         (out / MARKDOWN).write_text(run_markdown(contents.page, contents.parts), encoding="utf-8")
         (out / HTML).write_text(run_html(contents.page, contents.parts, out / "figures"), encoding="utf-8")
-    return Report(out / HTML, out / MARKDOWN, contents.frames)
+    return Report(out / HTML, out / MARKDOWN, contents.frames, contents.parts.missing.left_out)
 
 
 def write_tables(frames: Frames, folder: Path) -> None:

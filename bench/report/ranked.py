@@ -59,7 +59,8 @@ def ranked(run: Run) -> Ranked:
             more = [name for name in names if name not in gone and given_up[name]]
             gone += more if len(gone) + len(more) < len(names) else []
         left_out += [
-            f"{LABELS[column]} {name}: {_reason(run.plan[run.plan[column] == name], run.failures)}" for name in gone
+            f"ranked without {LABELS[column]} {name}: {_reason(run.plan[run.plan[column] == name], run.failures)}"
+            for name in gone
         ]
         plan = plan[~plan[column].isin(gone)]
     rows = queried.iloc[:0]
@@ -108,13 +109,13 @@ def _shared(rows: pd.DataFrame, plan: pd.DataFrame) -> tuple[pd.DataFrame, list[
     fewer = sorted(share for share in shares if share[0] < share[1])
     if fewer:
         counts = " or ".join(f"{n} of {n_planned} seeds" for n, n_planned in sorted(shares))
-        left_out.append(f"{counts}" + (", by configuration" if len(shares) > 1 else "") + " are ranked")
+        left_out.append(f"ranked on {counts}" + (", by configuration" if len(shares) > 1 else ""))
     if short:
-        left_out.append(f"{short} of {len(kept)} configurations are ranked on fewer rounds than planned")
+        left_out.append(f"ranked on fewer rounds than planned: {short} of {len(kept)} configurations")
     if unranked:
         names = "; ".join(unranked[:NAMED]) + ("; ..." if len(unranked) > NAMED else "")
         left_out.append(
-            f"{len(unranked)} of {len(unranked) + len(kept)} configurations are not ranked, since no seed has a query "
-            f"round of every selector there: {names}"
+            f"ranked without {len(unranked)} of {len(unranked) + len(kept)} configurations, in which no seed has a "
+            f"query round of every selector: {names}"
         )
     return pd.concat(kept).sort_index() if kept else rows.iloc[:0], left_out

@@ -12,7 +12,7 @@ COLUMNS = ("selector", "first", cells.INTERVAL_HEADER, "clear", "mean rank", "me
 
 
 def print_rank_table(report: Report, out: Console) -> None:
-    """Print the headline, the rank table and the path of the page."""
+    """Print the headline, the rank table, what it leaves out, and the path of the page."""
     ranks = cells.rank_table(report.frames["rank_table"], report.frames["first_places"])
     kept = [ranks.header.index(name) for name in COLUMNS]
     shown = Table(title=Text(report.headline))
@@ -22,4 +22,6 @@ def print_rank_table(report: Report, out: Console) -> None:
     for row in ranks.rows:
         shown.add_row(*(Text(row[index]) for index in kept))
     out.print(shown)
+    for remark in report.left_out:
+        say(remark, out)
     say(f"report: {report.html}", out)

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import Result
 from conftest import SPEC
 from names import NAMES
 from test_report import run_of, taught_rows
 from trees import write_image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from bench import grid
 from bench.columns import DIAGNOSTICS
@@ -117,7 +116,7 @@ def test_case_23_a_part_of_a_new_folder_reports_what_is_missing(
     assert result.exit_code == 0, result.output
     page = text_of(tmp_path / "run" / "report.md")
     assert "Unfinished: 8 of 16" in page
-    assert "- 1 of 2 seeds are ranked" in page
+    assert "- ranked on 1 of 2 seeds" in page
 
 
 DEGENERATE: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -251,10 +250,14 @@ def test_case_37_a_selector_that_fails_everywhere_is_left_out(finished: Path, tm
     assert result.exit_code == 0, result.output
     page = text_of(run / "report.md")
     assert page.index(
-        "- selector pcoreset: 4 of 4 trials failed, such as with RuntimeError: it is broken"
+        "- ranked without selector pcoreset: 4 of 4 trials failed, such as with RuntimeError: it is broken"
     ) < page.index("## ")
     assert "failed: RuntimeError: it is broken" in page
     assert "| random |" in page
+    assert (
+        "ranked without selector pcoreset: 4 of 4 trials failed, such as with RuntimeError: it is broken\n"
+        in result.stdout
+    )
     refused = CliRunner().invoke(report_command.app, [str(run)])
     assert "4 trials failed (--retry-failed)" in refused.stderr
 
@@ -264,7 +267,7 @@ def test_case_38_seeds_that_did_not_run(finished: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(report_command.app, [str(run), "--partial"])
     assert result.exit_code == 0, result.output
     page = text_of(run / "report.md")
-    assert page.index("1 of 2 seeds are ranked") < page.index("## ")
+    assert page.index("ranked on 1 of 2 seeds") < page.index("## ")
     assert "The run has one seed, so it has no intervals." in page
 
 
