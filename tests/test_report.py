@@ -359,6 +359,12 @@ def test_command_line_of_several_runs(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (tmp_path / "report.html").is_file()
     assert CliRunner().invoke(app, [runs[0], runs[0], "--out", str(tmp_path)]).exit_code == 2
+    lacking = CliRunner().invoke(app, [runs[0], "--readme", str(tmp_path / "no.md"), "--out", str(tmp_path / "late")])
+    assert lacking.exit_code == 2
+    assert not (tmp_path / "late").exists()
+    shutil.copytree(runs[1], tmp_path / "round", ignore=shutil.ignore_patterns("figures"))
+    result = CliRunner().invoke(app, [runs[0], str(tmp_path / "round"), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
     assert CliRunner().invoke(app, [*runs, "--partial"]).exit_code == 2
 
 

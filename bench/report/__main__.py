@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from activekd.errors import InputError
-from bench.columns import COLUMNS
+from bench.columns import LABELS
 from bench.store.folder import RUNS, results_folder
 from bench.terminal import console, say, user_errors
 
@@ -53,11 +53,13 @@ def main(
 
 
 def _one(run: Path, out: Path, partial: bool, control: str | None, readme: Path | None, block: str, show: str) -> None:
-    from bench.report.blocks import BLOCKS, replace_block
+    from bench.report.blocks import BLOCKS, around_block, replace_block
     from bench.report.pages import write_report
     from bench.report.terminal_table import print_rank_table
     from bench.store.table import read_run
 
+    if readme is not None:
+        around_block(readme, block)
     report = write_report(read_run(run), out, partial=partial, control=control)
     if readme is not None:
         replace_block(readme, block, BLOCKS[show](report.frames))
@@ -69,7 +71,7 @@ def _several(folders: list[Path], out: Path) -> None:
     from bench.store.table import read_run
 
     names = {folder.name for folder in folders}
-    is_clear = len(names) == len(folders) and names.isdisjoint(COLUMNS)
+    is_clear = len(names) == len(folders) and names.isdisjoint({*LABELS, *LABELS.values()})
     named = {folder.name if is_clear else str(folder.resolve()): folder for folder in folders}
     if len(named) < len(folders):
         raise InputError(f"the same RUN twice: {', '.join(map(str, folders))}; expected: different results folders")

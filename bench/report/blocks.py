@@ -45,8 +45,8 @@ def areas_block(frames: Frames) -> str:
     return "\n".join(lines)
 
 
-def replace_block(file: Path, name: str, block: str) -> None:
-    """Put a generated block between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a file.
+def around_block(file: Path, name: str) -> tuple[str, str]:
+    """A file up to ``<!-- NAME:begin -->`` and from ``<!-- NAME:end -->`` on, the markers included.
 
     Raises:
         InputError: the file or its markers are missing.
@@ -54,13 +54,23 @@ def replace_block(file: Path, name: str, block: str) -> None:
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     try:
         text = file.read_text(encoding="utf-8")
-    except OSError as fault:
-        raise InputError(f"{file}: {fault}; expected: an existing file with {begin} and {end}") from fault
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InputError(f"{file}: {fault}; expected: an existing text file with {begin} and {end}") from fault
     head, has_begin, rest = text.partition(begin)
     _, has_end, tail = rest.partition(end)
     if not (has_begin and has_end):
         raise InputError(f"{file} lacks the markers; expected: {begin} and {end}")
-    file.write_text(f"{head}{begin}\n{block}\n{end}{tail}", encoding="utf-8")
+    return f"{head}{begin}", f"{end}{tail}"
+
+
+def replace_block(file: Path, name: str, block: str) -> None:
+    """Put a generated block between its markers in a file.
+
+    Raises:
+        InputError: the file or its markers are missing.
+    """
+    head, tail = around_block(file, name)
+    file.write_text(f"{head}\n{block}\n{tail}", encoding="utf-8")
 
 
 BLOCKS: Mapping[str, Callable[[Frames], str]] = {"ranks": ranks_block, "areas": areas_block}
