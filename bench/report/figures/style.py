@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedLocator
 
 from bench.report.figures.fonts import FONT
 
@@ -184,9 +184,10 @@ def shorten(figure: Figure) -> None:
         if isinstance(text, Text) and len(text.get_text()) > MOST_CHARACTERS:
             text.set_text(_short(text.get_text()))
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        form = axis.get_major_formatter()
-        if isinstance(form, FixedFormatter):
-            axis.set_major_formatter(FixedFormatter([_short(label) for label in form.seq]))
+        if isinstance(axis.get_major_locator(), FixedLocator):
+            labels = [text.get_text() for text in axis.get_majorticklabels()]
+            if max(map(len, labels), default=0) > MOST_CHARACTERS:
+                axis.set_ticks(axis.get_majorticklocs(), [_short(label) for label in labels])
 
 
 def _short(text: str) -> str:
