@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from activekd.datasets.audit import Audit, audit, audit_folder
 from activekd.datasets.catalog import CATALOG
@@ -17,7 +17,7 @@ from activekd.datasets.fetch import ORIGINS, download
 from activekd.datasets.folder import FOLDER, read_folder
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
-from bench.terminal import EXIT_FAILED, HELP_NAMES, DecodingLines, Version, console, user_errors
+from bench.terminal import EXIT_FAILED, HELP_NAMES, DecodingLines, Version, console, say, user_errors
 
 SHOWN = 20
 """Faults shown per data set without ``--every-fault``."""
@@ -72,7 +72,7 @@ def check(
         if not names:
             absent = [name for name in CATALOG if name not in chosen]
             if absent:
-                console.print(f"no folder below {root}: {', '.join(absent)}", highlight=False, soft_wrap=True)
+                say(f"no folder below {root}: {', '.join(absent)}")
         if as_json is not None:
             as_json.write_text(json.dumps([_plain(audited) for audited in audits], indent=1) + "\n", encoding="utf-8")
         raise typer.Exit(EXIT_FAILED if not audits or any(audited.faults for audited in audits) else 0)
@@ -80,7 +80,7 @@ def check(
 
 def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
     title = audited.name if audited.name.startswith(FOLDER) else f"{audited.name}: {audited.folder}"
-    table = Table("", "found", "expected", title=escape(title), title_justify="left")
+    table = Table("", "found", "expected", title=title, title_justify="left")
     for what, number, wanted in audited.counts:
         shown = "any" if wanted is None else f"{wanted:,}"
         table.add_row(what, f"{number:,}", shown, style=None if wanted in {None, number} else "red")
@@ -91,18 +91,18 @@ def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
         table.add_row("listed images missing on disk", f"{len(audited.missing):,}", "0")
         table.add_row("images listed more than once", f"{len(audited.repeated):,}", "0")
         table.add_row("unlisted images on disk", f"{len(audited.unlisted):,}", "any")
-    console.print(table if audited.counts else escape(title), soft_wrap=True)
+    console.print(table if audited.counts else title, soft_wrap=True)
     for note in audited.notes:
-        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+        say(f"  {note}")
     faults = audited.faults
     for fault in faults if every_fault else faults[:SHOWN]:
-        console.print(f"  [red]fault:[/red] {escape(fault)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble("  ", ("fault:", "red"), f" {fault}"), soft_wrap=True)
     if len(faults) > SHOWN and not every_fault:
-        console.print(f"  and {len(faults) - SHOWN:,} more faults (--every-fault shows them)", highlight=False)
+        say(f"  and {len(faults) - SHOWN:,} more faults (--every-fault shows them)")
     verdict = f"{len(faults):,} fault{'s' * (len(faults) != 1)}"
     if audited.name in CATALOG:
         verdict += f"; `python -m bench.data fetch {audited.name}` lists the sources of its files"
-    console.print(f"  {verdict if faults else 'as it should be'}", highlight=False, soft_wrap=True)
+    say(f"  {verdict if faults else 'as it should be'}")
 
 
 def _plain(audited: Audit) -> dict[str, object]:
@@ -135,14 +135,14 @@ def fetch(name: Annotated[str, typer.Argument(metavar="NAME", help="A data set o
         origin, folder = ORIGINS[name], root / CATALOG[name].folder
         by_hand = [part for part in origin.by_hand if not (folder / part.target).exists()]
         if by_hand:
-            console.print(f"{name}: to fetch by hand, with archives unpacked", highlight=False)
+            say(f"{name}: to fetch by hand, with archives unpacked")
             for part in by_hand:
                 lines = f"  get  {part.what}\n  from {part.origin}\n  to   {folder / part.target}\n"
-                console.print(lines, highlight=False, soft_wrap=True, markup=False)
+                say(lines)
         if origin.torchvision is not None:
             for target in download(name, root):
-                console.print(f"in place: {target}", highlight=False, soft_wrap=True)
-        console.print(f"then: python -m bench.data check {name}", highlight=False)
+                say(f"in place: {target}")
+        say(f"then: python -m bench.data check {name}")
 
 
 if __name__ == "__main__":

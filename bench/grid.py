@@ -28,7 +28,7 @@ from bench.spec import SPEC_NAMES, Share, is_spec, read_spec
 from bench.store import folder as store
 from bench.store.locks import in_use
 from bench.store.rows import begun
-from bench.terminal import EXIT_INPUT, HELP_NAMES, LINE_SECONDS, Version, console, user_errors
+from bench.terminal import EXIT_INPUT, HELP_NAMES, LINE_SECONDS, Version, console, say, user_errors
 
 if TYPE_CHECKING:
     from bench.store.table import Run
@@ -182,11 +182,9 @@ def plan(
         if images_per_second is not None:
             print_hours(cost, given_throughput(cost, images_per_second), slots or default_slots(), console)
         else:
-            console.print(
+            say(
                 f"hours: give --images-per-second (and --slots), or measure: python -m bench.speed throughput "
-                f"{spec or default_spec()}",
-                highlight=False,
-                soft_wrap=True,
+                f"{spec or default_spec()}"
             )
 
 
@@ -195,11 +193,11 @@ def plan(
     "`python -m bench.grid status results/runs/demo`"
 )
 def status(
-    folder: Annotated[
+    named: Annotated[
         str | None,
         typer.Argument(
             metavar="RUN",
-            help="A results folder, or the name of one in results/runs [default: $ACTIVEKD_SPEC, else demo]",
+            help="A results folder, its name in results/runs, or a spec [default: $ACTIVEKD_SPEC, else demo]",
         ),
     ] = None,
 ) -> None:
@@ -207,15 +205,13 @@ def status(
     from bench.store.table import read_run
 
     with user_errors():
-        run = _results_folder(folder)
+        run = store.results_folder(named or default_spec())
         results = read_run(run)
         missing = results.holes.groupby("trial_id").size()
         trials = results.plan["trial_id"].nunique()
-        console.print(
+        say(
             f"{results.name}: {trials - len(missing)} of {trials} trials, "
-            f"{len(results.rows)} of {len(results.plan)} rounds; {_activity(results, run)}",
-            highlight=False,
-            soft_wrap=True,
+            f"{len(results.rows)} of {len(results.plan)} rounds; {_activity(results, run)}"
         )
         by = ["dataset", "teacher", "student"]
         table = Table(*by, "rounds done", "rounds")
@@ -223,16 +219,8 @@ def status(
         for key, planned in results.plan.groupby(by).size().items():
             table.add_row(*(str(part) for part in key), str(done.get(key, 0)), str(planned))  # pyright: ignore[reportGeneralTypeIssues]
         console.print(table)
-        for path in sorted((run / store.FAILURES).glob("*.txt")):
-            console.print(f"failed: {path}")
-
-
-def _results_folder(named: str | None) -> Path:
-    """The folder at that path or of that name in RUNS; without a name, the folder of the default spec."""
-    if named is None:
-        return store.RUNS / read_spec(default_spec()).name
-    path, in_runs = Path(named), store.RUNS / named
-    return in_runs if in_runs.is_dir() and not path.is_dir() else path
+        for trial_id in results.failures:
+            say(f"failed: {store.failure_file(run, trial_id)}")
 
 
 def _activity(results: "Run", run: Path) -> str:
@@ -240,7 +228,7 @@ def _activity(results: "Run", run: Path) -> str:
     busy = in_use(run, LOCK)
     if not busy:
         return "no grid is running" if busy is not None else "whether a grid is running is unknown: no file locks"
-    given_up = set(store.read_failures(run))
+    given_up = set(results.failures)
     running = begun(run) & set(results.holes["trial_id"]) - given_up
     by = ["dataset", "teacher", "student", "recipe"]
     seconds = results.rows.assign(seconds=results.rows[list(SECONDS)].sum(axis=1)).groupby(by)["seconds"].mean()
@@ -260,7 +248,7 @@ def list_specs() -> None:
             data = dict.fromkeys(trial.dataset for trial in trials)
             rounds = sum(trial.rounds for trial in trials)
             line = f"{name}: {len(trials):,} trials, {rounds:,} rounds; {', '.join(data)}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(line)
 
 
 def main(arguments: Sequence[str]) -> None:

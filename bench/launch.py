@@ -13,8 +13,11 @@ from bench.store import folder as store
 from bench.store.locks import exclusive
 from bench.store.replacing import drop_rows, to_replace
 from bench.store.rows import stored_histories
-from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures, print_notes
+from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures, print_notes, say
 from bench.trials.resolved import ResolvedTrial, planned, sources_of, sources_with_rows, with_shards
+
+PART = "part"
+"""Folder in a results folder with the report of the part that ``--only`` chose last."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,16 @@ class _Unfinished:
     """The unfinished trials of a grid.
 
     Attributes:
+        done: stored rounds of each trial without a gap from round 0 on, by id.
         trials: to run, each with a missing round.
         given_up: ids of trials that failed before and are not retried.
+        replaced: ids of the trials whose rows are dropped first, by selector.
     """
 
+    done: Mapping[str, int]
     trials: Sequence[ResolvedTrial]
     given_up: Sequence[str]
+    replaced: Mapping[str, frozenset[str]]
 
 
 def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int:
@@ -58,49 +65,54 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         _check_tracker(options)
     trials = resolve(spec.trials, cache, DecodingLines())
     print_notes({trial.dataset.name: trial.dataset.notes for trial in trials})
-    with exclusive(folder, LOCK):
+    plan, sources = planned(whole.trials, trials), sources_of(trials)
+
+    def unfinished() -> _Unfinished:
         stored = stored_histories(folder)
-        plan, sources = planned(whole.trials, trials), sources_of(trials)
-        done = {trial_id: len(history.rows) for trial_id, history in stored.items()}
-        replaced = to_replace(options.replace, whole.trials, done, sources.selectors, folder)
+        counts = {trial_id: len(history.rows) for trial_id, history in stored.items()}
+        replaced = to_replace(options.replace, whole.trials, counts, sources.selectors, folder)
         dropped = frozenset().union(*replaced.values())
         kept = {trial_id: history for trial_id, history in stored.items() if trial_id not in dropped}
-        done = {trial_id: n for trial_id, n in done.items() if trial_id in kept}
         known = sources_with_rows(trials, [t for t in whole.trials if t.id in kept])
         store.check_belongs(folder, whole.name, [t.id for t in whole.trials], kept, known)
         check_resumable(trials, kept, folder)
-        left = _unfinished(folder, trials, done, options)
-        if left.trials:
-            check_networks(left.trials, cache)
-        if dropped:
-            _print(drop_rows(folder, dropped, {name: sources.selectors.get(name) for name in replaced}).line)
-        store.write_plan(folder, whole.name, plan, sources)
-        counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
-        _print(f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}")
-        failures = dict.fromkeys(left.given_up, "")
-        if left.trials:
+        return _unfinished(folder, trials, {trial_id: counts[trial_id] for trial_id in kept}, replaced, options)
+
+    if (left := unfinished()).trials:
+        check_networks(left.trials, cache)
+    with exclusive(folder, LOCK):
+        left = unfinished()
+
+        def begin() -> None:
+            """Drop what is replaced, write the plan, forget failures: nothing refuses the grid any more."""
+            if dropped := frozenset().union(*left.replaced.values()):
+                codes = {name: sources.selectors.get(name) for name in left.replaced}
+                say(drop_rows(folder, dropped, codes).line)
+            store.write_plan(folder, whole.name, plan, sources)
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)
-            todo = sorted(with_shards(left.trials), key=lambda t: t.work(done.get(t.id, 0)), reverse=True)
-            progress = GridProgress.of_trials(spec.trials, done, every=options.log_every)
+
+        counts = f"{len(trials)} trials, {sum(t.rounds for t in spec.trials)} rounds"
+        say(f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}")
+        failures = dict.fromkeys(left.given_up, "")
+        if left.trials:
+            todo = sorted(with_shards(left.trials), key=lambda t: t.work(left.done.get(t.id, 0)), reverse=True)
+            progress = GridProgress.of_trials(spec.trials, left.done, every=options.log_every)
             if options.serial:
                 from bench.trials.serial import run_serially
 
-                run_serially(todo, cache, folder, progress, options)
+                run_serially(todo, cache, folder, progress, options, begin)
             else:
                 from bench.cluster.grid import run_on_ray
 
-                failures |= run_on_ray(todo, cache, folder.resolve(), progress, options)
+                failures |= run_on_ray(todo, cache, folder.resolve(), progress, options, begin)
+        else:
+            begin()
         if failures:
             print_failures(failures, spec.trials, folder / store.FAILURES)
-            return EXIT_FAILED
         if options.report:
-            _report(folder, [t.id for t in trials])
-    return 0
-
-
-def _print(line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+            _report(folder, [t.id for t in trials], only)
+    return EXIT_FAILED if failures else 0
 
 
 def _check_replaced(names: Sequence[str], spec: Spec) -> None:
@@ -119,19 +131,40 @@ def _check_tracker(options: Options) -> None:
 
 
 def _unfinished(
-    folder: Path, trials: Sequence[ResolvedTrial], done: Mapping[str, int], options: Options
+    folder: Path,
+    trials: Sequence[ResolvedTrial],
+    done: Mapping[str, int],
+    replaced: Mapping[str, frozenset[str]],
+    options: Options,
 ) -> _Unfinished:
     missing = [t for t in trials if done.get(t.id, 0) < t.trial.rounds]
     if options.retry_failed or options.serial:
-        return _Unfinished(missing, [])
+        return _Unfinished(done, missing, [], replaced)
     of_replaced = {t.id for t in trials if t.trial.selector in options.replace}
     failed = store.read_failures(folder).keys() - of_replaced
-    return _Unfinished([t for t in missing if t.id not in failed], [t.id for t in missing if t.id in failed])
+    left = [t for t in missing if t.id not in failed]
+    return _Unfinished(done, left, [t.id for t in missing if t.id in failed], replaced)
 
 
-def _report(folder: Path, trial_ids: Sequence[str]) -> None:
-    from bench.report.pages import write_report
+def _report(folder: Path, trial_ids: Sequence[str], only: str | None) -> None:
+    """Write the report of all stored rows and, for a part of the spec, that of the part; print the ranks."""
+    from bench.report.pages import Report, write_report
+    from bench.report.ranked import NothingToRankError
     from bench.report.terminal_table import print_rank_table
-    from bench.store.table import read_run
+    from bench.store.table import Run, read_run
 
-    print_rank_table(write_report(read_run(folder).restricted_to(trial_ids), folder), console)
+    def written(run: Run, out: Path) -> Report | None:
+        try:
+            return write_report(run, out, partial=True)
+        except NothingToRankError as fault:
+            say(f"no report in {out}: {fault}")
+            return None
+
+    run = read_run(folder)
+    report = written(run, folder)
+    if only is not None and len(trial_ids) < run.plan["trial_id"].nunique():
+        if report is not None:
+            say(f"report of all stored rows: {report.html}")
+        report = written(run.restricted_to(trial_ids, only), folder / PART)
+    if report is not None:
+        print_rank_table(report, console)

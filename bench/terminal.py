@@ -1,6 +1,7 @@
 """The terminal: errors as one message with an exit code, and the progress of a grid."""
 
 import importlib.metadata
+import io
 import re
 import signal
 import sys
@@ -27,7 +28,20 @@ EXIT_INTERRUPTED = 130
 LINE_SECONDS = 10.0
 """Seconds between progress lines when the output is not a terminal."""
 
-console = Console()
+WIDE = 10_000
+"""Columns of an output that is not a terminal: nothing in it is wrapped or shortened."""
+
+console = Console(markup=False, emoji=False, highlight=False)
+"""Where commands print: names and paths as they are, without markup, emoji codes or highlighting."""
+
+if not console.is_terminal:
+    console.width = WIDE
+
+
+def say(text: str, out: Console = console) -> None:
+    """Print a line as it is: no markup, no line break of its own."""
+    out.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 """Settings of every command line."""
@@ -47,7 +61,12 @@ Version = Annotated[
 
 @contextmanager
 def user_errors(when_interrupted: str = "interrupted") -> Iterator[None]:
-    """End the command with exit code 2 on an InputError and 130 on Ctrl-C or SIGTERM, each with one message."""
+    """End the command with exit code 2 on an InputError and 130 on Ctrl-C or SIGTERM, each with one message.
+
+    A character that the encoding of the standard output lacks is printed as its escape.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
@@ -76,14 +95,14 @@ class DecodingLines:
         """``done`` of a data set's ``total`` images are decoded."""
         if monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = monotonic()
-            self._out.print(f"{dataset}: {done:,} of {total:,} images decoded", highlight=False, soft_wrap=True)
+            say(f"{dataset}: {done:,} of {total:,} images decoded", self._out)
 
 
 def print_notes(notes: Mapping[str, Sequence[str]], out: Console = console) -> None:
     """Print the notes on each data set, one line each."""
     for dataset, lines in notes.items():
         for line in lines:
-            out.print(f"{dataset}: {line}", highlight=False, markup=False, soft_wrap=True)
+            say(f"{dataset}: {line}", out)
 
 
 class GridProgress:
@@ -154,7 +173,7 @@ class GridProgress:
         """``done`` of the bank's ``total`` arrays are ready."""
         self._bar.update(self._bank_task, completed=done, total=total, visible=True)
         if not self._out.is_terminal and (done == total or self._due()):
-            self._out.print(f"bank: {done} of {total} arrays", highlight=False)
+            say(f"bank: {done} of {total} arrays", self._out)
 
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
@@ -227,9 +246,7 @@ class GridProgress:
         return True
 
     def _line(self) -> None:
-        self._out.print(
-            f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", highlight=False, soft_wrap=True
-        )
+        say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", self._out)
 
 
 def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: Path) -> None:
@@ -246,13 +263,13 @@ def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: 
     for trial_id, reason in reasons.items():
         trial = by_id[trial_id]
         print(
-            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {_gist(reason)} "
+            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {gist(reason)} "
             f"({folder / trial_id}.txt)",
             file=sys.stderr,
         )
 
 
-def _gist(reason: str) -> str:
+def gist(reason: str) -> str:
     """The line of a traceback that names the exception, without the notes after it; else the last line."""
     lines = reason.rstrip().splitlines() or ["failed before"]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]

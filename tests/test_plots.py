@@ -14,7 +14,7 @@ from bench.columns import teacher_label
 from bench.report.figures.curves import curve_parts, learning_curves
 from bench.report.figures.gains import gain_figure
 from bench.report.figures.ranks import rank_figure
-from bench.report.figures.style import SELECTOR_STYLES, save, selector_styles
+from bench.report.figures.style import SELECTOR_STYLES, save, selector_styles, shorten
 
 # Accuracy of each seed by (selector, round); means of the query rounds: random .55 .80 .90, pcoreset .65 .80 .70,
 # mine .45 .60 .95.
@@ -168,3 +168,20 @@ def test_labels_name_the_distillation_mode() -> None:
     assert teacher_label("none", "none") == "no distillation"
     assert teacher_label("t", "both") == "t"
     assert teacher_label("t", "unlabeled") == "t (unlabeled only)"
+
+
+def test_long_names_lose_their_middle_and_figures_stay_small(rows: pd.DataFrame, tmp_path: Path) -> None:
+    long = "folder:/" + "long_name/" * 30
+    renamed = rows.assign(selector=rows["selector"].replace("mine", long), group=long)
+    for name, figure in figures(renamed).items():
+        before = figure.get_size_inches().max()
+        svg, _ = save(figure, tmp_path / name)
+        assert svg.is_file()
+        assert figure.get_size_inches().max() < 2 * before, name
+    figure = figures(renamed)["ranks"]
+    left, _ = figure.axes
+    assert left.get_yticklabels()[-1].get_text() == long
+    shorten(figure)
+    shown = left.get_yticklabels()[-1].get_text()
+    assert len(shown) == 41
+    assert shown.startswith("folder:/long_name/lo…")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from activekd.errors import InputError
 from bench import stats
-from bench.columns import DIAGNOSTICS
+from bench.columns import CONFIGURATION, DIAGNOSTICS
 from bench.report import latex
 from bench.report.__main__ import app
 from bench.report.blocks import BLOCKS, replace_block
@@ -37,6 +37,7 @@ from bench.report.pages import (
 from bench.report.rendering import run_markdown
 from bench.report.sections import SECTIONS
 from bench.report.tables import TABLES
+from bench.spec import PROTOCOL
 from bench.store.table import Run, read_run
 
 ROOT = Path(__file__).parent.parent
@@ -45,7 +46,12 @@ DEMO = ROOT / "results" / "demo"
 
 def run_of(rows: pd.DataFrame) -> Run:
     nothing = pd.Series([np.array([], dtype=np.int64)] * len(rows))
-    return Run("made", rows, rows[["trial_id", "dataset", "teacher", "student", "selector", "seed", "round"]], nothing)
+    columns = ["trial_id", "dataset", *CONFIGURATION, "selector", "seed", "round"]
+    return Run("made", rows.assign(protocol=PROTOCOL), rows[columns], nothing)
+
+
+def other_protocol(run: Run) -> Run:
+    return replace(run, rows=run.rows.assign(protocol=PROTOCOL + 1))
 
 
 def taught_rows() -> pd.DataFrame:
@@ -150,9 +156,10 @@ def test_one_seed_and_one_selector_are_caveats() -> None:
 def test_another_protocol_and_mixed_provenance_are_caveats() -> None:
     rows = make_rows()
     commits = np.where(rows["seed"] == 0, "one", "two")
-    page = contents_of(run_of(rows.assign(protocol=99, commit=commits))).page
+    run = run_of(rows.assign(commit=commits))
+    page = contents_of(replace(run, rows=run.rows.assign(protocol=99))).page
     assert page.caveats == [
-        "The rows have protocol 99; this version runs protocol 1, whose numbers may differ.",
+        f"The rows have protocol 99; this version runs protocol {PROTOCOL}, whose numbers may differ.",
         "The rows come from 2 commits; see Provenance.",
     ]
 
@@ -176,9 +183,8 @@ def test_others_are_tested_against_a_chosen_control() -> None:
 def test_partial_names_the_holes_and_ranks_finished_settings_alone() -> None:
     whole = run_of(make_rows())
     missing = (whole.rows["selector"] == "b") & (whole.rows["round"] == 2) & (whole.rows["seed"] == 1)
-    keys = ["group", "teacher", "student", "distillation", "recipe", "round"]
-    plan = whole.rows[[*whole.plan.columns, *(k for k in keys if k not in whole.plan.columns)]]
-    run = Run("made", whole.rows[~missing].reset_index(drop=True), plan, whole.picks[~missing].reset_index(drop=True))
+    kept = whole.rows[~missing].reset_index(drop=True)
+    run = replace(whole, rows=kept, picks=whole.picks[~missing].reset_index(drop=True))
     with pytest.raises(InputError, match=r"1 of 18 .* d none s b seed 1 from round 2"):
         contents_of(run)
     contents = contents_of(run, partial=True)
@@ -216,14 +222,22 @@ def copied(tmp_path: Path, change: Callable[[list[dict[str, Any]]], None]) -> Pa
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("accuracy", 1.2, r"rounds.jsonl line 3: accuracy: found 1.2; Input should be less than or equal to 1"),
-        ("accuracy", "0.5", r"line 3: accuracy: found '0.5'; Input should be a valid number"),
+        ("accuracy", 1.2, r"rounds.jsonl line 3: accuracy: found 1.2; expected: less than or equal to 1"),
+        ("accuracy", "0.5", r"line 3: accuracy: found '0.5'; expected: a valid number"),
         ("accuracy", float("nan"), r"line 3: accuracy: found nan"),
         ("selector", "mine", r"line 3, trial .* round .: selector is 'mine'; expected: '.*' \(plan.json\)"),
         ("round", 7, "the trial has 5 rounds"),
         ("trial_id", "0" * 16, "not a trial of plan.json"),
         ("picked", [1, 1], r"2 picks, 1 different; expected: 10"),
-        ("n_labeled", 11, r"n_labeled is \d+; expected: \d+, by the trial's first row"),
+        ("picked", [10**30] * 10, r"line 3: picked.0: found 1000000\d+; expected: less than or equal to"),
+        ("train_seconds", -1.0, r"line 3: train_seconds: found -1.0; expected: greater than or equal to 0"),
+        ("protocol", 7, r"line 3, .*: protocol is 7; expected: 1 \(plan.json\)"),
+        ("n_classes", 3, r"line 3, .*: n_classes is 3; expected: 10 \(plan.json\)"),
+        ("student_ece", "low", r"line 3: student_ece: found 'low'; expected: a valid number"),
+        ("student_nll", float("inf"), r"line 3: student_nll: found inf; expected: a finite number"),
+        ("commit", 7, r"line 3: commit: found 7; expected: a valid string"),
+        ("seed", True, r"line 3: seed: found True; expected: a valid integer"),
+        ("n_labeled", 11, r"line 3, .*: n_labeled is 11; expected: \d+, by most rows of the trial"),
     ],
 )
 def test_edited_rows_are_refused_by_line(column: str, value: object, message: str, tmp_path: Path) -> None:
@@ -234,6 +248,67 @@ def test_edited_rows_are_refused_by_line(column: str, value: object, message: st
         read_run(copied(tmp_path, edit))
 
 
+def test_the_edited_row_is_blamed_and_every_fault_is_named(tmp_path: Path) -> None:
+    def edit(rows: list[dict[str, Any]]) -> None:
+        first = next(row for row in rows if row["round"] == 0)
+        first["n_labeled"] += 1
+        rows.append(dict(rows[5]))
+        again = next(row for row in rows if row["round"] == 1)
+        before = next(row for row in rows if row["trial_id"] == again["trial_id"] and row["round"] == 0)
+        again["picked"][0] = before["picked"][0]
+
+    with pytest.raises(InputError) as caught:
+        read_run(copied(tmp_path, edit))
+    message = str(caught.value)
+    assert "round 0: n_labeled is 11; expected: 10, by most rows of the trial" in message
+    assert "line 1081, " in message
+    assert "also in line 6; expected: one line per (trial, round)" in message
+    assert "is also picked in line " in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda plan: plan.pop("trials"), "trials: missing; expected: a value, as bench.grid writes it"),
+        (lambda plan: plan["trials"].clear(), r"trials: found \[\]; .*expected: |trials: found \[\]; expected: "),
+        (lambda plan: plan["trials"][3].update(rounds=0), "trials.3.rounds: found 0; expected: greater than"),
+        (lambda plan: plan["trials"].append(plan["trials"][0]), "a trial stands twice; expected: a folder"),
+        (lambda plan: plan.update(name=None), "name: found None; expected: a valid string"),
+    ],
+)
+def test_an_edited_plan_is_refused(change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path) -> None:
+    run = copied(tmp_path, lambda rows: None)
+    plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))
+    change(plan)
+    (run / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_run(run)
+
+
+def test_rows_without_provenance_or_diagnostics_are_read(tmp_path: Path) -> None:
+    def edit(rows: list[dict[str, Any]]) -> None:
+        for name in ("commit", *DIAGNOSTICS):
+            rows[0].pop(name, None)
+
+    rows = read_run(copied(tmp_path, edit)).rows
+    assert (rows["commit"] == "unknown").sum() == 1
+
+
+@pytest.mark.parametrize("content", ["[1]", '"abc"', "3", "{}", "null", "\udcff"])
+def test_lines_that_are_no_rows_are_refused_by_line(content: str, tmp_path: Path) -> None:
+    run = copied(tmp_path, lambda rows: rows.clear())
+    path = run / "rounds" / "rounds.jsonl"
+    path.write_bytes(content.encode("utf-8", "surrogateescape") + b"\n")
+    with pytest.raises(InputError, match=r"line 1 is not a row .*; expected: "):
+        read_run(run)
+
+
+def test_a_report_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"report folder .*file/out: .*; expected: a writable folder"):
+        write_report(run_of(make_rows()), tmp_path / "file" / "out")
+
+
 def test_an_empty_run_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     run = copied(tmp_path, lambda rows: rows.clear())
     result = CliRunner().invoke(app, [str(run)])
@@ -241,7 +316,7 @@ def test_an_empty_run_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     assert "unfinished: 1080 of 1080" in result.stderr
     result = CliRunner().invoke(app, [str(run), "--partial"])
     assert result.exit_code == 2
-    assert "table of rounds is empty" in result.stderr
+    assert "no query round is stored: nothing to rank; expected: " in result.stderr
     result = CliRunner().invoke(app, [str(tmp_path / "nowhere")])
     assert result.exit_code == 2
     assert "Traceback" not in result.output
@@ -259,9 +334,9 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert "| b | 2 of 2, mean rank 1.25 | 2 of 2, mean rank 1.25 |" in markdown
     common = pd.read_csv(tmp_path / "tables" / "common_cells.csv")
     assert common["two"].to_numpy() - common["one"].to_numpy() == pytest.approx(np.where(common["round"] > 0, 0.01, 0))
-    write_side_by_side({"one": run_of(rows), "two": run_of(rows.assign(protocol=2))}, tmp_path)
+    write_side_by_side({"one": run_of(rows), "two": other_protocol(run_of(rows))}, tmp_path)
     text = page.read_text(encoding="utf-8")
-    assert "The runs have protocols 1, 2" in text
+    assert f"The runs have protocols {PROTOCOL}, {PROTOCOL + 1}" in text
     assert "no cell in common that may be compared" in text
     short = run_of(rows)
     with pytest.raises(InputError, match="two is unfinished"):
@@ -284,6 +359,12 @@ def test_command_line_of_several_runs(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (tmp_path / "report.html").is_file()
     assert CliRunner().invoke(app, [runs[0], runs[0], "--out", str(tmp_path)]).exit_code == 2
+    lacking = CliRunner().invoke(app, [runs[0], "--readme", str(tmp_path / "no.md"), "--out", str(tmp_path / "late")])
+    assert lacking.exit_code == 2
+    assert not (tmp_path / "late").exists()
+    shutil.copytree(runs[1], tmp_path / "round", ignore=shutil.ignore_patterns("figures"))
+    result = CliRunner().invoke(app, [runs[0], str(tmp_path / "round"), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
     assert CliRunner().invoke(app, [*runs, "--partial"]).exit_code == 2
 
 
@@ -313,6 +394,8 @@ def test_latex_escapes_and_breaks_long_tables() -> None:
     assert "0.1235" in short
     assert r"\begin{tabular}{lr}" in short
     assert r"\begin{longtable}{r}" in latex.table(pd.DataFrame({"x": range(latex.LONG + 1)}), "c")
+    names = latex.escaped("[a], R&D--x `y'\n$z$")
+    assert names == r"{[}a{]}, R\&D-{}-x \textasciigrave{}y\textquotesingle{} \$z\$"
     assert "1234567" in latex.table(pd.DataFrame({"bytes": [1234567]}), "c")
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from activekd.errors import InputError
 from bench.columns import SECONDS
-from bench.store.folder import Sources, check_belongs, forget_failure, read_failures, write_plan
+from bench.spec import PROTOCOL
+from bench.store.folder import Sources, check_belongs, forget_failure, read_failures, read_plan, write_plan
 from bench.store.locks import exclusive
 from bench.store.rows import LOG, ROUNDS, HistoryError, StorageError, Store, begun, rounds_done, stored_rows
 from bench.store.table import read_run
@@ -211,6 +212,32 @@ def test_rows_of_another_spec_other_images_or_other_code_are_refused(tmp_path: P
         check_belongs(tmp_path, "tiny", ["a"], {"a"}, Sources({"d": "g"}, {}))
     with pytest.raises(InputError, match="the code of m:f changed"):
         check_belongs(tmp_path, "tiny", ["a"], {"a"}, Sources({"d": "f"}, {"m:f": "2"}))
+
+
+def test_a_plan_keeps_the_counts_that_it_knew(tmp_path: Path) -> None:
+    """A part of the spec loads a part of the data: the counts of the others are None."""
+    trial = {**IDENTITY, "trial_id": "a", "rounds": 2}
+    for counts in ({"n_classes": 3, "query_size": 3}, {"n_classes": None, "query_size": None}):
+        write_plan(tmp_path, "tiny", [{**trial, **counts}], Sources({}, {}))
+        (kept,) = read_plan(tmp_path)["trials"]
+        assert (kept["n_classes"], kept["query_size"]) == (3, 3)
+    write_plan(tmp_path, "tiny", [{**trial, "n_classes": 4, "query_size": 4}], Sources({}, {}))
+    assert read_plan(tmp_path)["trials"][0]["n_classes"] == 4
+
+
+def test_rows_of_another_protocol_say_so(tmp_path: Path) -> None:
+    make_plan(tmp_path, {"a": 2})
+    with pytest.raises(InputError, match=rf"does not define \(a\); they have protocol 1, this version {PROTOCOL}; exp"):
+        check_belongs(tmp_path, "tiny", ["b"], {"a"}, Sources({"d": "f"}, {}))
+
+
+def test_the_labels_of_a_trial_are_those_of_the_plan(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.append(make_row("a", 0, group="before", recipe="before"))
+    store.close()
+    make_plan(tmp_path, {"a": 2})
+    rows = read_run(tmp_path).rows
+    assert (rows["group"].item(), rows["recipe"].item()) == ("d", "d")
 
 
 def test_holes_are_the_rows_of_the_plan_without_a_measurement(tmp_path: Path) -> None:

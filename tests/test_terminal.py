@@ -3,15 +3,18 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from bench import terminal
 from bench.spec import read_spec
-from bench.terminal import EXIT_INTERRUPTED, GridProgress, print_failures, user_errors
+from bench.terminal import EXIT_INTERRUPTED, GridProgress, console, print_failures, say, user_errors
 
 KINDS = {"a": "small", "b": "small", "c": "large"}
 
@@ -111,3 +114,26 @@ def test_signals_end_a_command_with_one_message(number: signal.Signals, capsys: 
     assert end.value.exit_code == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "stopped; all is kept\n"
     assert signal.getsignal(signal.SIGTERM) == before[1]
+
+
+NAME = "/tmp/out [old]/run :smile: [red]x[/red] " + "long " * 60
+
+
+def test_lines_and_tables_show_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    say(NAME)
+    table = Table("[b]head[/b]", title="[i]title[/i]")
+    table.add_row(NAME)
+    console.print(table)
+    say(NAME, Console(file=sys.stdout, width=20))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == lines[-1] == NAME
+    assert any(NAME.rstrip() in line for line in lines[1:-1])
+    assert "[b]head[/b]" in "\n".join(lines)
+    assert "[i]title[/i]" in "\n".join(lines)
+
+
+def test_an_encoding_without_a_character_gets_its_escape() -> None:
+    code = "from bench.terminal import say, user_errors\nwith user_errors():\n    say('\\u9e1f\\udcff')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "\\u9e1f\\udcff\n"

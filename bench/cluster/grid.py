@@ -1,6 +1,6 @@
 """A grid on Ray: the nodes, the bank, the store and the trials, one after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,18 @@ from bench.cluster.nodes import connected, lacking_room
 from bench.cluster.running import run_trials
 from bench.cluster.storing import start_store
 from bench.settings import Options, local_device
-from bench.terminal import GridProgress, console
+from bench.terminal import GridProgress, say
 from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of, text_heads_of
 from bench.trials.run import Execution
 
 
 def run_on_ray(
-    trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
+    trials: Sequence[ResolvedTrial],
+    cache: Path,
+    folder: Path,
+    progress: GridProgress,
+    options: Options,
+    begin: Callable[[], None],
 ) -> Mapping[str, str]:
     """Run the missing rounds of these trials on a Ray started on this machine, or on a running cluster.
 
@@ -27,6 +32,7 @@ def run_on_ray(
         folder: the results folder.
         progress: updated after every step.
         options: of the command.
+        begin: called once, when nothing refuses the grid any more and before anything is written.
 
     Returns:
         Why trials were given up, by id.
@@ -37,15 +43,16 @@ def run_on_ray(
     shards = shards_of(trials)
     with connected(options) as connection:
         for line in connection.lines(bank_bytes(shards)):
-            console.print(line, highlight=False, soft_wrap=True)
+            say(line)
         device = connection.device(options.device)
         if options.address == LOCAL:
             local_device(device)
         if lacking := lacking_room(device, options.trial, options.extraction):
             if options.address == LOCAL:
                 raise InputError("; ".join(lacking))
-            console.print(f"waiting for larger nodes: {'; '.join(lacking)}", highlight=False, soft_wrap=True)
+            say(f"waiting for larger nodes: {'; '.join(lacking)}")
         execution = Execution(device, options.trial.cpus, options.diagnostics)
+        begin()
         with progress:
             store = start_store(folder, options.attempts)
             heads_of = text_heads_of(trials)

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from activekd.errors import InputError
-from bench.store.folder import RUNS
-from bench.terminal import HELP_NAMES, Version, console, user_errors
+from bench.columns import LABELS
+from bench.store.folder import RUNS, results_folder
+from bench.terminal import HELP_NAMES, Version, console, say, user_errors
 
 README_BLOCK = "report"
 
@@ -22,7 +23,13 @@ app = typer.Typer(
     "--block caltech`"
 )
 def main(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Results folders; several go side by side.")],
+    named: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Results folders, names of them in results/runs, or specs; several go side by side.",
+        ),
+    ],
     partial: Annotated[
         bool, typer.Option("--partial", help="Report an unfinished run; the page lists what is missing.")
     ] = False,
@@ -39,6 +46,7 @@ def main(
 ) -> None:
     """Write the tables, figures and page of a run from its rows; or the page of several runs side by side."""
     with user_errors():
+        runs = [results_folder(name) for name in named]
         if len(runs) == 1:
             _one(runs[0], out or runs[0], partial, control, readme, block, show)
             return
@@ -48,11 +56,13 @@ def main(
 
 
 def _one(run: Path, out: Path, partial: bool, control: str | None, readme: Path | None, block: str, show: str) -> None:
-    from bench.report.blocks import BLOCKS, replace_block
+    from bench.report.blocks import BLOCKS, around_block, replace_block
     from bench.report.pages import write_report
     from bench.report.terminal_table import print_rank_table
     from bench.store.table import read_run
 
+    if readme is not None:
+        around_block(readme, block)
     report = write_report(read_run(run), out, partial=partial, control=control)
     if readme is not None:
         replace_block(readme, block, BLOCKS[show](report.frames))
@@ -63,12 +73,13 @@ def _several(folders: list[Path], out: Path) -> None:
     from bench.report.pages import write_side_by_side
     from bench.store.table import read_run
 
-    same_name = len({folder.name for folder in folders}) < len(folders)
-    named = {str(folder) if same_name else folder.name: folder for folder in folders}
+    names = {folder.name for folder in folders}
+    is_clear = len(names) == len(folders) and names.isdisjoint({*LABELS, *LABELS.values()})
+    named = {folder.name if is_clear else str(folder.resolve()): folder for folder in folders}
     if len(named) < len(folders):
         raise InputError(f"the same RUN twice: {', '.join(map(str, folders))}; expected: different results folders")
     page = write_side_by_side({name: read_run(folder) for name, folder in named.items()}, out)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    say(f"report: {page}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from pathlib import Path
 from activekd.errors import InputError
 from bench import stats
 from bench.columns import teacher_label
-from bench.report.cells import interval, markdown_row, points, rank_table
+from bench.report import markdown
+from bench.report.cells import interval, points, rank_table
 from bench.report.frames import Frames
+from bench.report.markdown import escaped
 from bench.report.sections import conclusions
 from bench.stats.claims import LEADER
 
@@ -15,15 +17,15 @@ from bench.stats.claims import LEADER
 def ranks_block(frames: Frames) -> str:
     """The headline, the rank table, each teacher's gain in its first round, and the claims."""
     table = rank_table(frames["rank_table"], frames["first_places"])
-    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    ranks = "\n".join([markdown.head(table.header), *map(markdown.row, table.rows)])
     gains = [
-        f"- {teacher_label(g['teacher'], g['distillation'])}: {points(g['gain'])} points over no distillation in round "
-        f"{g['round']} (95% interval over seeds {interval(g['low'], g['high'])})"
+        f"- {escaped(teacher_label(g['teacher'], g['distillation']))}: {points(g['gain'])} points over no distillation "
+        f"in round {g['round']} (95% interval over seeds {interval(g['low'], g['high'])})"
         for g in stats.first_rounds(frames["gain_summary"], ["teacher", "distillation"]).to_dict("records")
     ]
-    claims = [f"- {conclusion}" for conclusion in conclusions(frames)]
-    headline = stats.headline(frames["rank_table"])
-    return "\n\n".join([f"**{headline}**", "\n".join(map(markdown_row, lines)), "\n".join([*gains, *claims])]).rstrip()
+    claims = [f"- {escaped(conclusion)}" for conclusion in conclusions(frames)]
+    headline = escaped(stats.headline(frames["rank_table"]))
+    return "\n\n".join([f"**{headline}**", ranks, "\n".join([*gains, *claims])]).rstrip()
 
 
 def areas_block(frames: Frames) -> str:
@@ -35,15 +37,16 @@ def areas_block(frames: Frames) -> str:
             for group in ("better", "not_different", "worse")
         )
         lines.append(
-            f"- {row['group']}, {row['student']}, {teacher_label(row['teacher'], row['distillation'])}, by area under "
-            f"the budget curve and paired 95% intervals over seeds: better than `{LEADER}`: **{better}**; not "
-            f"significantly different: {not_different}; worse: {worse}."
+            f"- {escaped(row['group'])}, {escaped(row['student'])}, "
+            f"{escaped(teacher_label(row['teacher'], row['distillation']))}, by area under the budget curve and paired "
+            f"95% intervals over seeds: better than `{LEADER}`: **{better}**; not significantly different: "
+            f"{not_different}; worse: {worse}."
         )
     return "\n".join(lines)
 
 
-def replace_block(file: Path, name: str, block: str) -> None:
-    """Put a generated block between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a file.
+def around_block(file: Path, name: str) -> tuple[str, str]:
+    """A file up to ``<!-- NAME:begin -->`` and from ``<!-- NAME:end -->`` on, the markers included.
 
     Raises:
         InputError: the file or its markers are missing.
@@ -51,13 +54,23 @@ def replace_block(file: Path, name: str, block: str) -> None:
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     try:
         text = file.read_text(encoding="utf-8")
-    except OSError as fault:
-        raise InputError(f"{file}: {fault}; expected: an existing file with {begin} and {end}") from fault
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InputError(f"{file}: {fault}; expected: an existing text file with {begin} and {end}") from fault
     head, has_begin, rest = text.partition(begin)
     _, has_end, tail = rest.partition(end)
     if not (has_begin and has_end):
         raise InputError(f"{file} lacks the markers; expected: {begin} and {end}")
-    file.write_text(f"{head}{begin}\n{block}\n{end}{tail}", encoding="utf-8")
+    return f"{head}{begin}", f"{end}{tail}"
+
+
+def replace_block(file: Path, name: str, block: str) -> None:
+    """Put a generated block between its markers in a file.
+
+    Raises:
+        InputError: the file or its markers are missing.
+    """
+    head, tail = around_block(file, name)
+    file.write_text(f"{head}\n{block}\n{tail}", encoding="utf-8")
 
 
 BLOCKS: Mapping[str, Callable[[Frames], str]] = {"ranks": ranks_block, "areas": areas_block}

@@ -1,6 +1,6 @@
 """Numbers as a reader sees them: the cells, tables and sections of a report."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,8 +173,3 @@ def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, title: str = "")
     """
     intervals = first_places[["selector", "first_low", "first_high"]]
     return table(ranks.merge(intervals, on="selector", how="left"), RANK_COLUMNS, title)
-
-
-def markdown_row(cells: Iterable[object]) -> str:
-    """A row of a Markdown table."""
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,7 +1,7 @@
 """What a page shows: its first screen, sections and provenance, as text and tables ready for a template."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench import stats
 from bench.columns import teacher_label
@@ -10,6 +10,7 @@ from bench.report.frames import Frames
 from bench.spec import PROTOCOL
 from bench.stats import Facts
 from bench.store.table import Run
+from bench.terminal import gist
 
 TRIALS_NAMED = 10
 """Unfinished trials that a page names."""
@@ -48,24 +49,28 @@ class Missing:
         n: missing (trial, round)s.
         n_planned: (trial, round)s of the plan.
         trials: one line per trial with a missing round, at most TRIALS_NAMED.
+        left_out: what is not ranked for that, and why.
     """
 
     n: int
     n_planned: int
     trials: list[str]
+    left_out: list[str] = field(default_factory=list)
 
 
 def missing_of(run: Run) -> Missing:
     """The missing (trial, round)s of a run; none in a finished one."""
     lines = []
-    for _, part in run.holes.groupby("trial_id", sort=False):
+    for trial_id, part in run.holes.groupby("trial_id", sort=False):
         first = part.iloc[0]
         name = " ".join(str(first[c]) for c in ("dataset", "teacher", "student", "selector"))
-        lines.append(f"{name} seed {first['seed']} from round {part['round'].min()}")
+        why = run.failures.get(str(trial_id))
+        failed = "" if why is None else f", failed: {gist(why)}"
+        lines.append(f"{name} seed {first['seed']} from round {part['round'].min()}{failed}")
     return Missing(len(run.holes), len(run.plan), lines[:TRIALS_NAMED])
 
 
-def run_page(name: str, frames: Frames, facts: Facts, sections: list[Section]) -> Page:
+def run_page(run: Run, frames: Frames, facts: Facts, sections: list[Section]) -> Page:
     """The page of one run."""
     ranks, margins, table = frames["ranks"], frames["margins"], frames["rank_table"]
     n, extra = stats.n_settings(ranks), stats.extra_firsts(ranks)
@@ -77,15 +82,21 @@ def run_page(name: str, frames: Frames, facts: Facts, sections: list[Section]) -
         f"evidence of a difference."
     )
     return Page(
-        name=name,
+        name=f"{run.name}, only {run.part}" if run.part else run.name,
         headline=stats.headline(table),
-        caveats=caveats(facts),
+        caveats=[*_part_caveat(run), *caveats(facts)],
         ranking=rank_table(table, frames["first_places"]),
         note=note,
         sections=sections,
         provenance=facts.provenance,
         selectors=facts.distinct["selector"],
     )
+
+
+def _part_caveat(run: Run) -> list[str]:
+    if not run.part:
+        return []
+    return [f"This is a part of {run.name}: the {run.plan['trial_id'].nunique()} trials with {run.part}."]
 
 
 def caveats(facts: Facts) -> list[str]:

@@ -1,5 +1,9 @@
-"""Frames as LaTeX tables in the style of booktabs."""
+"""Frames as LaTeX tables in the style of booktabs.
 
+pdfLaTeX sets names in Latin letters; other scripts need LuaLaTeX or XeLaTeX with a font that has them.
+"""
+
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +13,8 @@ LONG = 40
 
 PREAMBLE = r"""\documentclass{article}
 \usepackage[a3paper,landscape,margin=1cm]{geometry}
-\usepackage[T1]{fontenc}
+\usepackage{iftex}
+\ifPDFTeX\usepackage[T1]{fontenc}\else\usepackage{fontspec}\fi
 \usepackage{booktabs,longtable}
 \begin{document}
 \scriptsize
@@ -23,9 +28,18 @@ ESCAPED = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
+        "'": r"\textquotesingle{}",
+        "`": r"\textasciigrave{}",
+        **{mark: f"{{{mark}}}" for mark in "[]*"},
         **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+        **dict.fromkeys("\n\r\t", " "),
     }
 )
+
+
+def escaped(text: str) -> str:
+    """A text whose characters are no commands, no options (``[`` after the end of a row) and no ligatures (``--``)."""
+    return re.sub(r"([-,])(?=\1)", r"\1{}", text.translate(ESCAPED))
 
 
 def table(frame: pd.DataFrame, caption: str) -> str:
@@ -36,10 +50,10 @@ def table(frame: pd.DataFrame, caption: str) -> str:
     """
     numeric = [_is_number(frame.iloc[:, i]) for i in range(frame.shape[1])]
     columns = [_cells(frame.iloc[:, i], is_number) for i, is_number in enumerate(numeric)]
-    head = " & ".join(str(name).replace("_", " ").translate(ESCAPED) for name in frame.columns) + r" \\"
+    head = " & ".join(escaped(str(name).replace("_", " ")) for name in frame.columns) + r" \\"
     body = "\n".join(" & ".join(cells) + r" \\" for cells in zip(*columns, strict=True))
     align = "".join("r" if is_number else "l" for is_number in numeric)
-    title = f"\\caption{{{caption.translate(ESCAPED)}}}"
+    title = f"\\caption{{{escaped(caption)}}}"
     if len(frame) > LONG:
         top = ["\\toprule", head, "\\midrule"]
         lines = [f"\\begin{{longtable}}{{{align}}}", title + r" \\", *top, "\\endfirsthead", *top, "\\endhead"]
@@ -56,7 +70,7 @@ def _cells(column: pd.Series, is_number: bool) -> list[str]:
     if is_number:
         values = column.tolist()
         return [str(v) if isinstance(v, int) else "" if pd.isna(v) else f"{v:.4g}" for v in values]
-    return ["" if pd.isna(value) else str(value).translate(ESCAPED) for value in column.tolist()]
+    return ["" if pd.isna(value) else escaped(str(value)) for value in column.tolist()]
 
 
 def document(tables: list[Path]) -> str:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,14 +11,16 @@ import pandas as pd
 
 from activekd.errors import InputError
 from bench import stats
-from bench.columns import SETTING
+from bench.columns import CONFIGURATION
 from bench.report import latex
 from bench.report.contents import Page, fact_lines, missing_of, run_page
 from bench.report.figures.curves import curve_parts
 from bench.report.figures.drawing import RANKS, Drawing, drawings
+from bench.report.figures.fonts import fallbacks
 from bench.report.figures.panels import curve_chart
 from bench.report.figures.style import save, selector_styles
 from bench.report.frames import Frames
+from bench.report.ranked import ranked
 from bench.report.rendering import RunParts, run_html, run_markdown, side_by_side_html, side_by_side_markdown
 from bench.report.sections import sections
 from bench.report.side_by_side import RunSummary, common_cells, side_by_side_page
@@ -39,11 +41,13 @@ class Report:
         html: path of the page.
         markdown: path of the same page as Markdown.
         frames: the tables of the report.
+        left_out: remarks on the planned rows that are not ranked.
     """
 
     html: Path
     markdown: Path
     frames: Frames
+    left_out: list[str]
 
     @property
     def headline(self) -> str:
@@ -73,7 +77,7 @@ def contents_of(run: Run, *, partial: bool = False, control: str | None = None) 
 
     Args:
         run: rows and plan.
-        partial: report an unfinished run on the settings that every selector has finished.
+        partial: report an unfinished run on the rows that ``ranked`` chooses.
         control: the selector against which others are tested; by default that of ``claims.control_of``.
 
     Raises:
@@ -81,18 +85,25 @@ def contents_of(run: Run, *, partial: bool = False, control: str | None = None) 
     """
     missing = missing_of(run)
     if missing.n and not partial:
+        failed = f"; {len(run.failures)} trials failed (--retry-failed)" if run.failures else ""
         raise InputError(
             f"the run is unfinished: {missing.n} of {missing.n_planned} (trial, round)s are missing, such as "
-            f"{'; '.join(missing.trials[:HOLES_IN_ERROR])}; expected: run the grid again to finish it, or --partial"
+            f"{'; '.join(missing.trials[:HOLES_IN_ERROR])}{failed}; expected: run the grid again to finish it, or "
+            f"--partial"
         )
-    frames = frames_of(run, control)
+    chosen = ranked(run)
+    frames = _frames(run, chosen.rows, control)
     facts = stats.facts_of(frames.rows)
     drawn = drawings(frames)
-    page = run_page(run.name, frames, facts, sections(frames, {figure.stem: figure.section for figure in drawn}))
+    page = run_page(run, frames, facts, sections(frames, {figure.stem: figure.section for figure in drawn}))
+    if lacking := fallbacks(names_in(frames))[1]:
+        page.caveats.append(
+            f"Figures show {len(lacking)} characters of names as boxes, since no installed font has them: {lacking}"
+        )
     styles = selector_styles(page.selectors)
     parts = RunParts(
         confidence=stats.headline_confidence(frames["rank_table"], frames["first_places"]),
-        missing=missing,
+        missing=replace(missing, left_out=chosen.left_out),
         facts=fact_lines(facts, missing.n_planned),
         figure=RANKS,
         charts={stem: curve_chart(part, styles, title) for stem, title, part in curve_parts(frames["curves"])},
@@ -101,19 +112,16 @@ def contents_of(run: Run, *, partial: bool = False, control: str | None = None) 
 
 
 def frames_of(run: Run, control: str | None = None) -> Frames:
-    """The frames of the settings that every selector of a run has finished.
+    """The frames of the rows of a run that can be compared, as ``ranked`` chooses them.
 
     Raises:
         InputError: rows that cannot be compared, without a query round, or a control that took no part.
     """
-    rows = run.rows
-    if len(run.holes):
-        keys = list(SETTING)
-        unfinished = pd.MultiIndex.from_frame(run.holes[keys])
-        rows = rows[~pd.MultiIndex.from_frame(rows[keys]).isin(unfinished)]
+    return _frames(run, ranked(run).rows, control)
+
+
+def _frames(run: Run, rows: pd.DataFrame, control: str | None) -> Frames:
     stats.check_rows(rows)
-    if rows["round"].max() < 1:
-        raise InputError("no query round yet: nothing to rank; expected: at least 2 rounds")
     return Frames(rows, run.picks, claims.control_of(rows, control), TABLES)
 
 
@@ -123,7 +131,7 @@ def write_report(run: Run, out: Path, *, partial: bool = False, control: str | N
     Args:
         run: rows and plan.
         out: folder to write to.
-        partial: report an unfinished run on the settings that every selector has finished.
+        partial: report an unfinished run on the rows that ``ranked`` chooses.
         control: the selector against which others are tested; by default that of ``claims.control_of``.
 
     Raises:
@@ -139,7 +147,7 @@ def write_report(run: Run, out: Path, *, partial: bool = False, control: str | N
         write_figures(contents, out / "figures")
         (out / MARKDOWN).write_text(run_markdown(contents.page, contents.parts), encoding="utf-8")
         (out / HTML).write_text(run_html(contents.page, contents.parts, out / "figures"), encoding="utf-8")
-    return Report(out / HTML, out / MARKDOWN, contents.frames)
+    return Report(out / HTML, out / MARKDOWN, contents.frames, contents.parts.missing.left_out)
 
 
 def write_tables(frames: Frames, folder: Path) -> None:
@@ -156,9 +164,15 @@ def write_tables(frames: Frames, folder: Path) -> None:
 def write_figures(contents: Contents, folder: Path) -> None:
     """Draw every figure as SVG and PNG, with the digest of the tables in their metadata."""
     folder.mkdir(parents=True, exist_ok=True)
-    digest = digest_of(contents.frames)
+    digest, (families, _) = digest_of(contents.frames), fallbacks(names_in(contents.frames))
     for figure in contents.drawings:
-        save(figure.draw(), folder / figure.stem, digest)
+        save(figure.draw(), folder / figure.stem, digest, families)
+
+
+def names_in(frames: Frames) -> str:
+    """Every name that figures show, one a line."""
+    columns = (*CONFIGURATION, "selector")
+    return "\n".join(str(name) for column in columns for name in frames.rows[column].unique())
 
 
 def digest_of(frames: Frames) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.report.cells import markdown_row
+from bench.report import markdown
 from bench.report.contents import Missing, Page
 from bench.report.figures.panels import HEIGHT, WIDTH, Chart, color
 from bench.report.figures.style import selector_styles
@@ -78,5 +78,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["row"] = markdown_row
+    environment.filters["head"] = markdown.head
+    environment.filters["row"] = markdown.row
+    environment.filters["plain"] = markdown.escaped
     return environment

@@ -2,22 +2,26 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench.report import cells
 from bench.report.pages import Report
+from bench.terminal import say
 
 COLUMNS = ("selector", "first", cells.INTERVAL_HEADER, "clear", "mean rank", "mean accuracy")
 
 
 def print_rank_table(report: Report, out: Console) -> None:
-    """Print the headline, the rank table and the path of the page."""
+    """Print the headline, the rank table, what it leaves out, and the path of the page."""
     ranks = cells.rank_table(report.frames["rank_table"], report.frames["first_places"])
     kept = [ranks.header.index(name) for name in COLUMNS]
-    shown = Table(title=report.headline)
+    shown = Table(title=Text(report.headline))
     for name in COLUMNS:
         is_name = name == "selector"
         shown.add_column(name, justify="left" if is_name else "right", no_wrap=is_name)
     for row in ranks.rows:
-        shown.add_row(*(row[index] for index in kept))
+        shown.add_row(*(Text(row[index]) for index in kept))
     out.print(shown)
-    out.print(f"report: {report.html}", highlight=False, soft_wrap=True)
+    for remark in report.left_out:
+        say(remark, out)
+    say(f"report: {report.html}", out)

@@ -47,7 +47,7 @@ def print_bars(bars: Sequence[Bar], out: Console) -> None:
 
 def print_wide(table: Table, out: Console) -> None:
     """A table in its full width, also where the terminal is narrower."""
-    Console(file=out.file, width=max(TABLE_WIDTH, out.width)).print(table)
+    Console(file=out.file, width=max(TABLE_WIDTH, out.width), markup=False, emoji=False, highlight=False).print(table)
 
 
 def apart(measure: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:

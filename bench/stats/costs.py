@@ -85,11 +85,13 @@ def recipe_areas(areas: pd.DataFrame) -> pd.DataFrame:
         areas: ``areas.seed_areas``.
 
     Returns:
-        Columns group, teacher, student, distillation, selector, then one per recipe (NaN where it did not run).
+        Columns group, teacher, student, distillation, selector, then one per recipe (NaN where it did not run); a
+        recipe named like one of these columns is ``recipe NAME``.
     """
     keys = [name for name in CONFIGURATION if name != "recipe"]
     several = areas[areas.groupby(keys)["recipe"].transform("nunique") > 1]
     if several.empty:
         return pd.DataFrame(columns=[*keys, "selector"])
     wide = several.pivot_table(index=[*keys, "selector"], columns="recipe", values="area")
-    return wide.rename_axis(columns=None).reset_index()
+    named = {name: f"recipe {name}" for name in (*keys, "selector")}
+    return wide.rename(columns=named).rename_axis(columns=None).reset_index()

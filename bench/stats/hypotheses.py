@@ -113,8 +113,8 @@ def mean_ranks(blocks: pd.DataFrame) -> pd.DataFrame:
     """
     cells = _complete(blocks)
     places = cells.rank(axis=1, ascending=False)
-    middle = places.groupby(level="round").mean().rename_axis(columns=None).reset_index()
-    table = middle.melt(id_vars="round", var_name="selector", value_name="mean_rank")
+    middle = places.groupby(level="round").mean()
+    table = middle.melt(var_name="selector", value_name="mean_rank", ignore_index=False).reset_index()
     counts = cells.groupby(level="round").size().rename("n_blocks").reset_index()
     return table.merge(counts, on="round").sort_values(["round", "mean_rank", "selector"], ignore_index=True)
 

@@ -79,7 +79,9 @@ def diagnostic_means(diagnostics: pd.DataFrame) -> pd.DataFrame:
         diagnostics: ``diagnostics``.
 
     Returns:
-        Columns measure (in the order of ``diagnostics``), then one per selector.
+        Columns measure (in the order of ``diagnostics``), then one per selector; a selector named ``measure`` is
+        ``selector measure``.
     """
     wide = diagnostics.pivot_table(index="measure", columns="selector", values="mean", sort=False)
-    return wide.sort_index(axis=1).rename_axis(columns=None).reset_index()
+    wide = wide.sort_index(axis=1).rename(columns={"measure": "selector measure"})
+    return wide.rename_axis(columns=None).reset_index()

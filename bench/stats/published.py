@@ -21,7 +21,7 @@ def compare_with_published(curves: pd.DataFrame, published: pd.DataFrame) -> pd.
         without an interval is a point), source and note.
     """
     ours = curves[curves["distillation"].isin([NO_TEACHER, "both"])]
-    ours = ours.assign(adaptation=ours["teacher"].str.rpartition("+")[2])
+    ours = ours.assign(adaptation=ours["teacher"].str.rsplit("+", n=1).str[-1])
     pairs = ours.merge(published.rename(columns={"student": "named_student"}), on=MATCH)
     pairs = pairs[pairs["named_student"].isna() | (pairs["named_student"] == pairs["student"])]
     difference = pairs["accuracy"] - pairs["published"]

@@ -239,7 +239,7 @@ def win_matrix(seeds: pd.DataFrame) -> pd.DataFrame:
     """
     keys = list(SETTING)
     cells = seed_arrays(seeds[seeds["round"] >= 1], "accuracy", keys)
-    setting = cells.groupby(keys, sort=False).ngroup().to_numpy()
+    setting = cells.groupby(level=keys, sort=False).ngroup().to_numpy()
     out = []
     for one, other in permutations(cells.columns, 2):
         difference = pd.DataFrame({"setting": setting, "difference": (cells[one] - cells[other]).to_numpy()}).dropna()

@@ -1,6 +1,6 @@
 """Trials one after the other in this process, without Ray: for a debugger."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,12 @@ from bench.trials.run import Execution, run_stored, run_trial
 
 
 def run_serially(
-    trials: Sequence[ResolvedTrial], cache: Path, folder: Path, progress: GridProgress, options: Options
+    trials: Sequence[ResolvedTrial],
+    cache: Path,
+    folder: Path,
+    progress: GridProgress,
+    options: Options,
+    begin: Callable[[], None],
 ) -> None:
     """Run the missing rounds of these trials; an exception in a trial ends the run.
 
@@ -25,10 +30,12 @@ def run_serially(
         folder: the results folder.
         progress: updated after every step.
         options: of the command.
+        begin: called once, when nothing refuses the grid any more and before anything is written.
     """
     device, threads = local_device(options.device), options.extraction.cpus
     execution = Execution(device, options.trial.cpus, options.diagnostics)
     shards = shards_of(trials)
+    begin()
     store = Store(folder)
     with closing(store), progress:
         banked = {}

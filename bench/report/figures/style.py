@@ -3,7 +3,10 @@
 Figures are drawn without pyplot and without global state, sized for the column or page of a paper.
 """
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -15,6 +18,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
+
+from bench.report.figures.fonts import FONT
 
 COLUMN_INCHES = 3.4
 PAGE_INCHES = 7.0
@@ -32,8 +39,19 @@ LEGEND_COLUMNS = 4
 PANELS_PER_ROW = 3
 PNG_DPI = 200
 
+GROWTH = 1.25
+"""Of a figure whose labels leave no room for its axes, until they do."""
+
+MOST_CHARACTERS = 40
+"""Of a line in a figure; longer ones lose their middle."""
+
+UNNAMED = re.compile(r"_child\d+")
+"""Label of a line that was given none."""
+
 RC: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
+    "text.parse_math": False,
+    "text.usetex": False,
     "font.size": 8.0,
     "axes.titlesize": 8.0,
     "axes.labelsize": 8.0,
@@ -138,27 +156,84 @@ def name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
 
 
 def legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend below all panels, with every label once."""
-    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    """One legend below all panels, with the label of every line once; a name may begin with an underscore."""
+    labeled = {str(line.get_label()): line for axes in panels for line in axes.get_lines()}
+    handles = {label: line for label, line in labeled.items() if not UNNAMED.fullmatch(label)}
     columns = len(handles) if figure.get_figwidth() > COLUMN_INCHES else 3
-    columns = LEGEND_COLUMNS if len(handles) > MANY_LINES else columns
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns))
+    columns = min(len(handles), LEGEND_COLUMNS if len(handles) > MANY_LINES else columns)
+    names = [_short(label) for label in handles]
+    with boxes_for_unknown_characters():
+        for n in range(columns, 0, -1):
+            made = figure.legend(handles.values(), names, loc="outside lower center", ncols=n)
+            if n == 1 or made.get_window_extent().width <= figure.bbox.width:
+                break
+            made.remove()
 
 
-def save(figure: Figure, stem: Path, source: str = "") -> tuple[Path, Path]:
+@contextmanager
+def boxes_for_unknown_characters() -> Iterator[None]:
+    """Draw a box, without a warning, for a character that no font of a figure has; the page names them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from", UserWarning)
+        yield
+
+
+def shorten(figure: Figure) -> None:
+    """Shorten every line of more than MOST_CHARACTERS in a figure, by its middle."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and len(text.get_text()) > MOST_CHARACTERS:
+            text.set_text(_short(text.get_text()))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_locator(), FixedLocator):
+            labels = [text.get_text() for text in axis.get_majorticklabels()]
+            if max(map(len, labels), default=0) > MOST_CHARACTERS:
+                axis.set_ticks(axis.get_majorticklocs(), [_short(label) for label in labels])
+
+
+def _short(text: str) -> str:
+    half = MOST_CHARACTERS // 2
+    lines = text.split("\n")
+    return "\n".join(f"{line[:half]}…{line[-half:]}" if len(line) > MOST_CHARACTERS else line for line in lines)
+
+
+def _write_svg(figure: Figure, svg: Path, source: str) -> None:
+    """Write a figure as SVG, enlarged until its labels leave room for its axes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "constrained_layout not applied", UserWarning)
+        while True:
+            try:
+                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Source": source or None})
+            except UserWarning:
+                figure.set_size_inches(*(GROWTH * figure.get_size_inches()))
+            else:
+                return
+
+
+def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] = ()) -> tuple[Path, Path]:
     """Write the figure as SVG and PNG, without date or program in their metadata.
+
+    A character that neither the font nor a fallback has is drawn as a box. A figure whose labels leave no room for its
+    axes grows.
 
     Args:
         figure: to write.
         stem: path without suffix; its folder must exist.
         source: digest of the frames, for the metadata: a figure with another digest is stale.
+        fallbacks: families for the characters that FONT lacks.
 
     Returns:
         Paths of the SVG and the PNG.
     """
     svg, png = stem.parent / f"{stem.name}.svg", stem.parent / f"{stem.name}.png"
-    with rc_context(RC):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Source": source or None})
+    with rc_context(RC), boxes_for_unknown_characters():
+        shorten(figure)
+        _write_svg(figure, svg, source)
+        if fallbacks:
+            # The labels of ticks exist only now.
+            for text in figure.findobj(Text):
+                if isinstance(text, Text):
+                    text.set_fontfamily([FONT, *fallbacks])
+            _write_svg(figure, svg, source)
         # Keep the layout of the first file for the second.
         figure.set_layout_engine("none")
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
