@@ -4,22 +4,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from activekd.errors import InputError
+from activekd.recipes import NO_TEACHER
 from bench import stats
 from bench.columns import teacher_label
 from bench.report.cells import interval, markdown_row, points, rank_table
 from bench.report.frames import Frames
 from bench.report.sections import conclusions
-from bench.stats.claims import LEADER
+from bench.stats.claims import LEADER, NO_VERDICT, frozen_note
+
+BY_STUDENT = [name for name in stats.GAIN_BY_STUDENT if name != "round"]
 
 
 def ranks_block(frames: Frames) -> str:
-    """The headline, the rank table, each teacher's gain in its first round, and the claims."""
+    """The headline, the rank table, each student's gain from each teacher in its first round, and the claims."""
     table = rank_table(frames["rank_table"], frames["first_places"])
     lines = [table.header, ["---"] * len(table.header), *table.rows]
     gains = [
-        f"- {teacher_label(g['teacher'], g['distillation'])}: {points(g['gain'])} points over no distillation in round "
-        f"{g['round']} (95% interval over seeds {interval(g['low'], g['high'])})"
-        for g in stats.first_rounds(frames["gain_summary"], ["teacher", "distillation"]).to_dict("records")
+        f"- {g['group']}, {g['student']}, {teacher_label(g['teacher'], g['distillation'])}: {points(g['gain'])} points "
+        f"over no distillation in round {g['round']} (95% interval over seeds {interval(g['low'], g['high'])}, "
+        f"n = {g['n_seeds']}{'; frozen backbone' if stats.is_frozen(g['student']) else ''})"
+        for g in stats.first_rounds(frames["gain_by_student"], BY_STUDENT).to_dict("records")
     ]
     claims = [f"- {conclusion}" for conclusion in conclusions(frames)]
     headline = stats.headline(frames["rank_table"])
@@ -30,14 +34,18 @@ def areas_block(frames: Frames) -> str:
     """Which selectors are better or worse than PCoreSet by area under the budget curve."""
     lines = []
     for row in frames["area_comparison"].to_dict("records"):
+        name = f"{row['group']}, {row['student']}, {teacher_label(row['teacher'], row['distillation'])}"
+        if not row["verdict"]:
+            lines.append(f"- {name}: {NO_VERDICT} (n = {row['n_seeds']}).")
+            continue
         better, not_different, worse = (
             ", ".join(f"`{name}`" for name in row[group].split(", ") if name) or "none"
             for group in ("better", "not_different", "worse")
         )
         lines.append(
-            f"- {row['group']}, {row['student']}, {teacher_label(row['teacher'], row['distillation'])}, by area under "
-            f"the budget curve and paired 95% intervals over seeds: better than `{LEADER}`: **{better}**; not "
-            f"significantly different: {not_different}; worse: {worse}."
+            f"- {name}, by area under the budget curve, paired by seed, at 5% after Holm's correction (n = "
+            f"{row['n_seeds']}): better than `{LEADER}`: **{better}**; not significantly different: {not_different}; "
+            f"worse: {worse}.{frozen_note([row['student']] if row['teacher'] != NO_TEACHER else [])}"
         )
     return "\n".join(lines)
 
