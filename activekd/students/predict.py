@@ -31,10 +31,12 @@ class Prediction:
     Attributes:
         probabilities: the recipe's mixture of both heads; without distillation, the label head's softmax.
         features: pooled features; None unless requested.
+        heads: the classes that the label head and the distill head predict alone.
     """
 
     probabilities: Float32[Tensor, "n classes"]
     features: Float32[Tensor, "n dim"] | None
+    heads: Int64[Tensor, "2 n"]
 
 
 @torch.inference_mode()
@@ -61,7 +63,7 @@ def predict(
     """
     student.eval()
     label_weight = 1.0 if distillation == "none" else recipe.label_weight
-    probabilities, pooled = [], []
+    probabilities, pooled, heads = [], [], []
     pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
     batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
     rows = np.arange(inputs.n_rows) if rows is None else rows
@@ -69,6 +71,7 @@ def predict(
         some = rows[start : start + batch]
         with mixed_precision(device):
             out = student(inputs.gather(some, np.zeros_like(some)).to(device))
+        heads.append(torch.stack([logits.argmax(dim=1) for logits in (out.label_logits, out.distill_logits)]).cpu())
         probabilities.append(
             mixture(
                 out.label_logits.float(),
@@ -79,4 +82,4 @@ def predict(
         )
         if features:
             pooled.append(out.features.float().cpu())
-    return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None)
+    return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None, torch.cat(heads, dim=1))
