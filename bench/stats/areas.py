@@ -15,7 +15,7 @@ from bench.stats.intervals import (
     mean_interval,
     t_interval,
 )
-from bench.stats.rows import data_set_means, shared
+from bench.stats.rows import data_set_means
 
 REFERENCES = ("random", "pcoreset")
 
@@ -132,21 +132,23 @@ def improvement(areas: pd.DataFrame) -> pd.DataFrame:
         seed gives the same share), n_seeds, n_configurations.
     """
     names = sorted(areas["selector"].unique())
-    keys = list(CONFIGURATION)
-    wide = areas.pivot_table(index=[*keys, "seed"], columns="selector", values="area").reset_index()
+    configurations = [
+        part.pivot_table(index="seed", columns="selector", values="area")
+        for _, part in areas.groupby(list(CONFIGURATION))
+    ]
     out = []
     for one, other in permutations(names, 2):
-        cells = shared(wide.dropna(subset=[one, other]), [], keys, "seed")
-        n_configurations = len(wide.dropna(subset=[one, other])[keys].drop_duplicates())
-        if not n_configurations:
-            continue
-        parts = [part.sort_values("seed") for _, part in cells.groupby(keys)]
+        parts = [wide[[one, other]].dropna() for wide in configurations if {one, other} <= set(wide.columns)]
         if not parts:
-            out.append([one, other, np.nan, np.nan, np.nan, 0, n_configurations])
             continue
-        pairs = [part[one].to_numpy()[:, None] - part[other].to_numpy()[None, :] for part in parts]
-        ahead = np.mean([(np.sign(pair) + 1) / 2 for pair in pairs], axis=0)
-        out.append([one, other, float(ahead.mean()), *jackknife_share(ahead), len(ahead), n_configurations])
+        seeds = sorted(set.intersection(*(set(part.index) for part in parts)))
+        share, low, high = np.nan, np.nan, np.nan
+        if seeds:
+            both = [part.loc[seeds].to_numpy() for part in parts]
+            pairs = [cells[:, 0, None] - cells[None, :, 1] for cells in both]
+            ahead = np.mean([(np.sign(pair) + 1) / 2 for pair in pairs], axis=0)
+            share, (low, high) = float(ahead.mean()), jackknife_share(ahead)
+        out.append([one, other, share, low, high, len(seeds), len(parts)])
     return pd.DataFrame(
         out, columns=["selector", "against", "probability", "low", "high", "n_seeds", "n_configurations"]
     )
@@ -155,8 +157,8 @@ def improvement(areas: pd.DataFrame) -> pd.DataFrame:
 def paired_areas(run_areas: pd.DataFrame, control: str) -> pd.DataFrame:
     """Differences in area from a control, over seeds or over data sets, never both in one interval.
 
-    Over ``seeds``: data sets of the group averaged, one difference per seed that has all of them. Over ``data sets``:
-    seeds averaged that all data sets share, one difference per data set; left out where the group has one data set.
+    Both use the seeds that have every data set of the group. Over ``seeds``: data sets averaged, one difference per
+    seed. Over ``data sets``: seeds averaged, one difference per data set; left out where the group has one data set.
 
     Args:
         run_areas: ``run_areas``.
@@ -169,19 +171,18 @@ def paired_areas(run_areas: pd.DataFrame, control: str) -> pd.DataFrame:
     out = []
     for key, part in run_areas.groupby(list(CONFIGURATION)):
         line = dict(zip(CONFIGURATION, key, strict=True))  # pyright: ignore[reportArgumentType]
-        if control not in set(part["selector"]):
+        wide = part.pivot_table(index=["seed", "dataset"], columns="selector", values="area")
+        if control not in wide:
             continue
-        n_sets = len(set(part["dataset"]))
-        for selector in sorted(set(part["selector"]) - {control}):
-            both = part[part["selector"].isin([selector, control])]
-            over_seeds = shared(both, ["seed"], ["selector"], "dataset")
-            whole = over_seeds.groupby("seed")["dataset"].transform("nunique") == n_sets
-            over_sets = shared(both, [], ["selector", "dataset"], "seed")
-            for over, column, chosen in (("seeds", "seed", over_seeds[whole]), ("data sets", "dataset", over_sets)):
-                if column == "dataset" and n_sets == 1:
+        sets = sorted(set(part["dataset"]))
+        for selector in wide.columns.drop(control):
+            differences = (wide[selector] - wide[control]).rename("difference").reset_index()
+            whole = differences.pivot_table(index="seed", columns="dataset", values="difference")
+            whole = whole.reindex(columns=sets).dropna()
+            for over, axis in (("seeds", 1), ("data sets", 0)):
+                if over == "data sets" and len(sets) == 1:
                     continue
-                wide = chosen.pivot_table(index=column, columns="selector", values="area")
-                values = (wide[selector] - wide[control]).to_numpy() if len(wide) else np.array([])
+                values = whole.mean(axis=axis).dropna().to_numpy()
                 difference, low, high = t_interval(values)
                 boot_low, boot_high = bootstrap_interval(values)
                 out.append(

@@ -42,8 +42,8 @@ def seconds_per_pick(rows: pd.DataFrame) -> pd.DataFrame:
     """
     queries = _queries(rows)
     ends = last_rounds(rows, ["trial_id"]).set_index("trial_id")["predict_seconds"]
-    pool = (queries["predict_seconds"] - queries["trial_id"].map(ends)).clip(lower=0.0)
-    pool = pool.where(queries["selector"].map(_predicts), 0.0)
+    pool = (queries["predict_seconds"] - queries["trial_id"].map(ends).astype(float)).clip(lower=0.0)
+    pool = pool.where(queries["selector"].map(_predicts).astype(bool), 0.0)
     selection = queries["select_seconds"] / queries["query_size"]
     per_pick = queries.assign(
         seconds_per_pick=selection + pool / queries["query_size"],
