@@ -308,15 +308,63 @@ def test_rows_that_cannot_be_compared_are_refused(change: str, message: str) -> 
 
 def test_cells_in_common_are_those_of_both_runs() -> None:
     one, other = make_rows(), make_rows(plus=0.1)
-    common = stats.common_cells(
-        {"one": curves(one[one["selector"] != "c"]), "other": curves(other[other["round"] < 2])}
-    )
+    runs = {"one": one[one["selector"] != "c"], "other": other[other["round"] < 2]}
+    common = stats.common_cells({name: stats.seed_means(rows) for name, rows in runs.items()})
     # a and b in rounds 0 and 1.
     assert sorted(zip(common["selector"], common["round"], strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert common.notna().all().all()
     (found,) = stats.run_differences(common, "one").to_dict("records")
     assert (found["run"], found["n_cells"]) == ("other", 4)
     assert (found["mean"], found["min"], found["max"]) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_runs_are_compared_on_the_seeds_that_both_have() -> None:
+    # Of a in round 1 the seeds have .5 and .6; the other run has seed 1 alone.
+    other = make_rows().query("seed == 1")
+    common = stats.common_cells({"one": stats.seed_means(make_rows()), "other": stats.seed_means(other)})
+    assert set(common["n_seeds"]) == {1}
+    assert common["one"].tolist() == common["other"].tolist()
+    assert stats.run_differences(common, "one")["n_seeds"].tolist() == [1]
+
+
+def test_a_seed_without_all_data_sets_is_not_averaged() -> None:
+    x, y = make_rows(dataset="x", group="g"), make_rows(dataset="y", group="g", plus=0.1)
+    rows = pd.concat([x, y[y["seed"] == 0]], ignore_index=True)
+    assert set(stats.seed_means(rows)["seed"]) == {0}
+    assert set(areas(rows)["seed"]) == {0}
+
+
+def test_comparisons_keep_rounds_and_seeds_that_all_cells_have() -> None:
+    # a has seeds 0 and 1 in rounds 0, 1, 2; b seed 0 alone in rounds 0 and 1: round by round the same population.
+    rows = make_rows().query("selector in ['a', 'b']")
+    rows = rows[(rows["selector"] == "a") | ((rows["seed"] == 0) & (rows["round"] < 2))]
+    same = stats.alike(rows, [], ["selector"])
+    assert set(zip(same["selector"], same["seed"], same["round"], strict=True)) == {
+        (name, 0, index) for name in "ab" for index in (0, 1)
+    }
+
+
+def test_columns_of_numbers_are_checked() -> None:
+    rows = make_rows().assign(student_ece="low")
+    with pytest.raises(InputError, match=r"columns that are no numbers: student_ece has 'low'; expected: numbers"):
+        stats.check_rows(rows)
+    stats.check_rows(make_rows().assign(student_ece=None))
+
+
+def test_overlap_and_recipes_share_rounds_and_seeds() -> None:
+    # The recipe ``short`` has one seed and rounds 0 and 1: both areas are those of seed 0 between 10 and 20 labels.
+    short = make_rows(plus=0.1).query("seed == 0 and round < 2").assign(recipe="short")
+    found: Any = stats.recipe_areas(pd.concat([make_rows(), short], ignore_index=True)).set_index("selector")
+    assert found.loc["b", ["n_seeds", "r", "short"]].tolist() == pytest.approx([1, 0.5, 0.6])
+
+
+def test_the_cost_of_a_selector_is_relative_to_the_same_rivals() -> None:
+    # In the second configuration c did not run: a and b are cheap there, but not cheaper than c.
+    d2 = make_rows(dataset="d2", group="d2").query("selector != 'c'").assign(train_seconds=0.1)
+    rows = pd.concat([make_rows(), d2], ignore_index=True)
+    found = stats.pareto_overall(stats.pareto(areas(rows), rows))
+    assert set(found["n_configurations"]) == {1}
+    assert found["seconds"].tolist() == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_facts_of_a_run() -> None:

@@ -190,6 +190,7 @@ def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, title: str = "")
         title: above it.
     """
     intervals = first_places[["selector", "first_low", "first_high", "n_seeds", "most_seeds"]]
+    intervals = intervals.astype({"selector": ranks["selector"].dtype})
     columns: dict[str, Callable[[Record], str]] = {}
     for header, cell in RANK_COLUMNS.items():
         columns |= {header: cell} | (FIRST_SEEDS if header == INTERVAL_HEADER else {})

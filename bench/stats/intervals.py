@@ -1,6 +1,6 @@
 """Confidence intervals and tests for means of paired differences, Holm's correction, and draws for the bootstrap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -78,7 +78,9 @@ def seed_draws(n_draws: int, seeds: Sequence[int]) -> dict[int, Float[np.ndarray
     return {seed: rng.standard_normal(n_draws) for seed in sorted(seeds)}
 
 
-def drawn_weights(draws: dict[int, Float[np.ndarray, " draws"]], seeds: Sequence[int]) -> Float[np.ndarray, "draws n"]:
+def drawn_weights(
+    draws: Mapping[int, Float[np.ndarray, " draws"]], seeds: Sequence[int]
+) -> Float[np.ndarray, "draws n"]:
     """Weights of the seeds of a cell in each draw of a multiplier bootstrap; a weighted sum is a drawn mean.
 
     The weights of a draw are 1/n plus the seed's multiplier, centred over the cell's seeds. A seed has one multiplier
