@@ -52,7 +52,7 @@ def test_holm_is_that_of_statsmodels() -> None:
 def test_p_values_are_those_of_scipy_and_need_three_seeds() -> None:
     values = pd.DataFrame({"key": [0] * 4 + [1] * 2 + [2] * 3, "value": [0.1, 0.4, 0.2, 0.6, 0.1, 0.1, 0.1, 0.1, 0.1]})
     p = mean_interval(values, ["key"], "value")["p"].tolist()
-    assert p[0] == pytest.approx(reference.ttest_1samp([0.1, 0.4, 0.2, 0.6], 0.0).pvalue)
+    assert p[0] == pytest.approx(reference.ttest_1samp([0.1, 0.4, 0.2, 0.6], 0.0)[1])
     assert np.isnan(p[1])
     assert p[2] == pytest.approx(0.0)
 

@@ -43,7 +43,7 @@ def labels_saved(seeds: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFram
                 {
                     **names,
                     "selector": other,
-                    **_needed(*(pd.DataFrame(cells[name]) for name in (reference, other)), budget, other),
+                    **_needed(pd.DataFrame(cells[reference]), pd.DataFrame(cells[other]), budget, other),
                 }
             )
     measured = ["accuracy", "reference_labels", "labels", "low", "high", "saved", "n_seeds", "flat"]

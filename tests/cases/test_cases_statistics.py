@@ -284,7 +284,7 @@ def test_case_15_seeds_that_a_difference_needs() -> None:
 
 
 def test_case_16_holm_within_a_family(caltech: Contents) -> None:
-    found = caltech.frames["claim_lead"].set_index("selector")
+    found: Any = caltech.frames["claim_lead"].set_index("selector")
     assert found.loc["classbalanced", "p_holm"] == pytest.approx(0.0503, abs=1e-4)
     assert found.loc["classbalanced", "low"] > 0
     assert found.loc["classbalanced", "verdict"] == "undecided"
