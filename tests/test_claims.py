@@ -124,7 +124,7 @@ def test_conclusions_by_hand() -> None:
     assert one[claims.LEAD_CLAIM].endswith("ahead of random; not significantly different from entropy; behind badge.")
     both = [make_rows("g", TEACHERS, ACCURACY, 5), make_rows("h", TEACHERS, ACCURACY, 5)]
     counted = conclusions(pd.concat(both, ignore_index=True))[claims.LEAD_CLAIM]
-    assert counted.endswith("counted over data and students: badge 0/0/2/0, entropy 0/2/0/0, random 2/0/0/0.")
+    assert counted.endswith("counted over data and students: badge 0/0/2, entropy 0/2/0, random 2/0/0.")
     assert one[claims.LIFT_CLAIM].startswith("undecided, after Holm's correction")
     assert "g, s +20.0 to +20.0 points (n = 3; 0 of 2 above 0, 0 below)" in one[claims.LIFT_CLAIM]
     assert conclusions(make_rows("g", ("none",), ACCURACY, 5)) == {}

@@ -176,13 +176,14 @@ def paired_areas(run_areas: pd.DataFrame, control: str) -> pd.DataFrame:
             continue
         sets = sorted(set(part["dataset"]))
         for selector in wide.columns.drop(control):
-            differences = (wide[selector] - wide[control]).rename("difference").reset_index()
-            whole = differences.pivot_table(index="seed", columns="dataset", values="difference")
+            pairs = (wide[selector] - wide[control]).rename("difference").reset_index()
+            whole = pairs.pivot_table(index="seed", columns="dataset", values="difference")
             whole = whole.reindex(columns=sets).dropna()
-            for over, axis in (("seeds", 1), ("data sets", 0)):
+            means = {"seeds": whole.mean(axis="columns"), "data sets": whole.mean(axis="index")}
+            for over, differences in means.items():
                 if over == "data sets" and len(sets) == 1:
                     continue
-                values = whole.mean(axis=axis).dropna().to_numpy()
+                values = differences.dropna().to_numpy()
                 difference, low, high = t_interval(values)
                 boot_low, boot_high = bootstrap_interval(values)
                 out.append(

@@ -128,6 +128,8 @@ def lift(gains: pd.DataFrame) -> pd.DataFrame:
 
 def _details(lead: pd.DataFrame) -> str:
     parts = {words: lead["verdict"] == kind for words, kind in LEAD_WORDS}
+    if not parts[LEAD_WORDS[-1][0]].any():
+        parts.pop(LEAD_WORDS[-1][0])
     if len(lead[STUDENT_KEYS].drop_duplicates()) == 1:
         return "; ".join(
             f"{words} {', '.join(sorted(lead.loc[chosen, 'selector']))}"

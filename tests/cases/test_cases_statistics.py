@@ -201,7 +201,7 @@ def test_case_13_intervals_cover_the_truth_where_configurations_share_seeds(corr
     """Nominal within 2%, and more than nominal where configurations are independent: counts average out."""
     first_places, improvement = coverage(correlation, n_seeds, 1_000, np.random.default_rng(n_seeds))
     assert first_places >= 0.93
-    assert 0.93 <= improvement <= 0.98
+    assert 0.93 <= improvement <= 0.985
 
 
 def test_case_13_seeds_are_drawn_once_for_all_configurations() -> None:
