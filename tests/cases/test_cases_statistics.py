@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from bench import stats
 from bench.columns import DIAGNOSTICS, HEADS
+from bench.grid import app
 from bench.report.blocks import ranks_block
 from bench.report.frames import Frames
 from bench.report.pages import Contents, contents_of, frames_of
@@ -463,3 +465,16 @@ def test_case_54_a_frozen_student_is_said_to_have_two_heads_that_share_nothing()
 def test_case_54_rows_without_the_heads_say_so(caltech: Contents) -> None:
     text = text_of(caltech)
     assert "| 72.4% | not measured | not measured | 89.2% | 95.3% | 5 | frozen |" in text
+
+
+@pytest.mark.soak
+def test_case_54_the_label_head_of_a_frozen_student_is_that_of_no_distillation(cache: Path, tmp_path: Path) -> None:
+    """Random queries do not depend on the student, so all rounds have the same labels with and without a teacher."""
+    only = "dataset=digits,student=frozen:efficientnet_lite0@48,selector=random,seed=0"
+    options = ["--serial", "--device", "cpu", "--no-report", "--only", only, "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["run", "demo", *options], env={"ACTIVEKD_CACHE": str(cache)})
+    assert result.exit_code == 0, result.output
+    rows = read_run(tmp_path).rows.set_index(["teacher", "round"])
+    plain = rows.loc["none", "accuracy"]
+    for teacher in set(rows.index.get_level_values("teacher")) - {"none"}:
+        assert rows.loc[teacher, "label_head_accuracy"].tolist() == plain.tolist(), teacher
