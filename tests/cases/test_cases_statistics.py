@@ -474,7 +474,7 @@ def test_case_54_the_label_head_of_a_frozen_student_is_that_of_no_distillation(c
     options = ["--serial", "--device", "cpu", "--no-report", "--only", only, "--out", str(tmp_path)]
     result = CliRunner().invoke(app, ["run", "demo", *options], env={"ACTIVEKD_CACHE": str(cache)})
     assert result.exit_code == 0, result.output
-    rows = read_run(tmp_path).rows.set_index(["teacher", "round"])
+    rows: Any = read_run(tmp_path).rows.set_index(["teacher", "round"])
     plain = rows.loc["none", "accuracy"]
     for teacher in set(rows.index.get_level_values("teacher")) - {"none"}:
         assert rows.loc[teacher, "label_head_accuracy"].tolist() == plain.tolist(), teacher
