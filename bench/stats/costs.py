@@ -116,7 +116,7 @@ def recipe_areas(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns group, teacher, student, distillation, selector, n_seeds, then one per recipe (NaN where it did not
-        run).
+        run); a recipe named like one of these columns is ``recipe NAME``.
     """
     keys = [*(name for name in CONFIGURATION if name != "recipe"), "selector"]
     several = rows[rows.groupby(keys)["recipe"].transform("nunique") > 1]
@@ -126,4 +126,5 @@ def recipe_areas(rows: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=[*keys, "n_seeds"])
     n_seeds = areas.groupby(keys)["seed"].nunique().rename("n_seeds")
     wide = areas.pivot_table(index=keys, columns="recipe", values="area").rename_axis(columns=None)
+    wide = wide.rename(columns={name: f"recipe {name}" for name in (*keys, "n_seeds")})
     return n_seeds.to_frame().join(wide).reset_index()

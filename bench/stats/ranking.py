@@ -274,7 +274,7 @@ def win_matrix(seeds: pd.DataFrame) -> pd.DataFrame:
     """
     keys = list(SETTING)
     cells = seed_arrays(seeds[seeds["round"] >= 1], "accuracy", keys)
-    setting = cells.groupby(keys, sort=False).ngroup().to_numpy()
+    setting = cells.groupby(level=keys, sort=False).ngroup().to_numpy()
     columns = ["selector", "against", "settings", "wins", "ties", "losses", "clear_wins", "clear_losses"]
     columns = [*columns, "tested_settings"]
     parts = []
