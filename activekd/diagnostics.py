@@ -47,6 +47,8 @@ class Diagnostics:
         student_nll: the student's mean negative log-likelihood of the test labels, in nats.
         teacher_ece: the teacher's expected calibration error on the test split.
         teacher_nll: the teacher's mean negative log-likelihood of the test labels, in nats.
+        label_head_accuracy: the accuracy of the label head alone on the test split, in [0, 1].
+        distill_head_accuracy: the same of the distill head; the student predicts with the mixture of both.
         misled: share of the train split on which the teacher is confident (at least CONFIDENT) and wrong: the misled
             images.
         misled_learned: share of the unlabeled misled images on which the student predicts the teacher's wrong class.
@@ -67,6 +69,8 @@ class Diagnostics:
     student_nll: float
     teacher_ece: float
     teacher_nll: float
+    label_head_accuracy: float
+    distill_head_accuracy: float
     misled: float
     misled_learned: float
     misled_labeled: float
@@ -91,6 +95,7 @@ class Measured:
         student_test: the student's probabilities on the test split.
         teacher_train: the teacher's predictions on the train split; None without a teacher.
         teacher_test: the teacher's probabilities on the test split; None without a teacher.
+        heads_test: the classes that the student's label head and distill head predict alone on the test split.
     """
 
     student_train: Float32[Tensor, "n classes"]
@@ -98,6 +103,7 @@ class Measured:
     student_test: Float32[Tensor, "m classes"]
     teacher_train: Opinion | None
     teacher_test: Float32[Tensor, "m classes"] | None
+    heads_test: Int64[Tensor, "2 m"]
 
 
 def diagnose(
@@ -133,6 +139,7 @@ def diagnose(
         pool_teacher_accuracy=nan if right is None else _mean(right[unlabeled]),
         **_calibration("student", measured.student_test, dataset.test.labels),
         **_calibration("teacher", measured.teacher_test, dataset.test.labels),
+        **_heads(measured, dataset.test.labels),
         **_misled(labels, pool, teacher, predicted(probabilities).numpy()),
     )
 
@@ -144,6 +151,15 @@ def _calibration(network: str, probabilities: Tensor | None, labels: np.ndarray)
         f"{network}_ece": calibration_error(probabilities, labels),
         f"{network}_nll": negative_log_likelihood(probabilities, labels),
     }
+
+
+def _heads(measured: Measured, labels: np.ndarray) -> dict[str, float]:
+    """Accuracies of both heads; without a teacher the distill head is not trained."""
+    names = ("label_head_accuracy", "distill_head_accuracy")
+    if measured.teacher_test is None:
+        return dict.fromkeys(names, nan)
+    right = measured.heads_test.numpy() == labels
+    return dict(zip(names, right.mean(axis=1).tolist(), strict=True))
 
 
 def calibration_error(probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:

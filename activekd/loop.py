@@ -226,6 +226,7 @@ def run_rounds(
                 test.probabilities,
                 opinion,
                 taught_test,
+                test.heads,
             )
             rng = stream(seed, "diagnostics", index)
             diagnosed = diagnose(dataset, pool, np.array(rows, dtype=np.int64), measured, rng=rng)

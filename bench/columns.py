@@ -73,6 +73,8 @@ TABLE_COLUMNS: tuple[Column, ...] = (
         student_nll="negative log-likelihood of the student",
         teacher_ece="calibration error of the teacher",
         teacher_nll="negative log-likelihood of the teacher",
+        label_head_accuracy="label head alone",
+        distill_head_accuracy="distill head alone",
         misled="confident mistakes of the teacher",
         misled_learned="of these, unlabeled: learned by the student",
         misled_labeled="of these: labeled",
@@ -97,6 +99,9 @@ SECONDS = names("seconds")
 COSTS = names("seconds", "memory")
 DIAGNOSTICS = names("diagnostic")
 PROVENANCE = names("provenance")
+
+HEADS = ("label_head_accuracy", "distill_head_accuracy")
+"""Diagnostics of the two heads of a student that is distilled; its accuracy is that of their mixture."""
 
 CONFIGURATION = ("group", "teacher", "student", "distillation", "recipe")
 """Columns held fixed while selectors are compared; the data sets of a group are averaged."""

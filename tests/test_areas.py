@@ -9,7 +9,7 @@ from bench.stats import area_table, compare_with, run_areas, seconds_per_pick, s
 
 
 def rows(n_rounds: int = 3) -> pd.DataFrame:
-    return make_rows("g", TEACHERS, ACCURACY, n_rounds).assign(select_seconds=0.5, query_size=10)
+    return make_rows("g", TEACHERS, ACCURACY, n_rounds).assign(select_seconds=0.5, predict_seconds=0.2, query_size=10)
 
 
 def areas(table: pd.DataFrame) -> pd.DataFrame:
@@ -46,4 +46,4 @@ def test_selectors_compared_with_a_reference() -> None:
     assert len(found) == 2
     assert [found[group].iloc[0] for group in ("better", "not_different", "worse")] == ["badge", "entropy", "random"]
     without = make_rows("g", TEACHERS, {name: ACCURACY[name] for name in ("random", "badge")}, 3)
-    assert compare_with(areas(without.assign(select_seconds=0.5, query_size=10)), "pcoreset").empty
+    assert compare_with(areas(without.assign(select_seconds=0.5, predict_seconds=0.2, query_size=10)), "pcoreset").empty

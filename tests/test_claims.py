@@ -106,7 +106,14 @@ def test_overall_verdicts() -> None:
     assert claims.overall(["holds", "undecided"]) == "holds in part"
     assert claims.overall(["undecided"]) == "undecided"
     assert claims.overall(["holds", "does not hold"]) == "does not hold"
-    assert claims.verdict(float("nan"), float("nan")) == "undecided"
+    assert claims.overall(["holds", claims.NO_VERDICT]) == "holds in part"
+    assert claims.overall([claims.NO_VERDICT]) == claims.NO_VERDICT
+    assert claims.verdict(0.1, float("nan")) == claims.NO_VERDICT
+    assert [claims.verdict(d, p) for d, p in ((0.1, 0.04), (-0.1, 0.04), (0.1, 0.06))] == [
+        "holds",
+        "does not hold",
+        "undecided",
+    ]
 
 
 def test_conclusions_by_hand() -> None:
@@ -118,7 +125,8 @@ def test_conclusions_by_hand() -> None:
     both = [make_rows("g", TEACHERS, ACCURACY, 5), make_rows("h", TEACHERS, ACCURACY, 5)]
     counted = conclusions(pd.concat(both, ignore_index=True))[claims.LEAD_CLAIM]
     assert counted.endswith("counted over data and students: badge 0/0/2, entropy 0/2/0, random 2/0/0.")
-    assert one[claims.LIFT_CLAIM].startswith("undecided: +20.0 to +20.0 points")
+    assert one[claims.LIFT_CLAIM].startswith("undecided, after Holm's correction")
+    assert "g, s +20.0 to +20.0 points (n = 3; 0 of 2 above 0, 0 below)" in one[claims.LIFT_CLAIM]
     assert conclusions(make_rows("g", ("none",), ACCURACY, 5)) == {}
     without = {name: values for name, values in ACCURACY.items() if name != "pcoreset"}
     assert list(conclusions(make_rows("g", TEACHERS, without, 5))) == [claims.LIFT_CLAIM]
@@ -141,19 +149,21 @@ def test_published_numbers_are_those_of_table_1() -> None:
 
 
 def test_published_numbers_are_compared_with_the_same_cells_only() -> None:
-    rows = make_rows("imagenet", TEACHERS, ACCURACY, 8)
-    pairs = compared(rows)
+    same = make_rows("imagenet", ("none", "clip_rn50+zeroshot"), ACCURACY, 8).assign(
+        student="resnet50_dino", n_labeled=lambda rows: 1_000 * (rows["round"] + 1)
+    )
+    pairs = compared(same)
     assert set(pairs["round"]) == {7}
     assert set(pairs["selector"]) == {"pcoreset", "random"}
+    assert set(pairs["teacher"]) == {"none", "clip_rn50+zeroshot"}
     ours = pairs[(pairs["selector"] == "random") & (pairs["teacher"] == "none")].iloc[0]
     assert ours["accuracy"] == pytest.approx(0.48)
     assert ours["difference"] == pytest.approx(0.48 - 0.3336)
+    assert ours["n_seeds"] == 3
     summary: Any = stats.published_summary(pairs).set_index("teacher")
     # Seeds of pcoreset without a teacher: .57, .59, .61, published .3341; of random: .47, .48, .49, published .3336.
     assert summary.loc["none", ["min", "max", "n_cells"]].tolist() == pytest.approx([0.1464, 0.2559, 2])
     assert summary.loc["none", "mean"] == pytest.approx((0.1464 + 0.2559) / 2)
-    assert compared(make_rows("other", TEACHERS, ACCURACY, 8)).empty
-    assert compared(make_rows("caltech-70", TEACHERS, ACCURACY, 8)).empty
 
 
 @pytest.mark.parametrize(
@@ -171,10 +181,10 @@ def test_published_numbers_are_compared_with_the_same_cells_only() -> None:
 def test_intervals_of_this_run_and_the_published_one(
     accuracy: float, high: float, published: float, half_width: float, disjoint: bool
 ) -> None:
-    keys = {"group": "g", "selector": "a", "round": 1}
-    run = {"student": "s", "recipe": "r", "teacher": "n+clap", "distillation": "both", "low": 2 * accuracy - high}
+    keys = {"group": "g", "student": "s", "teacher": "n+clap", "selector": "a", "round": 1, "n_labeled": 20.0}
+    run = {"recipe": "r", "distillation": "both", "low": 2 * accuracy - high, "n_seeds": 3}
     curves = pd.DataFrame([{**keys, **run, "accuracy": accuracy, "high": high}])
-    cell = {"adaptation": "clap", "source": "paper", "note": "", "student": None}
+    cell = {"source": "paper", "note": ""}
     cells = pd.DataFrame([{**keys, **cell, "published": published, "published_half_width": half_width}])
     found = stats.compare_with_published(curves, cells)
     assert found["disjoint"].tolist() == [disjoint]

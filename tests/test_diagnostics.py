@@ -46,6 +46,7 @@ MEASURED = Measured(
     student_test=one_hot([0, 1, 2, 0], 0.7),
     teacher_train=Opinion(TEACHER.argmax(dim=1).numpy(), TEACHER.amax(dim=1).numpy()),
     teacher_test=one_hot([0, 1, 2, 3], 0.7),
+    heads_test=torch.tensor([[0, 0, 0, 0], [0, 1, 2, 0]]),
 )
 
 
@@ -96,6 +97,14 @@ def test_calibrated_predictions_have_a_small_error_and_impossible_ones_a_finite_
     labels = (draws > probabilities.double().cumsum(dim=1)[:, :-1].numpy()).sum(axis=1)
     assert calibration_error(probabilities, labels) < 0.01
     assert negative_log_likelihood(torch.tensor([[0.0, 1.0]]), np.array([0])) == pytest.approx(-log(1e-12))
+
+
+def test_heads_alone() -> None:
+    # Test labels 0, 1, 2, 3: the label head is right on the first, the distill head on the first three.
+    assert (found().label_head_accuracy, found().distill_head_accuracy) == (0.25, 0.75)
+    untaught = found(measured=replace(MEASURED, teacher_train=None, teacher_test=None))
+    assert isnan(untaught.label_head_accuracy)
+    assert isnan(untaught.distill_head_accuracy)
 
 
 def test_images_on_which_the_teacher_misleads() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scikit_posthocs
-from scipy import stats as reference
 from statsmodels.stats.power import TTestPower
 from test_stats import make_rows
 
 from bench import stats
+from bench.stats.power import power
 
 C45 = """
 0.763 0.768 0.771 0.798
@@ -154,30 +154,8 @@ def test_probability_of_improvement_by_hand() -> None:
     assert found.loc[("b", "a"), "probability"] == 0.75
     assert found.loc[("a", "b"), "probability"] == 0.25
     assert found.loc[("a", "c"), "probability"] == 1.0
-    assert found.loc[("a", "c"), ["low", "high"]].tolist() == [1.0, 1.0]
-    assert found.loc[("b", "a"), "low"] <= 0.75 <= found.loc[("b", "a"), "high"]
-    one = stats.improvement(areas(make_rows().query("seed == 0")))
-    assert one[["low", "high"]].isna().all().all()
-
-
-@pytest.mark.soak
-def test_intervals_of_improvement_cover_the_truth() -> None:
-    """Two selectors of 20 seeds, the first ahead by half a standard deviation: it wins with Phi(.5 / sqrt 2)."""
-    rng = np.random.default_rng(1)
-    truth, one = float(reference.norm.cdf(0.5 / np.sqrt(2))), make_rows().iloc[:1]
-    keys = pd.concat([one] * 80, ignore_index=True).assign(
-        seed=np.tile(np.repeat(np.arange(20), 2), 2),
-        round=np.tile([0, 1], 40),
-        n_labeled=np.tile([10, 20], 40),
-        selector=np.repeat(["a", "b"], 40),
-    )
-    inside = []
-    for _ in range(200):
-        ends = np.concatenate([rng.normal(0.55, 0.1, 20), rng.normal(0.5, 0.1, 20)])
-        rows = keys.assign(accuracy=np.stack([np.full(40, 0.5), ends], axis=1).ravel())
-        found = stats.improvement(areas(rows)).iloc[0]
-        inside.append(found["low"] <= truth <= found["high"])
-    assert np.mean(inside) > 0.9
+    assert found[["low", "high"]].isna().all().all(), "no interval below five seeds"
+    assert set(found["n_seeds"]) == {2}
 
 
 def test_seeds_that_a_difference_needs() -> None:
@@ -186,7 +164,9 @@ def test_seeds_that_a_difference_needs() -> None:
     spread = np.sqrt((0.15**2 + 0.15**2) / 2 / 3)
     assert found.loc["area", "spread"] == pytest.approx(spread)
     n = int(found.loc["area", "seeds_for_0.02"])
-    assert TTestPower().power(0.02 / spread, n, 0.05) >= 0.8 > TTestPower().power(0.02 / spread, n - 1, 0.05)
+    assert power(0.02 / spread, n) >= 0.8 > power(0.02 / spread, n - 1)
+    # statsmodels answers where the chance of a finding in the other direction is not too small.
+    assert power(0.02 / spread, n) == pytest.approx(TTestPower().power(0.02 / spread, n, 0.05), abs=1e-6)
     assert needed(make_rows().query("seed == 0"))["seeds_for_0.02"].isna().all()
 
 

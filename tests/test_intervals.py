@@ -6,8 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as reference
+from statsmodels.stats.multitest import multipletests
 
-from bench.stats.intervals import BOOTSTRAP_LEAST, bootstrap_interval, mean_interval, t_interval
+from bench.stats.intervals import (
+    BOOTSTRAP_LEAST,
+    bootstrap_interval,
+    drawn_weights,
+    holm,
+    mean_interval,
+    seed_draws,
+    t_interval,
+)
 
 SIMULATIONS = 1_000
 
@@ -25,6 +34,38 @@ def test_one_value_has_no_interval() -> None:
     assert np.isnan(t_interval(np.array([0.5]))[1:]).all()
     assert np.isnan(t_interval(np.array([]))).all()
     assert np.isnan(bootstrap_interval(np.zeros(BOOTSTRAP_LEAST - 1))).all()
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    rng = np.random.default_rng(0)
+    tests = pd.DataFrame({"family": np.repeat([0, 1, 2], 6), "p": rng.uniform(0, 0.2, size=18)})
+    tests.loc[3, "p"] = np.nan
+    found = holm(tests, ["family"])
+    for _, part in tests.dropna().groupby("family"):
+        expected = multipletests(part["p"], method="holm")[1]
+        assert found[part.index].to_numpy() == pytest.approx(expected)
+    assert np.isnan(found[3])
+    assert holm(tests.iloc[:3], []).to_numpy() == pytest.approx(multipletests(tests["p"][:3], method="holm")[1])
+    assert holm(tests.iloc[:0], ["family"]).empty
+
+
+def test_p_values_are_those_of_scipy_and_need_three_seeds() -> None:
+    values = pd.DataFrame({"key": [0] * 4 + [1] * 2 + [2] * 3, "value": [0.1, 0.4, 0.2, 0.6, 0.1, 0.1, 0.1, 0.1, 0.1]})
+    p = mean_interval(values, ["key"], "value")["p"].tolist()
+    assert p[0] == pytest.approx(reference.ttest_1samp([0.1, 0.4, 0.2, 0.6], 0.0)[1])
+    assert np.isnan(p[1])
+    assert p[2] == pytest.approx(0.0)
+
+
+def test_weights_of_a_seed_are_shared_by_cells_and_sum_to_one() -> None:
+    draws = seed_draws(2_000, range(7))
+    five, seven = drawn_weights(draws, range(5)), drawn_weights(draws, range(7))
+    assert five.sum(axis=1) == pytest.approx(1.0)
+    assert np.corrcoef(five[:, 0], seven[:, 0])[0, 1] > 0.8
+    # The drawn means of n values spread by the standard error times the ratio of the quantiles of t and the normal.
+    values = np.array([0.1, 0.4, 0.2, 0.6, 0.3])
+    ratio = reference.t.ppf(0.975, 4) / reference.norm.ppf(0.975)
+    assert (five @ values).std() == pytest.approx(ratio * values.std(ddof=1) / np.sqrt(5), rel=0.05)
 
 
 def test_bootstrap_is_that_of_all_draws() -> None:

@@ -78,7 +78,9 @@ def figures(rows: pd.DataFrame) -> dict[str, Figure]:
 
 def test_learning_curves_have_a_panel_a_teacher_and_a_line_a_selector(rows: pd.DataFrame) -> None:
     panels = figures(rows)["curves"].axes
-    assert [axes.get_title() for axes in panels] == ["no distillation", "t+clap", "t+zeroshot"]
+    assert [axes.get_title() for axes in panels] == [
+        f"{teacher}\nn = 2" for teacher in ("no distillation", "t+clap", "t+zeroshot")
+    ]
     assert len({axes.get_ylim() for axes in panels}) == 1
     for axes in panels:
         assert {str(line.get_label()): line.get_color() for line in axes.lines} == {

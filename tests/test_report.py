@@ -120,7 +120,7 @@ def test_every_table_is_csv_and_latex(contents: Contents, tmp_path: Path) -> Non
 
 def test_a_written_report_has_its_figures_and_needs_no_network(folder: Path, contents: Contents) -> None:
     stems = {drawing.stem for drawing in contents.drawings}
-    assert {"ranks", "ranks_cd", "wins", "gain", "costs", "diagnostics"} < stems
+    assert {"ranks", "wins", "gain", "costs", "diagnostics"} < stems
     digest = digest_of(contents.frames)
     for stem in stems:
         assert (folder / "figures" / f"{stem}.png").is_file()
@@ -146,7 +146,7 @@ def test_one_seed_and_one_selector_are_caveats() -> None:
     rows = make_rows()
     one_seed = contents_of(run_of(rows[rows["seed"] == 0].reset_index(drop=True)))
     assert one_seed.page.caveats == ["The run has one seed, so it has no intervals."]
-    assert one_seed.parts.confidence.endswith("one seed gives no interval")
+    assert one_seed.parts.confidence.endswith("no interval below 5 seeds in every configuration (n = 1)")
     one_selector = contents_of(run_of(rows[rows["selector"] == "a"].reset_index(drop=True)))
     assert one_selector.page.caveats == ["The run has one selector, so it has no ranking."]
     assert one_selector.page.headline == "nothing to rank: a is the only selector"
@@ -174,8 +174,8 @@ def test_a_run_without_teacher_and_diagnostics_says_so() -> None:
 def test_others_are_tested_against_a_chosen_control() -> None:
     run = run_of(taught_rows())
     contents = contents_of(run, control="badge")
-    assert "test against badge, Holm" in markdown_of(contents)
-    assert set(contents.frames["wilcoxon"]["selector"]) == {"pcoreset", "random"}
+    assert "Differences from badge in points" in markdown_of(contents)
+    assert set(contents.frames["paired_areas"]["selector"]) == {"pcoreset", "random"}
     with pytest.raises(InputError, match="unknown control 'bagde'; did you mean 'badge'"):
         contents_of(run, control="bagde")
 
@@ -202,8 +202,9 @@ def test_a_block_replaces_what_is_between_its_markers(contents: Contents, tmp_pa
     assert file.read_text(encoding="utf-8") == f"head\n<!-- r:begin -->\n{block}\n<!-- r:end -->\ntail\n"
     assert block.startswith(f"**{contents.page.headline}**\n\n| selector | first |")
     # Gains of the first round; the teacher adds .05 to both seeds.
-    assert "- t+zeroshot: +5.0 points over no distillation in round 0 (95% interval over seeds +5.0 to +5.0)" in block
-    assert "better than `pcoreset`" in BLOCKS["areas"](contents.frames)
+    gain = "+5.0 points over no distillation in round 0 (95% interval over seeds +5.0 to +5.0, n = 2)"
+    assert f"- d, s, t+zeroshot: {gain}" in block
+    assert "no verdict below 3 seeds (n = 2)" in BLOCKS["areas"](contents.frames)
     with pytest.raises(InputError, match="lacks the markers"):
         replace_block(file, "other", block)
 
@@ -330,7 +331,7 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert "2 runs side by side" in text
     # .01 in two of three rounds.
     markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "| two | 0.67 | +0.0 to +1.0 | 9 |" in markdown
+    assert "| two | 0.67 | +0.0 to +1.0 | 9 | 2 |" in markdown
     assert "| b | 2 of 2, mean rank 1.25 | 2 of 2, mean rank 1.25 |" in markdown
     common = pd.read_csv(tmp_path / "tables" / "common_cells.csv")
     assert common["two"].to_numpy() - common["one"].to_numpy() == pytest.approx(np.where(common["round"] > 0, 0.01, 0))

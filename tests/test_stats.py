@@ -151,32 +151,40 @@ def test_data_sets_of_a_group_are_averaged_before_ranking() -> None:
     assert means[(1, "a")] == pytest.approx(means[(1, "c")])
 
 
+def three_seeds(accuracy: dict[str, tuple[float, float, float]]) -> pd.DataFrame:
+    """Rounds 0 and 1 of some selectors with three seeds."""
+    one = make_rows().query("selector == 'a' and seed == 0 and round < 2")
+    parts = [
+        one.assign(selector=name, seed=seed, trial_id=f"{name}/{seed}", accuracy=[values[seed], 0.3])
+        for name, values in accuracy.items()
+        for seed in range(3)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def test_clear_first_places_by_hand() -> None:
-    # Round 1: b minus a is .2 and 0 in the two seeds, an interval around 0; in round 2 they are tied.
-    assert not ranks(make_rows())["clear"].any()
-    ahead = make_rows().assign(accuracy=lambda rows: rows["accuracy"].where(rows["selector"] != "b", 0.95))
-    found = ranks(ahead).set_index(["round", "selector"])["clear"]
-    assert found[found].index.tolist() == [(2, "b")]
-    table = stats.rank_table(ranks(ahead)).set_index("selector")
-    assert table["clear_first"].to_dict() == {"b": 1, "a": 0, "c": 0}
-    found: Any = margins(ahead).set_index("round")
-    # Seeds of round 2: .95 - .80 twice.
-    assert found.loc[2, ["margin", "low", "high"]].tolist() == pytest.approx([0.15, 0.15, 0.15])
-    low, high = reference.t.interval(0.95, 1, loc=0.4, scale=reference.sem([0.45, 0.35]))
-    assert found.loc[1, ["margin", "low", "high"]].tolist() == pytest.approx([0.4, low, high])
-    assert found["second"].tolist() == ["a", "a"]
+    # b minus a is .2, .21, .22; b minus c is .3, .31, .32: both far above 0 after Holm's correction.
+    rows = three_seeds({"a": (0.5, 0.5, 0.5), "b": (0.70, 0.71, 0.72), "c": (0.4, 0.4, 0.4)})
+    found = ranks(rows).set_index(["round", "selector"])["clear"]
+    assert found[found].index.tolist() == [(1, "b")]
+    (lead,) = margins(rows).to_dict("records")
+    low, high = reference.t.interval(0.95, 2, loc=0.21, scale=reference.sem([0.2, 0.21, 0.22]))
+    assert [lead["margin"], lead["low"], lead["high"]] == pytest.approx([0.21, low, high])
+    assert (lead["first"], lead["second"], lead["n_seeds"]) == ("b", "a", 3)
+    assert lead["p_holm"] == pytest.approx(reference.ttest_1samp([0.2, 0.21, 0.22], 0.0)[1])
+    assert not ranks(rows[rows["seed"] < 2])["clear"].any(), "nothing is clear below three seeds"
 
 
-def test_first_places_in_a_bootstrap_over_seeds() -> None:
-    """Two seeds have three draws: both, twice the first, twice the second."""
-    # Both: b first in round 1, a and b share round 2. Seed 0 twice: b first in both (.7, .9). Seed 1 twice: a and b
-    # share round 1 (.6), a first in round 2 (.8).
-    found: Any = stats.first_place_intervals(stats.seed_means(make_rows())).set_index("selector")
-    assert found.loc["a"].tolist() == [0, 2, 2]
-    assert found.loc["b"].tolist() == [1, 2, 2]
-    assert found.loc["c"].tolist() == [0, 0, 2]
-    one_seed = stats.seed_means(make_rows().query("seed == 0"))
-    assert stats.first_place_intervals(one_seed)["first_low"].isna().all()
+def test_intervals_of_first_places_need_five_seeds() -> None:
+    few = stats.first_place_intervals(stats.seed_means(make_rows()))
+    assert few[["first_low", "first_high"]].isna().all().all()
+    assert few[["n_seeds", "most_seeds"]].to_numpy().tolist() == [[2, 2]] * 3
+    rows = make_rows()
+    many = pd.concat([rows.assign(seed=rows["seed"] + 2 * k, trial_id=f"{k}" + rows["trial_id"]) for k in range(3)])
+    found: Any = stats.first_place_intervals(stats.seed_means(many)).set_index("selector")
+    # c is last in every seed; b and a are equal in round 2, where seeds give .9 and .7 against .8 and .8.
+    assert found.loc["c"].tolist() == [0, 0, 6, 6]
+    assert found.loc["b", "first_low"] < found.loc["b", "first_high"] == 2
 
 
 def test_win_matrix_by_hand() -> None:
@@ -184,22 +192,26 @@ def test_win_matrix_by_hand() -> None:
     assert found.loc[("b", "a"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 1, 1, 0]
     assert found.loc[("a", "b"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 0, 1, 1]
     assert found.loc[("a", "c"), ["settings", "wins", "ties", "losses"]].tolist() == [2, 2, 0, 0]
-    # a minus c is .1 and .1 in round 1, .2 and .2 in round 2: no spread, so clear.
-    assert found.loc[("a", "c"), ["clear_wins", "clear_losses"]].tolist() == [2, 0]
-    assert found.loc[("c", "a"), ["clear_wins", "clear_losses"]].tolist() == [0, 2]
+    # a minus c is .1 and .1 in round 1, .2 and .2 in round 2: two equal differences may be chance.
+    assert found.loc[("a", "c"), ["clear_wins", "clear_losses", "tested_settings"]].tolist() == [0, 0, 0]
+    rows = three_seeds({"a": (0.5, 0.5, 0.5), "b": (0.70, 0.71, 0.72)})
+    found = stats.win_matrix(stats.seed_means(rows)).set_index(["selector", "against"])
+    assert found.loc[("b", "a"), ["clear_wins", "clear_losses", "tested_settings"]].tolist() == [1, 0, 1]
+    assert found.loc[("a", "b"), ["clear_wins", "clear_losses", "tested_settings"]].tolist() == [0, 1, 1]
 
 
 def test_labels_saved_by_hand() -> None:
-    # Means of a over labels 10, 20, 30: .3, .55, .8; of b: .65, .80 from round 1 on; of c: .45, .60.
-    found: Any = stats.labels_saved(curves(make_rows()), "a").set_index(["selector", "round"])
-    assert found["reference_labels"].to_dict() == pytest.approx(
-        {("b", 1): 24.0, ("b", 2): 30.0, ("c", 1): 16.0, ("c", 2): 22.0}
-    )
-    assert found["saved"].to_dict() == pytest.approx({("b", 1): 4.0, ("b", 2): 0.0, ("c", 1): -4.0, ("c", 2): -8.0})
-    assert not found["lower_bound"].any()
-    behind: Any = stats.labels_saved(curves(make_rows()), "c").set_index(["selector", "round"])
-    assert behind.loc[("b", 1), ["reference_labels", "saved", "lower_bound"]].tolist() == [30.0, 10.0, True]
-    assert stats.labels_saved(curves(make_rows()), "nobody").empty
+    # Means over labels 10, 20, 30: a .3, .55, .8; b .3, .65, .8; c .3, .45, .6. c ends at .6: a is there at 22, b at
+    # 10 + 10 x .3 / .35.
+    found: Any = stats.labels_saved(stats.seed_means(make_rows()), "c").set_index("selector")
+    assert found["labels"].to_dict() == pytest.approx({"a": 22.0, "b": 10 + 10 * 0.3 / 0.35})
+    assert found["saved"].to_dict() == pytest.approx({"a": 8.0, "b": 20 - 10 * 0.3 / 0.35})
+    assert found.loc["a", ["accuracy", "reference_labels", "n_seeds", "flat"]].tolist() == [0.6, 30.0, 2, False]
+    assert found[["low", "high"]].isna().all().all(), "no bootstrap below five seeds"
+    never: Any = stats.labels_saved(stats.seed_means(make_rows()), "a").set_index("selector")
+    assert never.loc["b", "labels"] == 30.0
+    assert np.isnan(never.loc["c", "labels"])
+    assert stats.labels_saved(stats.seed_means(make_rows()), "nobody").empty
 
 
 def test_front_of_accuracy_and_cost_by_hand() -> None:
@@ -244,9 +256,9 @@ def test_early_rounds_are_the_first_two() -> None:
 
 
 def test_recipes_side_by_side() -> None:
-    assert stats.recipe_areas(areas(make_rows())).empty
+    assert stats.recipe_areas(make_rows()).empty
     rows = pd.concat([make_rows(), make_rows(plus=0.1).assign(recipe="fixed")], ignore_index=True)
-    found: Any = stats.recipe_areas(areas(rows)).set_index("selector")
+    found: Any = stats.recipe_areas(rows).set_index("selector")
     assert found[["r", "fixed"]].loc["b"].tolist() == pytest.approx([0.6, 0.7])
 
 
@@ -296,15 +308,63 @@ def test_rows_that_cannot_be_compared_are_refused(change: str, message: str) -> 
 
 def test_cells_in_common_are_those_of_both_runs() -> None:
     one, other = make_rows(), make_rows(plus=0.1)
-    common = stats.common_cells(
-        {"one": curves(one[one["selector"] != "c"]), "other": curves(other[other["round"] < 2])}
-    )
+    runs = {"one": one[one["selector"] != "c"], "other": other[other["round"] < 2]}
+    common = stats.common_cells({name: stats.seed_means(rows) for name, rows in runs.items()})
     # a and b in rounds 0 and 1.
     assert sorted(zip(common["selector"], common["round"], strict=True)) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert common.notna().all().all()
     (found,) = stats.run_differences(common, "one").to_dict("records")
     assert (found["run"], found["n_cells"]) == ("other", 4)
     assert (found["mean"], found["min"], found["max"]) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_runs_are_compared_on_the_seeds_that_both_have() -> None:
+    # Of a in round 1 the seeds have .5 and .6; the other run has seed 1 alone.
+    other = make_rows().query("seed == 1")
+    common = stats.common_cells({"one": stats.seed_means(make_rows()), "other": stats.seed_means(other)})
+    assert set(common["n_seeds"]) == {1}
+    assert common["one"].tolist() == common["other"].tolist()
+    assert stats.run_differences(common, "one")["n_seeds"].tolist() == [1]
+
+
+def test_a_seed_without_all_data_sets_is_not_averaged() -> None:
+    x, y = make_rows(dataset="x", group="g"), make_rows(dataset="y", group="g", plus=0.1)
+    rows = pd.concat([x, y[y["seed"] == 0]], ignore_index=True)
+    assert set(stats.seed_means(rows)["seed"]) == {0}
+    assert set(areas(rows)["seed"]) == {0}
+
+
+def test_comparisons_keep_rounds_and_seeds_that_all_cells_have() -> None:
+    # a has seeds 0 and 1 in rounds 0, 1, 2; b seed 0 alone in rounds 0 and 1: round by round the same population.
+    rows = make_rows().query("selector in ['a', 'b']")
+    rows = rows[(rows["selector"] == "a") | ((rows["seed"] == 0) & (rows["round"] < 2))]
+    same = stats.alike(rows, [], ["selector"])
+    assert set(zip(same["selector"], same["seed"], same["round"], strict=True)) == {
+        (name, 0, index) for name in "ab" for index in (0, 1)
+    }
+
+
+def test_columns_of_numbers_are_checked() -> None:
+    rows = make_rows().assign(student_ece="low")
+    with pytest.raises(InputError, match=r"columns that are no numbers: student_ece has 'low'; expected: numbers"):
+        stats.check_rows(rows)
+    stats.check_rows(make_rows().assign(student_ece=None))
+
+
+def test_overlap_and_recipes_share_rounds_and_seeds() -> None:
+    # The recipe ``short`` has one seed and rounds 0 and 1: both areas are those of seed 0 between 10 and 20 labels.
+    short = make_rows(plus=0.1).query("seed == 0 and round < 2").assign(recipe="short")
+    found: Any = stats.recipe_areas(pd.concat([make_rows(), short], ignore_index=True)).set_index("selector")
+    assert found.loc["b", ["n_seeds", "r", "short"]].tolist() == pytest.approx([1, 0.5, 0.6])
+
+
+def test_the_cost_of_a_selector_is_relative_to_the_same_rivals() -> None:
+    # In the second configuration c did not run: a and b are cheap there, but not cheaper than c.
+    d2 = make_rows(dataset="d2", group="d2").query("selector != 'c'").assign(train_seconds=0.1)
+    rows = pd.concat([make_rows(), d2], ignore_index=True)
+    found = stats.pareto_overall(stats.pareto(areas(rows), rows))
+    assert set(found["n_configurations"]) == {1}
+    assert found["seconds"].tolist() == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_facts_of_a_run() -> None:

@@ -40,10 +40,12 @@ class Prediction:
     Attributes:
         probabilities: the recipe's mixture of both heads; without distillation, the label head's softmax.
         features: pooled features; None unless requested.
+        heads: the classes that the label head and the distill head predict alone.
     """
 
     probabilities: Float32[Tensor, "n classes"]
     features: Float32[Tensor, "n dim"] | None
+    heads: Int64[Tensor, "2 n"]
 
 
 @torch.inference_mode()
@@ -73,7 +75,7 @@ def predict(
     """
     student.eval()
     label_weight = 1.0 if distillation == "none" else recipe.label_weight
-    probabilities, pooled = [], []
+    probabilities, pooled, heads = [], [], []
     broken = 0
     pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
     batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
@@ -82,6 +84,7 @@ def predict(
         some = rows[start : start + batch]
         with mixed_precision(device):
             out = student(inputs.gather(some, np.zeros_like(some)).to(device))
+        heads.append(torch.stack([logits.argmax(dim=1) for logits in (out.label_logits, out.distill_logits)]).cpu())
         probabilities.append(
             mixture(
                 out.label_logits,
@@ -95,4 +98,4 @@ def predict(
         broken += max(count_broken(parts[-1]) for parts in (probabilities, pooled) if parts)
     if broken:
         raise InputError(f"predictions of {broken} of {len(rows)} rows are not finite; expected: {converging(recipe)}")
-    return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None)
+    return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None, torch.cat(heads, dim=1))

@@ -1,9 +1,11 @@
 """The generated blocks of README: a run's ranks and claims, or its selectors compared by area."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 from activekd.errors import InputError
+from activekd.recipes import NO_TEACHER
 from bench import stats
 from bench.columns import teacher_label
 from bench.report import markdown
@@ -11,36 +13,48 @@ from bench.report.cells import interval, points, rank_table
 from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
-from bench.stats.claims import LEADER
+from bench.stats.claims import LEADER, NO_VERDICT, frozen_note
+
+BY_STUDENT = [name for name in stats.GAIN_BY_STUDENT if name != "round"]
 
 
 def ranks_block(frames: Frames) -> str:
-    """The headline, the rank table, each teacher's gain in its first round, and the claims."""
+    """The headline, the rank table, each student's gain from each teacher in its first round, and the claims."""
     table = rank_table(frames["rank_table"], frames["first_places"])
     ranks = "\n".join([markdown.head(table.header), *map(markdown.row, table.rows)])
     gains = [
-        f"- {escaped(teacher_label(g['teacher'], g['distillation']))}: {points(g['gain'])} points over no distillation "
-        f"in round {g['round']} (95% interval over seeds {interval(g['low'], g['high'])})"
-        for g in stats.first_rounds(frames["gain_summary"], ["teacher", "distillation"]).to_dict("records")
+        f"- {_configuration(g)}: {points(g['gain'])} points over no distillation in round {g['round']} (95% interval over "
+        f"seeds {interval(g['low'], g['high'])}, n = {g['n_seeds']}"
+        f"{'; frozen backbone' if stats.is_frozen(g['student']) else ''})"
+        for g in stats.first_rounds(frames["gain_by_student"], BY_STUDENT).to_dict("records")
     ]
     claims = [f"- {escaped(conclusion)}" for conclusion in conclusions(frames)]
     headline = escaped(stats.headline(frames["rank_table"]))
     return "\n\n".join([f"**{headline}**", ranks, "\n".join([*gains, *claims])]).rstrip()
 
 
+def _configuration(row: Mapping[Hashable, Any]) -> str:
+    """Group, student and teacher of a record, escaped."""
+    names = row["group"], row["student"], teacher_label(row["teacher"], row["distillation"])
+    return ", ".join(map(escaped, names))
+
+
 def areas_block(frames: Frames) -> str:
     """Which selectors are better or worse than PCoreSet by area under the budget curve."""
     lines = []
     for row in frames["area_comparison"].to_dict("records"):
+        name = _configuration(row)
+        if not row["verdict"]:
+            lines.append(f"- {name}: {NO_VERDICT} (n = {row['n_seeds']}).")
+            continue
         better, not_different, worse = (
             ", ".join(f"`{name}`" for name in row[group].split(", ") if name) or "none"
             for group in ("better", "not_different", "worse")
         )
         lines.append(
-            f"- {escaped(row['group'])}, {escaped(row['student'])}, "
-            f"{escaped(teacher_label(row['teacher'], row['distillation']))}, by area under the budget curve and paired "
-            f"95% intervals over seeds: better than `{LEADER}`: **{better}**; not significantly different: "
-            f"{not_different}; worse: {worse}."
+            f"- {name}, by area under the budget curve, paired by seed, at 5% after Holm's correction (n = "
+            f"{row['n_seeds']}): better than `{LEADER}`: **{better}**; not significantly different: {not_different}; "
+            f"worse: {worse}.{frozen_note([row['student']] if row['teacher'] != NO_TEACHER else [])}"
         )
     return "\n".join(lines)
 

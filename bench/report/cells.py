@@ -24,7 +24,7 @@ OVERLAP = "Overlap of queried labels"
 COST = "Costs"
 SEEDS = "Seeds that a difference needs"
 RECIPES = "Recipes side by side"
-PUBLISHED = "Published and other reference numbers"
+PUBLISHED = "Published numbers"
 """Titles of the sections of a run's page."""
 
 Record = Mapping[Any, Any]
@@ -95,9 +95,13 @@ def percent(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.1%}"
 
 
+NO_INTERVAL = "-"
+"""The cell of an interval that is unknown, by one seed or too few for a bootstrap; the number of seeds is beside it."""
+
+
 def percents(low: float, high: float) -> str:
-    """An interval of fractions; one seed has none."""
-    return "one seed" if pd.isna(low) else f"{low:.1%} to {high:.1%}"
+    """An interval of fractions."""
+    return NO_INTERVAL if pd.isna(low) else f"{low:.1%} to {high:.1%}"
 
 
 def points(value: float) -> str:
@@ -106,28 +110,30 @@ def points(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """An interval of a difference in points; one seed has none."""
-    return "one seed" if pd.isna(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
-
-
-def known_interval(low: float, high: float) -> str:
-    """An interval of a difference in points; empty where it is unknown."""
-    return "" if pd.isna(low) else interval(low, high)
+    """An interval of a difference in points."""
+    return NO_INTERVAL if pd.isna(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 def counts(low: float, high: float) -> str:
-    """An interval of a count; one seed has none."""
-    return "one seed" if pd.isna(low) else f"{low:.0f} to {high:.0f}"
+    """An interval of a count."""
+    return NO_INTERVAL if pd.isna(low) else f"{low:.0f} to {high:.0f}"
 
 
 def p_value(value: float) -> str:
-    """A p value; tiny ones as a bound."""
+    """A p value; tiny ones as a bound; ``-`` where nothing was tested."""
+    if pd.isna(value):
+        return NO_INTERVAL
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def decimals(places: int) -> Callable[[float], str]:
     """A format with a number of decimals; empty where the value is unknown."""
     return lambda value: "" if pd.isna(value) else f"{value:.{places}f}"
+
+
+def milliseconds(value: float) -> str:
+    """Seconds in ms."""
+    return NO_INTERVAL if pd.isna(value) else f"{1000 * value:.2f}"
 
 
 def yes_no(value: bool) -> str:
@@ -147,12 +153,24 @@ def teacher(record: Record) -> str:
 
 CONFIGURATION_COLUMNS: Columns = {**text("group", "student"), LABELS["teacher"]: teacher, **text("recipe")}
 
-GAIN_COLUMNS: Columns = {"gain in points": of("gain", points), "95% interval": limits(interval)}
+N_SEEDS: Columns = {"n (seeds)": of("n_seeds", str)}
+
+GAIN_COLUMNS: Columns = {"gain in points": of("gain", points), "95% interval": limits(interval), **N_SEEDS}
 
 INTERVAL_HEADER = "95% over seeds"
 
+FIRST_SEEDS: dict[str, Callable[[Record], str]] = {
+    "n (seeds)": lambda r: (
+        str(r["n_seeds"]) if r["n_seeds"] == r["most_seeds"] else f"{r['n_seeds']} to {r['most_seeds']}"
+    )
+}
+"""Seeds of the configurations that a rank table counts."""
+
+PARTIAL_MARK = " (partial)"
+"""Behind the name of a selector that did not take part in every setting of a rank table."""
+
 RANK_COLUMNS: Columns = {
-    **text("selector"),
+    LABELS["selector"]: lambda record: f"{record['selector']}{PARTIAL_MARK if record['partial'] else ''}",
     "first": lambda record: f"{record['first']} ({record['first_share']:.1%})",
     INTERVAL_HEADER: limits(counts, "first_low", "first_high"),
     "clear": of("clear_first", str),
@@ -171,5 +189,9 @@ def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, title: str = "")
         first_places: ``stats.first_place_intervals`` of the same settings.
         title: above it.
     """
-    intervals = first_places[["selector", "first_low", "first_high"]]
-    return table(ranks.merge(intervals, on="selector", how="left"), RANK_COLUMNS, title)
+    intervals = first_places[["selector", "first_low", "first_high", "n_seeds", "most_seeds"]]
+    intervals = intervals.astype({"selector": ranks["selector"].dtype})
+    columns: dict[str, Callable[[Record], str]] = {}
+    for header, cell in RANK_COLUMNS.items():
+        columns |= {header: cell} | (FIRST_SEEDS if header == INTERVAL_HEADER else {})
+    return table(ranks.merge(intervals, on="selector", how="left"), columns, title)

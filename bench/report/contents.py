@@ -7,6 +7,7 @@ from bench import stats
 from bench.columns import teacher_label
 from bench.report.cells import Section, Table, rank_table
 from bench.report.frames import Frames
+from bench.report.sections import ranking_note
 from bench.spec import PROTOCOL
 from bench.stats import Facts
 from bench.store.table import Run
@@ -72,21 +73,13 @@ def missing_of(run: Run) -> Missing:
 
 def run_page(run: Run, frames: Frames, facts: Facts, sections: list[Section]) -> Page:
     """The page of one run."""
-    ranks, margins, table = frames["ranks"], frames["margins"], frames["rank_table"]
-    n, extra = stats.n_settings(ranks), stats.extra_firsts(ranks)
-    note = (
-        f"A setting is a configuration (data set or group, teacher, student, recipe) at a query round; the shared "
-        f"round 0 is left out. First places add up to {int(table['first'].sum())} = {n} settings + {extra} more for "
-        f"ties. A first place is clear where the paired 95% interval over seeds of the first minus the second lies "
-        f"above 0: in {int(margins['clear'].sum())} of {len(margins)} settings. A first place that is not clear is no "
-        f"evidence of a difference."
-    )
+    table = frames["rank_table"]
     return Page(
         name=f"{run.name}, only {run.part}" if run.part else run.name,
         headline=stats.headline(table),
         caveats=[*_part_caveat(run), *caveats(facts)],
         ranking=rank_table(table, frames["first_places"]),
-        note=note,
+        note=ranking_note(frames),
         sections=sections,
         provenance=facts.provenance,
         selectors=facts.distinct["selector"],

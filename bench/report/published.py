@@ -17,26 +17,27 @@ def published_cells() -> pd.DataFrame:
     """Every published cell.
 
     Returns:
-        Columns source, note (may be empty), group, student (None where the source names none), adaptation, selector,
-        round, published and published_half_width (fractions; NaN without an interval).
+        Columns source, note, group, datasets (names in alphabetical order, joined by a space), student, teacher,
+        adaptation, selector, round, n_labeled, published and published_half_width (fractions).
     """
     cells = []
     for series in tomllib.loads(FILE.read_text(encoding="utf-8"))["series"]:
         for adaptation in ADAPTATIONS:
-            for selector, numbers in series.get(adaptation, {}).items():
-                widths = numbers.get("half_width", [float("nan")] * len(numbers["accuracy"]))
-                for offset, (accuracy, width) in enumerate(zip(numbers["accuracy"], widths, strict=True)):
-                    cells.append(
-                        {
-                            "source": series["source"],
-                            "note": series.get("note", ""),
-                            "group": series["group"],
-                            "student": series.get("student"),
-                            "adaptation": adaptation,
-                            "selector": selector,
-                            "round": series["first_round"] + offset,
-                            "published": accuracy / 100,
-                            "published_half_width": width / 100,
-                        }
-                    )
+            for selector, numbers in series[adaptation].items():
+                cells.append(
+                    {
+                        "source": series["source"],
+                        "note": series["note"],
+                        "group": series["group"],
+                        "datasets": " ".join(sorted(series["datasets"])),
+                        "student": series["student"],
+                        "teacher": NO_TEACHER if adaptation == NO_TEACHER else f"{series['network']}+{adaptation}",
+                        "adaptation": adaptation,
+                        "selector": selector,
+                        "round": series["round"],
+                        "n_labeled": float(series["n_labeled"]),
+                        "published": numbers["accuracy"] / 100,
+                        "published_half_width": numbers["half_width"] / 100,
+                    }
+                )
     return pd.DataFrame(cells)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from bench import stats
+from bench.columns import DIAGNOSTICS, LABELS
 from bench.report.cells import (
     AREAS,
     CLAIMS,
@@ -11,6 +13,7 @@ from bench.report.cells import (
     DIAGNOSED,
     GAINS,
     OVERLAP,
+    PARTIAL_MARK,
     PARTS,
     PUBLISHED,
     RECIPES,
@@ -40,6 +43,27 @@ class SectionSpec:
     text: str = ""
     points: Callable[[Frames], list[str]] = lambda frames: []
     empty: str = ""
+
+
+def ranking_note(frames: Frames) -> str:
+    """Below the rank table: what a setting, a clear first place and a partial selector are."""
+    ranks, margins, table = frames["ranks"], frames["margins"], frames["rank_table"]
+    n, extra = stats.n_settings(ranks), stats.extra_firsts(ranks)
+    tested = int(margins["p_holm"].notna().sum())
+    note = (
+        "A setting is a configuration (data set or group, teacher, student, recipe) at a query round; the shared "
+        f"round 0 is left out. First places add up to {int(table['first'].sum())} = {n} settings + {extra} more for "
+        "ties. A first place is clear where the first is better than every other selector, paired by seed, at 5% "
+        f"after Holm's correction over the others: in {int(margins['clear'].sum())} of the {tested} settings with "
+        f"{stats.VERDICT_LEAST} seeds or more. A first place that is not clear is no evidence of a difference."
+    )
+    if not table["partial"].any():
+        return note
+    common = int(table["common_settings"].iloc[0])
+    return (
+        f"{note} Selectors marked{PARTIAL_MARK} did not take part in every setting; mean ranks and accuracies are over "
+        f"the {common} settings in which every selector took part."
+    )
 
 
 def sections(frames: Frames, figures: Mapping[str, str]) -> list[Section]:
@@ -73,6 +97,24 @@ def conclusions(frames: Frames) -> list[str]:
     return [f"{claim}: {conclusion}" for claim, conclusion in by_claim.items()]
 
 
+def _frozen(frames: Frames) -> list[str]:
+    students = sorted({name for name in frames["gain_by_student"]["student"] if stats.is_frozen(name)})
+    if not students:
+        return []
+    return [
+        f"{stats.FROZEN_NOTE}: {', '.join(students)}. The table of the parts shows both heads, their mixture and the "
+        "teacher."
+    ]
+
+
+def _left_out(frames: Frames) -> list[str]:
+    known = [name for name in DIAGNOSTICS if name in frames.rows and frames.rows[name].notna().any()]
+    lacking = [LABELS[name] for name in known if name not in set(frames["diagnostics"]["measure"])]
+    if not lacking:
+        return []
+    return [f"Left out, since no round has a value in every run: {', '.join(lacking)}."]
+
+
 def _notes(frames: Frames) -> list[str]:
     sources = frames["published"][["source", "note"]].drop_duplicates()
     return [f"{source}: {note}" for source, note in sources.itertuples(index=False) if note]
@@ -82,43 +124,65 @@ SECTIONS = (
     SectionSpec(CLAIMS, points=conclusions),
     SectionSpec(
         CURVES,
-        "Mean test accuracy over seeds; intervals are 95% Student t. On the HTML page, click a selector to see its "
-        "interval.",
+        "Mean test accuracy over seeds; intervals are 95% Student t over the n seeds of a panel. On the HTML page, "
+        "click a selector to see its interval.",
     ),
     SectionSpec(
         TESTS,
-        "A block is a (configuration, data set), its seeds averaged. A bar joins selectors that are not significantly "
-        "different by Nemenyi's test. Blocks that share data or a teacher are not independent, so p values are too "
-        "small rather than too large.",
+        "A block is a (configuration, data set), its seeds averaged. A bar joins selectors that are not "
+        "significantly different by Nemenyi's test. With fewer than ten blocks p values are by permutation. Blocks "
+        "that share data or a teacher are not independent, so p values are too small rather than too large.",
+        empty=f"Friedman's, Nemenyi's and Wilcoxon's tests are left out: the run has fewer than {stats.LEAST_DATASETS} "
+        "data sets. Blocks of the same images are repetitions, not independent data sets.",
     ),
-    SectionSpec(WINS),
+    SectionSpec(
+        WINS,
+        f"A win is clear at 5% after Holm's correction over the pairs of a setting, with {stats.VERDICT_LEAST} seeds "
+        "or more. The probability of improvement uses the seeds that all configurations of a pair share; its "
+        f"interval is by a jackknife over seeds and needs {stats.BOOTSTRAP_LEAST} of them, and '-' also stands where "
+        "all seeds give the same share.",
+    ),
     SectionSpec(
         AREAS,
         "Mean accuracy over the label budget; paired differences, 95% interval over seeds. Intervals over seeds say "
-        "how far other seeds may move a mean, intervals over data sets how far other data sets may.",
+        "how far other seeds may move a mean, intervals over data sets how far other data sets may. Better and worse "
+        f"are at 5% after Holm's correction over the selectors of a configuration; below {stats.VERDICT_LEAST} seeds "
+        f"there is no verdict (-), and below {stats.BOOTSTRAP_LEAST} no bootstrap. The time per pick includes the "
+        "prediction of the pool, where the selector reads it: predictions of a round with a query minus those of the "
+        "last round.",
     ),
     SectionSpec(PARTS),
     SectionSpec(
         GAINS,
-        "Accuracy with the teacher minus accuracy without: mean over data sets, students and selectors, 95% interval "
-        "over seeds.",
+        "Accuracy with the teacher minus accuracy without, paired by seed; 95% interval over the n seeds of each data "
+        "set and student.",
+        points=_frozen,
         empty="The run has no pair of configurations with and without a teacher.",
     ),
     SectionSpec(
         SAVED,
-        "Labels that random needs to reach each selector's final accuracy (linear interpolation); a lower bound where "
-        "random never reaches it.",
+        "Labels that each selector needs to reach random's final accuracy (linear interpolation of mean curves), "
+        f"with a 95% bootstrap interval over seeds from {stats.BOOTSTRAP_LEAST} seeds on. It cannot be told where "
+        "random is flat: its final accuracy is not above its first.",
     ),
     SectionSpec(
         DIAGNOSED,
-        "Means over rounds, configurations and seeds. Entropies are shares of the largest possible; diversity is the "
-        "mean distance from the nearest other pick over that of a random draw; a mistake of the teacher is confident "
-        "at 80% and above. Diagnostics read the labels of the whole pool; selectors see only queried labels.",
+        "Means over rounds, configurations and seeds: of each measure the configurations that have it and all "
+        "selectors, the seeds that these share, and the rounds in which all have a value. Entropies are shares of "
+        "the largest possible; diversity is the mean distance from the nearest other pick over that of a random "
+        "draw; a mistake of the teacher is confident at 80% and above. Diagnostics read the labels of the whole "
+        "pool; selectors see only queried labels.",
+        points=_left_out,
         empty="The rows have no diagnostics of the networks.",
     ),
-    SectionSpec(OVERLAP, "Share of the queried labels that two selectors have in common after the last query."),
     SectionSpec(
-        COST, "Seconds and areas of whole runs, relative to the mean over the selectors of the same configuration."
+        OVERLAP,
+        "Share of the queried labels that two selectors have in common after the last query, per data set and student.",
+    ),
+    SectionSpec(
+        COST,
+        "Seconds and areas of whole runs, relative to the mean over the selectors of the same configuration; only "
+        "configurations in which every selector took part.",
     ),
     SectionSpec(
         SEEDS, "Seeds that a paired t test at 5% needs to detect a difference of a given size with 80% probability."
@@ -126,8 +190,14 @@ SECTIONS = (
     SectionSpec(
         RECIPES,
         "Areas of the same configuration under several recipes. A recipe with fixed steps spends equal compute in "
-        "every round; one whose steps grow with the labels does not.",
+        "every round; one whose steps grow with the labels does not. Areas are over the rounds and seeds that all "
+        "recipes share.",
     ),
-    SectionSpec(PUBLISHED, points=_notes),
+    SectionSpec(
+        PUBLISHED,
+        "Published accuracies of the same data sets, student, teacher network and adaptation, selector, round and "
+        "number of labels. Recipes may differ.",
+        points=_notes,
+    ),
 )
 """In the order of the page."""

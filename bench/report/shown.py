@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from bench import stats
@@ -9,6 +10,8 @@ from bench.columns import CONFIGURATION, LABELS
 from bench.report.cells import (
     CONFIGURATION_COLUMNS,
     INTERVAL_HEADER,
+    N_SEEDS,
+    NO_INTERVAL,
     RANK_COLUMNS,
     Columns,
     Record,
@@ -17,6 +20,7 @@ from bench.report.cells import (
     interval,
     limits,
     of,
+    or_none,
     percent,
     percents,
     points,
@@ -24,7 +28,7 @@ from bench.report.cells import (
     text,
     yes_no,
 )
-from bench.stats.hypotheses import MOST_SEEDS
+from bench.stats.power import MOST_SEEDS
 
 
 def shown(
@@ -47,13 +51,45 @@ def difference_from(reference: str) -> Callable[[Record], str]:
     return lambda record: (
         ""
         if pd.isna(record[name])
-        else f"{points(record[name])} ({interval(record[f'{name}_low'], record[f'{name}_high'])})"
+        else f"{points(record[name])} ({interval(record[f'{name}_low'], record[f'{name}_high'])}; "
+        f"n = {record[f'{name}_n_seeds']:.0f})"
     )
 
 
-def bounded(name: str, form: str) -> Callable[[Record], str]:
-    """The cell of a number of labels in a format; ``>`` marks a lower bound."""
-    return lambda record: f"{'> ' if record['lower_bound'] else ''}{record[name]:{form}}"
+CANNOT_BE_TOLD = "cannot be told"
+"""Where random is flat: its last accuracy is no more than chance above its first."""
+
+
+def labels_needed(record: Record) -> str:
+    """The cell of the labels that a selector needs; a bound where it never reaches the accuracy."""
+    if record["flat"]:
+        return CANNOT_BE_TOLD
+    return f"> {record['reference_labels']:g}" if pd.isna(record["labels"]) else f"{record['labels']:.0f}"
+
+
+def labels_limits(record: Record) -> str:
+    """The cell of the interval of the labels that a selector needs."""
+    if pd.isna(record["low"]):
+        return NO_INTERVAL
+    low, high, last = record["low"], record["high"], record["reference_labels"]
+    if np.isinf(low):
+        return f"> {last:g}"
+    return f"{low:.0f} to {f'> {last:g}' if np.isinf(high) else f'{high:.0f}'}"
+
+
+def labels_saved(record: Record) -> str:
+    """The cell of the labels saved; empty where they are unknown."""
+    return "" if record["flat"] or pd.isna(record["saved"]) else f"{record['saved']:+.0f}"
+
+
+def compared(group: str) -> Callable[[Record], str]:
+    """The cell of selectors compared with a reference; below VERDICT_LEAST seeds there is no verdict."""
+    return lambda record: or_none(record[group]) if record["verdict"] else NO_INTERVAL
+
+
+def measured(name: str) -> Callable[[Record], str]:
+    """The cell of an accuracy that older rows do not have."""
+    return lambda record: "not measured" if pd.isna(record[name]) else percent(record[name])
 
 
 def seeds_for(difference: float) -> Callable[[Record], str]:
@@ -71,8 +107,8 @@ def seeds_for(difference: float) -> Callable[[Record], str]:
 def recipe_tables(frame: pd.DataFrame) -> list[Table]:
     """Areas, one column per recipe."""
     keys = {name: cell for name, cell in CONFIGURATION_COLUMNS.items() if name != LABELS["recipe"]}
-    recipes = [name for name in frame.columns if name not in {*CONFIGURATION, "selector"}]
-    return [table(frame, {**keys, **text("selector"), **{name: of(name, percent) for name in recipes}})]
+    recipes = [name for name in frame.columns if name not in {*CONFIGURATION, "selector", "n_seeds"}]
+    return [table(frame, {**keys, **text("selector"), **N_SEEDS, **{name: of(name, percent) for name in recipes}})]
 
 
 def diagnostic_tables(frame: pd.DataFrame) -> list[Table]:
@@ -89,14 +125,22 @@ def published_tables(frame: pd.DataFrame) -> list[Table]:
         **text("selector", "round"),
         "this run": of("accuracy", percent),
         "95% interval": limits(percents),
-        "reference": lambda r: (
+        **N_SEEDS,
+        "published": lambda r: (
             percent(r["published"])
             + ("" if pd.isna(r["published_half_width"]) else f" ± {r['published_half_width']:.1%}")
         ),
         "difference": of("difference", points),
-        "intervals overlap": lambda r: yes_no(not r["disjoint"]),
+        "intervals overlap": lambda r: (
+            yes_no(not r["disjoint"]) if r["n_seeds"] >= stats.VERDICT_LEAST else NO_INTERVAL
+        ),
     }
     return [table(part, columns, f"{source}, cell by cell") for source, part in frame.groupby("source", sort=False)]
+
+
+def overlapping(record: Record) -> str:
+    """The cell of the number of cells whose intervals overlap; below VERDICT_LEAST seeds there is no verdict."""
+    return str(record["n_overlap"]) if record["n_seeds"] >= stats.VERDICT_LEAST else NO_INTERVAL
 
 
 def rank_parts(by: list[str], name: Callable[[Record], str]) -> Callable[[pd.DataFrame], list[Table]]:

@@ -8,6 +8,7 @@ import pandas as pd
 from bench import stats
 from bench.report.cells import (
     CONFIGURATION_COLUMNS,
+    N_SEEDS,
     Columns,
     Record,
     Section,
@@ -44,7 +45,7 @@ def common_cells(runs: Mapping[str, RunSummary]) -> pd.DataFrame:
     """``stats.common_cells`` of runs of one protocol; empty for several protocols."""
     if len(_protocols(runs)) > 1:
         return pd.DataFrame()
-    return stats.common_cells({name: run.frames["curves"] for name, run in runs.items()})
+    return stats.common_cells({name: run.frames.seeds for name, run in runs.items()})
 
 
 def side_by_side_page(runs: Mapping[str, RunSummary], common: pd.DataFrame) -> Page:
@@ -118,10 +119,12 @@ def _common_section(names: list[str], common: pd.DataFrame) -> Section:
         f"points above {reference}": lambda record: decimals(2)(100 * record["mean"]),
         "range over cells": limits(interval, "min", "max"),
         "cells": of("n_cells", "{:,}".format),
+        **N_SEEDS,
     }
     cells: Columns = {
         **CONFIGURATION_COLUMNS,
         **text("round", "selector"),
+        **N_SEEDS,
         reference: of(reference, percent),
         **{f"{name}, points above {reference}": _difference(name, reference) for name in names[1:]},
     }

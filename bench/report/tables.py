@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 
 from bench import stats
-from bench.columns import CONFIGURATION, DIAGNOSTICS, LABELS, SECONDS
+from bench.columns import CONFIGURATION, DIAGNOSTICS, HEADS, LABELS, SECONDS
 from bench.report.cells import (
     AREAS,
     CLAIMS,
@@ -15,6 +15,8 @@ from bench.report.cells import (
     DIAGNOSED,
     GAIN_COLUMNS,
     GAINS,
+    N_SEEDS,
+    NO_INTERVAL,
     OVERLAP,
     PARTS,
     PUBLISHED,
@@ -23,10 +25,11 @@ from bench.report.cells import (
     SEEDS,
     TESTS,
     WINS,
+    Columns,
     decimals,
     interval,
-    known_interval,
     limits,
+    milliseconds,
     of,
     or_none,
     p_value,
@@ -41,9 +44,14 @@ from bench.report.frames import TableSpec
 from bench.report.published import published_cells
 from bench.report.shown import (
     against_control,
-    bounded,
+    compared,
     diagnostic_tables,
     difference_from,
+    labels_limits,
+    labels_needed,
+    labels_saved,
+    measured,
+    overlapping,
     published_tables,
     rank_parts,
     recipe_tables,
@@ -51,7 +59,9 @@ from bench.report.shown import (
     shown,
 )
 from bench.stats import claims
-from bench.stats.hypotheses import DIFFERENCES
+from bench.stats.power import DIFFERENCES
+
+TESTED: Columns = {**N_SEEDS, "p after Holm": of("p_holm", p_value), **text("verdict")}
 
 TABLES: Mapping[str, TableSpec] = {
     "rank_table": TableSpec(lambda f: stats.rank_table(f["ranks"]), "First places and mean ranks over all settings."),
@@ -62,7 +72,7 @@ TABLES: Mapping[str, TableSpec] = {
         lambda f: stats.ranks(f["curves"], f["margins"]), "The rank of every selector in every setting."
     ),
     "margins": TableSpec(
-        lambda f: stats.margins(f["curves"], f.seeds), "The first against the second of every setting, paired by seed."
+        lambda f: stats.margins(f["curves"], f.seeds), "The first against every other of every setting, paired by seed."
     ),
     "curves": TableSpec(lambda f: stats.curves(f.seeds), "Learning curves."),
     "claim_lead": TableSpec(
@@ -75,10 +85,10 @@ TABLES: Mapping[str, TableSpec] = {
                 "PCoreSet against": of("selector", str),
                 "difference in points": of("difference", points),
                 "95% interval": limits(interval),
-                **text("verdict"),
+                **TESTED,
             },
             f"Rounds after the first {stats.EARLY_ROUNDS} queries, with a teacher; paired differences, 95% interval "
-            "over seeds",
+            "over seeds; Holm's correction over the selectors of a student",
         ),
     ),
     "claim_lift": TableSpec(
@@ -94,14 +104,16 @@ TABLES: Mapping[str, TableSpec] = {
                 "without": of("without", percent),
                 "gain in points": of("difference", points),
                 "95% interval": limits(interval),
-                **text("verdict"),
+                **TESTED,
             },
-            "First and last round",
+            "First and last round; Holm's correction over the teachers and both rounds of a student",
         ),
     ),
-    "mean_ranks": TableSpec(lambda f: stats.mean_ranks(f.blocks), "Mean ranks over configurations and data sets."),
+    "mean_ranks": TableSpec(
+        lambda f: stats.mean_ranks(stats.enough_data_sets(f.blocks)), "Mean ranks over configurations and data sets."
+    ),
     "friedman": TableSpec(
-        lambda f: stats.friedman(f.blocks),
+        lambda f: stats.friedman(stats.enough_data_sets(f.blocks)),
         "Friedman's test per query round.",
         TESTS,
         shown(
@@ -114,14 +126,15 @@ TABLES: Mapping[str, TableSpec] = {
                 "p": of("p", p_value),
                 "p of Iman and Davenport": of("f_p", p_value),
                 "critical difference": of("critical_difference", decimals(2)),
+                "by permutation": of("permuted", yes_no),
                 "left out": of("left_out", or_none),
             },
             "Friedman's test that all selectors have equal ranks",
         ),
     ),
-    "nemenyi": TableSpec(lambda f: stats.nemenyi(f.blocks), "Nemenyi's test of every pair."),
+    "nemenyi": TableSpec(lambda f: stats.nemenyi(stats.enough_data_sets(f.blocks)), "Nemenyi's test of every pair."),
     "wilcoxon": TableSpec(
-        lambda f: stats.wilcoxon_holm(f.blocks, f.run_areas, f.control),
+        lambda f: stats.wilcoxon_holm(stats.enough_data_sets(f.blocks), stats.enough_data_sets(f.run_areas), f.control),
         "Wilcoxon's signed-rank test against the control, Holm's correction.",
         TESTS,
         against_control(
@@ -147,6 +160,7 @@ TABLES: Mapping[str, TableSpec] = {
                 **text("selector", "against"),
                 "probability": of("probability", percent),
                 "95% over seeds": limits(percents),
+                **N_SEEDS,
                 "configurations": of("n_configurations", str),
             },
             "Probability that a run of the selector has a larger area than a run of the other",
@@ -159,10 +173,12 @@ TABLES: Mapping[str, TableSpec] = {
         shown(
             {
                 **CONFIGURATION_COLUMNS,
-                f"better than {claims.LEADER}": of("better", or_none),
-                "not significantly different": of("not_different", or_none),
-                "worse": of("worse", or_none),
-            }
+                **N_SEEDS,
+                f"better than {claims.LEADER}": compared("better"),
+                "not significantly different": compared("not_different"),
+                "worse": compared("worse"),
+            },
+            "After Holm's correction over the selectors of a configuration",
         ),
     ),
     "areas": TableSpec(
@@ -175,7 +191,8 @@ TABLES: Mapping[str, TableSpec] = {
                 **text("selector"),
                 "area": of("area", percent),
                 **{f"against {name}, points (95% interval)": difference_from(name) for name in stats.REFERENCES},
-                "ms per pick": lambda record: f"{1000 * record['seconds_per_pick']:.2f}",
+                "ms per pick, pool prediction included": of("seconds_per_pick", milliseconds),
+                "of these selection": of("selection_per_pick", milliseconds),
             },
             "Per configuration and selector",
         ),
@@ -189,8 +206,8 @@ TABLES: Mapping[str, TableSpec] = {
                 **CONFIGURATION_COLUMNS,
                 **text("selector", "over", "n"),
                 "difference": of("difference", points),
-                "95% Student t": limits(known_interval),
-                "95% bootstrap": limits(known_interval, "bootstrap_low", "bootstrap_high"),
+                "95% Student t": limits(interval),
+                "95% bootstrap": limits(interval, "bootstrap_low", "bootstrap_high"),
             },
             "Differences from {control} in points: over seeds, and over data sets",
         ),
@@ -208,9 +225,43 @@ TABLES: Mapping[str, TableSpec] = {
         rank_parts(["stage"], lambda record: f"{record['stage']} rounds"),
     ),
     "gain": TableSpec(lambda f: stats.gain(f.gains), "Gain of distillation per configuration, selector and round."),
+    "gain_by_student": TableSpec(
+        lambda f: stats.gain_summary(f.gains, stats.GAIN_BY_STUDENT),
+        "Gain of distillation per data set and student.",
+        GAINS,
+        shown(
+            {
+                **CONFIGURATION_COLUMNS,
+                **text("round"),
+                "with teacher": of("with_teacher", percent),
+                "without": of("without", percent),
+                LABELS["teacher_accuracy"]: of("teacher_accuracy", percent),
+                **GAIN_COLUMNS,
+            },
+            "Per data set and student, mean over selectors",
+        ),
+    ),
+    "heads": TableSpec(
+        lambda f: stats.heads(f.rows, f.gains),
+        "Accuracy of the parts of a distilled student, first and last round.",
+        GAINS,
+        shown(
+            {
+                **CONFIGURATION_COLUMNS,
+                **text("round"),
+                "no distillation": of("without", percent),
+                **{LABELS[name]: measured(name) for name in HEADS},
+                "mixture of both": of("with_teacher", percent),
+                LABELS["teacher_accuracy"]: of("teacher_accuracy", percent),
+                **N_SEEDS,
+                "backbone": lambda record: "frozen" if record["frozen"] else "trained",
+            },
+            "Parts of the student, mean over selectors, first and last round",
+        ),
+    ),
     "gain_summary": TableSpec(
-        lambda f: stats.gain_summary(f.gains),
-        "Gain of distillation.",
+        lambda f: stats.pooled_gains(f.gains),
+        "Gain of distillation over data sets, students and selectors.",
         GAINS,
         shown(
             {
@@ -220,14 +271,18 @@ TABLES: Mapping[str, TableSpec] = {
                 "without": of("without", percent),
                 LABELS["teacher_accuracy"]: of("teacher_accuracy", percent),
                 **GAIN_COLUMNS,
-            }
+            },
+            "Mean over data sets, students and selectors, where all of them have the same rounds and seeds",
         ),
     ),
     "gain_by_selector": TableSpec(
         lambda f: stats.gain_summary(stats.query_rounds(f.gains), stats.GAIN_BY_SELECTOR),
         "Gain of distillation per selector.",
         GAINS,
-        shown({**text("selector"), "teacher": teacher, **GAIN_COLUMNS}, "Per selector, query rounds"),
+        shown(
+            {**CONFIGURATION_COLUMNS, **text("selector"), **GAIN_COLUMNS},
+            "Per selector, mean over query rounds",
+        ),
     ),
     "gain_split": TableSpec(
         lambda f: stats.gain_split(f.gains),
@@ -238,26 +293,21 @@ TABLES: Mapping[str, TableSpec] = {
             "By the images distilled on",
         ),
     ),
-    "gain_by_student": TableSpec(
-        lambda f: stats.gain_summary(f.gains, stats.GAIN_BY_STUDENT),
-        "Gain of distillation per data set and student.",
-        GAINS,
-        shown({**CONFIGURATION_COLUMNS, **text("round"), **GAIN_COLUMNS}, "Per data set and student"),
-    ),
     "labels_saved": TableSpec(
-        lambda f: stats.labels_saved(f["curves"]),
-        "Labels that random needs for the same accuracy.",
+        lambda f: stats.labels_saved(f.seeds),
+        "Labels that each selector needs for the final accuracy of random.",
         SAVED,
         shown(
             {
                 **CONFIGURATION_COLUMNS,
                 **text("selector"),
-                "labels": of("n_labeled", "{:g}".format),
-                "accuracy": of("accuracy", percent),
-                "labels of random": bounded("reference_labels", ".0f"),
-                "saved": bounded("saved", "+.0f"),
+                "final accuracy of random": of("accuracy", percent),
+                "labels of random": of("reference_labels", "{:g}".format),
+                "labels needed": labels_needed,
+                "95% over seeds": labels_limits,
+                **N_SEEDS,
+                "saved": labels_saved,
             },
-            select=partial(stats.last_rounds, by=CONFIGURATION),
         ),
     ),
     "diagnostics": TableSpec(lambda f: stats.diagnostics(f.rows, DIAGNOSTICS), "Diagnostics per selector and round."),
@@ -273,11 +323,12 @@ TABLES: Mapping[str, TableSpec] = {
         OVERLAP,
         shown(
             {
-                **text("selector", "against"),
+                **text("group", "student", "selector", "against"),
                 "labels in common": of("overlap", percent),
                 "pairs of runs": of("n", str),
+                **N_SEEDS,
             },
-            select=lambda frame: frame[frame["round"] == frame["round"].max()],
+            select=partial(stats.last_rounds, by=["group", "student", "recipe"]),
         ),
     ),
     "pareto": TableSpec(lambda f: stats.pareto(f.areas, f.rows), "Area against seconds of a run."),
@@ -295,13 +346,12 @@ TABLES: Mapping[str, TableSpec] = {
         ),
     ),
     "costs": TableSpec(
-        lambda f: stats.costs(f.rows, ["student", "teacher", "selector"]),
+        lambda f: stats.costs(f.rows, [*CONFIGURATION, "selector"]),
         "Seconds and memory of a round.",
         COST,
         shown(
             {
-                **text("student"),
-                "teacher": teacher,
+                **CONFIGURATION_COLUMNS,
                 **text("selector"),
                 **{LABELS[name]: of(name, decimals(3)) for name in SECONDS},
                 LABELS["peak_rss_bytes"]: lambda record: f"{record['peak_rss_bytes'] / 1e6:.0f}",
@@ -317,31 +367,32 @@ TABLES: Mapping[str, TableSpec] = {
             {
                 **CONFIGURATION_COLUMNS,
                 **text("measure"),
-                "spread in points": lambda r: "one seed" if pd.isna(r["spread"]) else f"{100 * r['spread']:.2f}",
+                "spread in points": lambda r: NO_INTERVAL if pd.isna(r["spread"]) else f"{100 * r['spread']:.2f}",
                 "seeds in this run": of("n_seeds", str),
                 **{f"seeds for {100 * d:g} points": seeds_for(d) for d in DIFFERENCES},
             }
         ),
     ),
-    "recipes": TableSpec(lambda f: stats.recipe_areas(f.areas), "Areas under several recipes.", RECIPES, recipe_tables),
+    "recipes": TableSpec(lambda f: stats.recipe_areas(f.rows), "Areas under several recipes.", RECIPES, recipe_tables),
     "published_summary": TableSpec(
         lambda f: stats.published_summary(f["published"]),
-        "Differences from published and other reference numbers.",
+        "Differences from published numbers.",
         PUBLISHED,
         shown(
             {
                 **text("source", "student", "recipe"),
                 "teacher": teacher,
-                "this run minus reference, points": of("mean", points),
+                "this run minus published, points": of("mean", points),
                 "range over cells": limits(interval, "min", "max"),
                 "cells": of("n_cells", str),
-                "intervals overlap in": of("n_overlap", str),
+                **N_SEEDS,
+                "intervals overlap in": overlapping,
             }
         ),
     ),
     "published": TableSpec(
-        lambda f: stats.compare_with_published(f["curves"], published_cells()),
-        "Published and other reference numbers, and those of this run.",
+        lambda f: stats.compare_with_published(f["curves"], stats.of_data_sets(published_cells(), f.rows)),
+        "Published numbers, and those of this run.",
         PUBLISHED,
         published_tables,
     ),

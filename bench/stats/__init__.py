@@ -1,33 +1,64 @@
-"""Data frame in, data frame out: from one row per (trial, round) to curves, ranks, tests, gains, areas and costs."""
+"""Data frame in, data frame out: from one row per (trial, round) to curves, ranks, tests, gains, areas and costs.
+
+Three rules hold in every module.
+
+1. Unequal seeds and rounds. A comparison averages its cells within a seed, over those rounds, and of these those
+   seeds, that all its cells have (``rows.alike``). Nothing is pooled over configurations of unequal rounds or seeds, so
+   curves keep one population in all rounds. Every interval has its number of seeds, n, beside it.
+2. Few seeds. Below VERDICT_LEAST seeds nothing is called better, worse, clear or significant, and no claim has a
+   verdict. Below BOOTSTRAP_LEAST nothing is bootstrapped: the limits are NaN.
+3. Families. Verdicts follow from p values after Holm's correction within a family of comparisons; each function states
+   its family. Intervals are those of one comparison, without correction.
+"""
 
 from bench.columns import CONFIGURATION, SETTING
-from bench.stats.areas import REFERENCES, area_table, compare_with, run_areas, seed_areas
+from bench.stats.areas import (
+    REFERENCES,
+    area_table,
+    compare_with,
+    improvement,
+    paired_areas,
+    run_areas,
+    seed_areas,
+)
 from bench.stats.costs import costs, pareto, pareto_overall, recipe_areas, seconds_per_pick
 from bench.stats.facts import Facts, facts_of, joint_provenance
 from bench.stats.gains import (
+    FROZEN_NOTE,
     GAIN_BY_SELECTOR,
     GAIN_BY_STUDENT,
     GAIN_BY_TEACHER,
     gain,
     gain_split,
     gain_summary,
+    heads,
+    is_frozen,
+    pooled_gains,
     query_rounds,
     seed_gains,
 )
 from bench.stats.hypotheses import (
+    LEAST_DATASETS,
     blocks,
     critical_difference,
+    enough_data_sets,
     friedman,
-    improvement,
     mean_ranks,
     nemenyi,
-    paired_areas,
-    seeds_needed,
     wilcoxon_holm,
 )
-from bench.stats.intervals import CONFIDENCE, bootstrap_interval, mean_interval, t_interval
+from bench.stats.intervals import (
+    BOOTSTRAP_LEAST,
+    CONFIDENCE,
+    VERDICT_LEAST,
+    bootstrap_interval,
+    holm,
+    mean_interval,
+    t_interval,
+)
 from bench.stats.picks import diagnostic_means, diagnostics, overlap
-from bench.stats.published import compare_with_published, published_summary
+from bench.stats.power import seeds_needed
+from bench.stats.published import compare_with_published, of_data_sets, published_summary
 from bench.stats.ranking import (
     EARLY_ROUNDS,
     TIE,
@@ -44,22 +75,27 @@ from bench.stats.ranking import (
     win_matrix,
     with_stage,
 )
-from bench.stats.rows import REQUIRED, check_rows, first_rounds, last_rounds, seed_means
+from bench.stats.rows import REQUIRED, alike, check_rows, first_rounds, last_rounds, seed_means
 from bench.stats.runs import common_cells, run_differences
-from bench.stats.savings import first_reached, labels_saved
+from bench.stats.savings import labels_saved
 
 __all__ = [
+    "BOOTSTRAP_LEAST",
     "CONFIDENCE",
     "CONFIGURATION",
     "EARLY_ROUNDS",
+    "FROZEN_NOTE",
     "GAIN_BY_SELECTOR",
     "GAIN_BY_STUDENT",
     "GAIN_BY_TEACHER",
+    "LEAST_DATASETS",
     "REFERENCES",
     "REQUIRED",
     "SETTING",
     "TIE",
+    "VERDICT_LEAST",
     "Facts",
+    "alike",
     "area_table",
     "blocks",
     "bootstrap_interval",
@@ -72,10 +108,10 @@ __all__ = [
     "curves",
     "diagnostic_means",
     "diagnostics",
+    "enough_data_sets",
     "extra_firsts",
     "facts_of",
     "first_place_intervals",
-    "first_reached",
     "first_rounds",
     "friedman",
     "gain",
@@ -83,7 +119,10 @@ __all__ = [
     "gain_summary",
     "headline",
     "headline_confidence",
+    "heads",
+    "holm",
     "improvement",
+    "is_frozen",
     "joint_provenance",
     "labels_saved",
     "last_rounds",
@@ -92,10 +131,12 @@ __all__ = [
     "mean_ranks",
     "n_settings",
     "nemenyi",
+    "of_data_sets",
     "overlap",
     "paired_areas",
     "pareto",
     "pareto_overall",
+    "pooled_gains",
     "published_summary",
     "query_rounds",
     "rank_table",

@@ -1,4 +1,7 @@
-"""The paper's two claims tested on a run: paired intervals over seeds, and the verdicts that follow from them."""
+"""The paper's two claims tested on a run: paired intervals over seeds, and the verdicts that follow from them.
+
+A verdict follows from p after Holm's correction within a family; below VERDICT_LEAST seeds there is none.
+"""
 
 from collections.abc import Sequence
 
@@ -7,20 +10,30 @@ import pandas as pd
 
 from activekd.errors import unknown
 from activekd.recipes import NO_TEACHER
-from bench.stats.gains import GAIN_BY_STUDENT
-from bench.stats.intervals import t_interval
+from bench.columns import LABELS
+from bench.stats.gains import FROZEN_NOTE, GAIN_BY_STUDENT, is_frozen
+from bench.stats.intervals import ALPHA, VERDICT_LEAST, holm, mean_interval, seeds_label
 from bench.stats.ranking import EARLY_ROUNDS, headline, rank_table
-from bench.stats.rows import first_rounds, last_rounds
+from bench.stats.rows import alike, first_rounds, last_rounds
 
 LEADER = "pcoreset"
 HOLDS, PARTLY, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
+NO_VERDICT = f"no verdict below {VERDICT_LEAST} seeds"
 LEAD_CLAIM = (
     f"Under distillation PCoreSet is best after the first {EARLY_ROUNDS} query rounds (paper: first in 64 of 73 "
     f"settings, 87.7%)"
 )
 LIFT_CLAIM = "Distillation from a teacher lifts the student (paper: +29.07 points on ImageNet in the last round)"
-LEAD_WORDS = (("ahead of", HOLDS), ("not significantly different from", OPEN), ("behind", FAILS))
-LEAD_KEYS = ["group", "student", "recipe"]
+LEAD_WORDS = (
+    ("ahead of", HOLDS),
+    ("not significantly different from", OPEN),
+    ("behind", FAILS),
+    (f"{NO_VERDICT} on", NO_VERDICT),
+)
+STUDENT_KEYS = ["group", "student", "recipe"]
+"""A family of Holm's: the comparisons of one data set or group, student and recipe."""
+
+TESTED = ["difference", "low", "high", "n_seeds", "p", "p_holm", "verdict"]
 
 
 def control_of(rows: pd.DataFrame, wanted: str | None = None) -> str:
@@ -35,11 +48,19 @@ def control_of(rows: pd.DataFrame, wanted: str | None = None) -> str:
     return wanted or next((name for name in (LEADER, "random") if name in names), names[0])
 
 
-def verdict(low: float, high: float) -> str:
-    """``holds`` where the interval lies above 0, ``does not hold`` where it lies below, else ``undecided``."""
-    if np.isnan(low) or np.isnan(high):
-        return OPEN
-    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
+def verdict(difference: float, p: float) -> str:
+    """What a comparison says about a claim that the difference is positive.
+
+    Args:
+        difference: the mean.
+        p: two-sided, after Holm's correction; NaN below VERDICT_LEAST seeds.
+
+    Returns:
+        HOLDS or FAILS where p is below 5%, by the sign of the difference; else OPEN; NO_VERDICT without a p.
+    """
+    if np.isnan(p):
+        return NO_VERDICT
+    return OPEN if p >= ALPHA else HOLDS if difference > 0 else FAILS
 
 
 def overall(verdicts: Sequence[str]) -> str:
@@ -47,58 +68,69 @@ def overall(verdicts: Sequence[str]) -> str:
     kinds = set(verdicts)
     if FAILS in kinds:
         return FAILS
+    if kinds <= {NO_VERDICT}:
+        return NO_VERDICT
     return OPEN if HOLDS not in kinds else HOLDS if kinds == {HOLDS} else PARTLY
+
+
+def _with_verdicts(tests: pd.DataFrame) -> pd.DataFrame:
+    tests = tests.assign(p_holm=holm(tests, STUDENT_KEYS))
+    verdicts = [verdict(d, p) for d, p in zip(tests["difference"], tests["p_holm"], strict=True)]
+    return tests.assign(verdict=verdicts)
 
 
 def lead(seeds: pd.DataFrame) -> pd.DataFrame:
     """Lead of PCoreSet over each other selector under distillation, after the first EARLY_ROUNDS query rounds.
 
-    Accuracies are averaged over teachers and rounds within a seed; the 95% Student t interval of the paired difference
-    is over seeds.
+    The cells of a comparison are the (teacher, distillation)s of a (group, student, recipe) in which both selectors
+    took part. Only rounds, and of these seeds, that all cells share are averaged, within a seed. The 95% Student t
+    interval of the paired difference is over seeds; a family of Holm's is the selectors of a (group, student, recipe).
 
     Args:
         seeds: ``rows.seed_means``.
 
     Returns:
-        Columns group, student, recipe, selector, difference, low, high, n_seeds, verdict; empty without PCoreSet,
-        another selector or such rounds.
+        Columns group, student, recipe, selector, difference, low, high, n_seeds, p, p_holm, verdict, n_teachers (cells
+        averaged); empty without PCoreSet, another selector or such rounds.
     """
     late = seeds[(seeds["teacher"] != NO_TEACHER) & (seeds["round"] > EARLY_ROUNDS)]
-    out = []
-    for key, part in late.groupby(LEAD_KEYS):
-        if LEADER not in set(part["selector"]):
-            continue
-        index = ["teacher", "distillation", "round", "seed"]
-        cells = part.pivot_table(index=index, columns="selector", values="accuracy")
-        names = dict(zip(LEAD_KEYS, key, strict=True))  # pyright: ignore[reportArgumentType]
-        for other in sorted(set(cells.columns) - {LEADER}):
-            differences = (cells[LEADER] - cells[other]).groupby("seed").mean().dropna().to_numpy()
-            difference, low, high = t_interval(differences)
-            limits = {"difference": difference, "low": low, "high": high, "n_seeds": len(differences)}
-            out.append({**names, "selector": other, **limits, "verdict": verdict(low, high)})
-    return pd.DataFrame(out, columns=[*LEAD_KEYS, "selector", "difference", "low", "high", "n_seeds", "verdict"])
+    cell = ["teacher", "distillation"]
+    on = [*STUDENT_KEYS, *cell, "round", "seed"]
+    leader = late[late["selector"] == LEADER][[*on, "accuracy"]]
+    pairs = late[late["selector"] != LEADER].merge(leader, on=on, suffixes=("", "_leader"))
+    pairs = pairs.assign(difference=pairs["accuracy_leader"] - pairs["accuracy"])
+    keys = [*STUDENT_KEYS, "selector"]
+    wanted = pairs[keys].drop_duplicates()
+    same = alike(pairs, keys, cell)
+    n_teachers = pairs[[*keys, *cell]].drop_duplicates().groupby(keys).size().rename("n_teachers").reset_index()
+    found = mean_interval(same.groupby([*keys, "seed"])["difference"].mean().reset_index(), keys, "difference")
+    found = wanted.merge(found.rename(columns={"mean": "difference"}), on=keys, how="left").merge(n_teachers, on=keys)
+    found = found.assign(n_seeds=found["n_seeds"].fillna(0).astype(int)).sort_values(keys, ignore_index=True)
+    return _with_verdicts(found)[[*keys, *TESTED, "n_teachers"]]
 
 
 def lift(gains: pd.DataFrame) -> pd.DataFrame:
     """Gain of distillation of each student and teacher in the first and in the last round, with a verdict.
 
+    A family of Holm's is the teachers and both rounds of a (group, student, recipe).
+
     Args:
         gains: ``gains.gain_summary`` by GAIN_BY_STUDENT.
 
     Returns:
-        Columns of GAIN_BY_STUDENT, with_teacher, without, difference, low, high, n_seeds, verdict.
+        Columns of GAIN_BY_STUDENT, with_teacher, without, difference, low, high, n_seeds, p, p_holm, verdict.
     """
     keys = [name for name in GAIN_BY_STUDENT if name != "round"]
     chosen = first_rounds(gains, keys).index.union(last_rounds(gains, keys).index)
     ends = gains.loc[chosen].rename(columns={"gain": "difference"}).reset_index(drop=True)
-    verdicts = [verdict(low, high) for low, high in zip(ends["low"], ends["high"], strict=True)]
-    columns = [*GAIN_BY_STUDENT, "with_teacher", "without", "difference", "low", "high", "n_seeds"]
-    return ends[columns].assign(verdict=verdicts)
+    return _with_verdicts(ends)[[*GAIN_BY_STUDENT, "with_teacher", "without", *TESTED]]
 
 
 def _details(lead: pd.DataFrame) -> str:
     parts = {words: lead["verdict"] == kind for words, kind in LEAD_WORDS}
-    if len(lead[LEAD_KEYS].drop_duplicates()) == 1:
+    if not parts[LEAD_WORDS[-1][0]].any():
+        parts.pop(LEAD_WORDS[-1][0])
+    if len(lead[STUDENT_KEYS].drop_duplicates()) == 1:
         return "; ".join(
             f"{words} {', '.join(sorted(lead.loc[chosen, 'selector']))}"
             for words, chosen in parts.items()
@@ -109,7 +141,27 @@ def _details(lead: pd.DataFrame) -> str:
         for selector in sorted(set(lead["selector"]))
     }
     counted = ", ".join(f"{selector} {count}" for selector, count in counts.items())
-    return f"{' / '.join(parts)}, counted over data and students: {counted}"
+    words = " / ".join(part.removesuffix(" on") for part in parts)
+    return f"{words}, counted over data and students: {counted}"
+
+
+def _by_student(lift: pd.DataFrame) -> str:
+    parts = []
+    recipes = lift.groupby(["group", "student"])["recipe"].nunique().max()
+    for (group, student, recipe), part in lift.groupby(STUDENT_KEYS):
+        name = f"{group}, {student}" + (f", {recipe}" if recipes > 1 else "")
+        low, high = 100 * part["difference"].min(), 100 * part["difference"].max()
+        verdicts = part["verdict"].tolist()
+        counts = f"{verdicts.count(HOLDS)} of {len(verdicts)} above 0, {verdicts.count(FAILS)} below"
+        said = NO_VERDICT if NO_VERDICT in verdicts else counts
+        parts.append(f"{name} {low:+.1f} to {high:+.1f} points ({seeds_label(part['n_seeds'])}; {said})")
+    return "; ".join(parts)
+
+
+def frozen_note(students: Sequence[str] | pd.Series) -> str:
+    """What a claim must say that rests on students with a frozen backbone; empty without one."""
+    frozen = sorted({name for name in students if is_frozen(name)})
+    return f" {FROZEN_NOTE} ({', '.join(frozen)})." if frozen else ""
 
 
 def conclusions(ranks: pd.DataFrame, lead: pd.DataFrame, lift: pd.DataFrame) -> dict[str, str]:
@@ -127,14 +179,13 @@ def conclusions(ranks: pd.DataFrame, lead: pd.DataFrame, lift: pd.DataFrame) -> 
         is_first = table["selector"].iloc[0] == LEADER
         out[LEAD_CLAIM] = (
             f"{overall(lead['verdict'].tolist())}: first in {leader['first']} of {leader['settings']} settings with a "
-            f"teacher{'' if is_first else f' ({headline(table)})'}; in the later rounds, by paired intervals, "
-            f"{_details(lead)}."
+            f"teacher{'' if is_first else f' ({headline(table)})'}; in the later rounds, by paired differences over "
+            f"seeds after Holm's correction ({seeds_label(lead['n_seeds'])}), {_details(lead)}."
+            f"{frozen_note(lead['student'])}"
         )
     if len(lift):
-        verdicts = lift["verdict"].tolist()
         out[LIFT_CLAIM] = (
-            f"{overall(verdicts)}: {100 * lift['difference'].min():+.1f} to {100 * lift['difference'].max():+.1f} "
-            f"points in the first and the last round of each student and teacher; {verdicts.count(HOLDS)} of "
-            f"{len(verdicts)} intervals lie above 0, {verdicts.count(FAILS)} below."
+            f"{overall(lift['verdict'].tolist())}, after Holm's correction: in the first and the last round, by "
+            f"{LABELS['group']} and student, {_by_student(lift)}.{frozen_note(lift['student'])}"
         )
     return out

@@ -1,11 +1,15 @@
 """What a round costs, and which selectors reach their accuracy at the lowest cost."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import pandas as pd
 
+from activekd.errors import InputError
+from activekd.selectors import SELECTORS, selector
 from bench.columns import CONFIGURATION, SECONDS
-from bench.stats.rows import last_rounds
+from bench.stats.areas import run_areas, seed_areas
+from bench.stats.rows import alike, everywhere, last_rounds
 
 
 def _queries(rows: pd.DataFrame) -> pd.DataFrame:
@@ -27,14 +31,37 @@ def costs(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def seconds_per_pick(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean seconds that a selector takes per image it picks.
+    """Mean seconds that a selector takes per image it picks, the prediction of the pool that it needs included.
+
+    ``predict_seconds`` of a round with a query are those of the test split and, for a selector that reads the student's
+    outputs, of the train split; in the last round of a trial they are of the test split alone. The difference from the
+    last round, at least 0, is the prediction of the pool.
 
     Returns:
-        Columns of CONFIGURATION, selector, seconds_per_pick.
+        Columns of CONFIGURATION, selector, seconds_per_pick (both parts), selection_per_pick (the query alone).
     """
     queries = _queries(rows)
-    per_pick = queries.assign(seconds_per_pick=queries["select_seconds"] / queries["query_size"])
-    return per_pick.groupby([*CONFIGURATION, "selector"])["seconds_per_pick"].mean().reset_index()
+    ends = last_rounds(rows, ["trial_id"]).set_index("trial_id")["predict_seconds"]
+    pool = (queries["predict_seconds"] - queries["trial_id"].map(ends).astype(float)).clip(lower=0.0)
+    pool = pool.where(queries["selector"].map(_predicts).astype(bool), 0.0)
+    selection = queries["select_seconds"] / queries["query_size"]
+    per_pick = queries.assign(
+        seconds_per_pick=selection + pool / queries["query_size"],
+        selection_per_pick=selection,
+    )
+    columns = ["seconds_per_pick", "selection_per_pick"]
+    return per_pick.groupby([*CONFIGURATION, "selector"])[columns].mean().reset_index()
+
+
+@lru_cache(maxsize=256)
+def _predicts(name: str) -> bool:
+    """Whether a selector reads the student's outputs on the pool; one that is not of this package may."""
+    if name.rpartition("|")[2] not in SELECTORS:
+        return True
+    try:
+        return bool(selector(name).needs & {"student_probabilities", "features"})
+    except InputError:
+        return True
 
 
 def pareto(areas: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -61,37 +88,43 @@ def pareto(areas: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 def pareto_overall(pareto: pd.DataFrame) -> pd.DataFrame:
     """Area and seconds relative to the mean over the selectors of a configuration, averaged over configurations.
 
+    Only configurations in which every selector took part count: the same ones for all selectors.
+
     Args:
         pareto: ``pareto``.
 
     Returns:
         Columns selector, area (difference, a fraction), seconds (ratio), n_configurations, on_front.
     """
-    means = pareto.groupby(list(CONFIGURATION))[["area", "seconds"]].transform("mean")
-    relative = pareto.assign(area=pareto["area"] - means["area"], seconds=pareto["seconds"] / means["seconds"])
+    same = everywhere(pareto, CONFIGURATION)
+    means = same.groupby(list(CONFIGURATION))[["area", "seconds"]].transform("mean")
+    relative = same.assign(area=same["area"] - means["area"], seconds=same["seconds"] / means["seconds"])
     by = relative.groupby("selector")
     table = by[["area", "seconds"]].mean().assign(n_configurations=by.size()).reset_index()
     table = table.sort_values(["seconds", "area"], ascending=[True, False], ignore_index=True)
     return table.assign(on_front=(table["area"] >= table["area"].cummax()) & ~table.duplicated("area"))
 
 
-def recipe_areas(areas: pd.DataFrame) -> pd.DataFrame:
+def recipe_areas(rows: pd.DataFrame) -> pd.DataFrame:
     """Areas of each (group, teacher, student, distillation) that ran under several recipes, one column per recipe.
 
     A recipe with ``step_rule = "fixed"`` spends equal compute in every round; one whose steps grow with the labels
-    does not. The pair shows how much of a gain is compute.
+    does not. The pair shows how much of a gain is compute. Areas are over the rounds and seeds that all recipes share.
 
     Args:
-        areas: ``areas.seed_areas``.
+        rows: one row per (trial_id, round).
 
     Returns:
-        Columns group, teacher, student, distillation, selector, then one per recipe (NaN where it did not run); a
-        recipe named like one of these columns is ``recipe NAME``.
+        Columns group, teacher, student, distillation, selector, n_seeds, then one per recipe (NaN where it did not
+        run); a recipe named like one of these columns is ``recipe NAME``.
     """
-    keys = [name for name in CONFIGURATION if name != "recipe"]
-    several = areas[areas.groupby(keys)["recipe"].transform("nunique") > 1]
-    if several.empty:
-        return pd.DataFrame(columns=[*keys, "selector"])
-    wide = several.pivot_table(index=[*keys, "selector"], columns="recipe", values="area")
-    named = {name: f"recipe {name}" for name in (*keys, "selector")}
-    return wide.rename(columns=named).rename_axis(columns=None).reset_index()
+    keys = [*(name for name in CONFIGURATION if name != "recipe"), "selector"]
+    several = rows[rows.groupby(keys)["recipe"].transform("nunique") > 1]
+    same = alike(several, keys, ["recipe", "dataset"])
+    areas = seed_areas(run_areas(same))
+    if areas.empty:
+        return pd.DataFrame(columns=[*keys, "n_seeds"])
+    n_seeds = areas.groupby(keys)["seed"].nunique().rename("n_seeds")
+    wide = areas.pivot_table(index=keys, columns="recipe", values="area").rename_axis(columns=None)
+    wide = wide.rename(columns={name: f"recipe {name}" for name in (*keys, "n_seeds")})
+    return n_seeds.to_frame().join(wide).reset_index()

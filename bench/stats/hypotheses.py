@@ -1,40 +1,36 @@
-"""Significance tests over blocks (Demsar 2006), probability of improvement, and the seeds that a difference needs.
+"""Significance tests over blocks (Demsar 2006): Friedman's, Nemenyi's and Wilcoxon's.
 
 A block is a (configuration, data set): the accuracy of every selector there, seeds averaged. Blocks that share a data
 set or a teacher are not independent, so p values over several configurations are too small. Demsar's case is one
-configuration over its data sets.
+configuration over its data sets; with fewer than LEAST_DATASETS data sets a report leaves these tests out.
 """
 
-from bisect import bisect_left
-from collections.abc import Sequence
 from functools import lru_cache
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scikit_posthocs
+from jaxtyping import Float
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 from bench.columns import CONFIGURATION
-from bench.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, bootstrap_interval, t_interval
-from bench.stats.rows import last_rounds, seed_arrays
+from bench.stats.intervals import ALPHA, BOOTSTRAP_SEED, CONFIDENCE, holm
 
-ALPHA = 1 - CONFIDENCE
-POWER = 0.8
 LEAST_SELECTORS = 3
 """Friedman's test needs at least this number."""
 
 LEAST_BLOCKS = 2
-DIFFERENCES = (0.005, 0.01, 0.02)
-"""Differences in accuracy, as fractions, for which ``seeds_needed`` answers."""
+LEAST_DATASETS = 5
+"""With fewer data sets, blocks are repetitions on the same images."""
 
-MOST_SEEDS = 1_000
-DRAWS = 2_000
-BLOCK = (*CONFIGURATION, "dataset")
+ASYMPTOTIC_BLOCKS = 10
+"""With fewer blocks p values are by permutation: those of the limit distributions are too small."""
+
+PERMUTATIONS = 100_000
 AREA = "area"
+BLOCK = (*CONFIGURATION, "dataset")
 
 
 def blocks(rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,6 +42,12 @@ def blocks(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["round"] >= 1].pivot_table(index=["round", *BLOCK], columns="selector", values="accuracy")
 
 
+def enough_data_sets(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame where it has LEAST_DATASETS data sets or more, as a column or a level of its index; else none of it."""
+    sets = frame["dataset"] if "dataset" in frame else frame.index.get_level_values("dataset")
+    return frame if sets.nunique() >= LEAST_DATASETS else frame.iloc[:0]
+
+
 def _complete(blocks: pd.DataFrame) -> pd.DataFrame:
     """The selectors that took part in every block."""
     return blocks.dropna(axis=1)
@@ -54,13 +56,17 @@ def _complete(blocks: pd.DataFrame) -> pd.DataFrame:
 def friedman(blocks: pd.DataFrame) -> pd.DataFrame:
     """Friedman's test of equal ranks, per query round, with Nemenyi's critical difference.
 
+    With fewer than ASYMPTOTIC_BLOCKS blocks p, f_p and the critical difference are by PERMUTATIONS seeded permutations
+    of the ranks within blocks, so that p and f_p are equal (F is a monotone function of chi-squared).
+
     Args:
         blocks: ``blocks``.
 
     Returns:
         Columns round, n_blocks, n_datasets, n_selectors, statistic (chi-squared, corrected for ties), p, f and f_p
-        (Iman and Davenport 1980, less conservative), critical_difference (of mean ranks, at 5%), left_out (selectors
-        that did not take part everywhere). Empty for fewer than LEAST_SELECTORS selectors or LEAST_BLOCKS blocks.
+        (Iman and Davenport 1980, less conservative), critical_difference (of mean ranks, at 5%), permuted (whether by
+        permutation), left_out (selectors that did not take part everywhere). Empty for fewer than LEAST_SELECTORS
+        selectors or LEAST_BLOCKS blocks.
     """
     cells = _complete(blocks)
     left_out = sorted(set(blocks.columns) - set(cells.columns))
@@ -74,6 +80,12 @@ def friedman(blocks: pd.DataFrame) -> pd.DataFrame:
         statistic, p = (0.0, 1.0) if level else stats.friedmanchisquare(*values.T)
         rest = n * (k - 1) - statistic
         f = np.inf if rest <= 0 else (n - 1) * statistic / rest
+        f_p, distance = float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))), critical_difference(k, n)
+        if n < ASYMPTOTIC_BLOCKS:
+            ranks = part.rank(axis=1, ascending=False).to_numpy()
+            middles = permuted_means(ranks)
+            p = f_p = _share_at_least(_dispersion(middles), _dispersion(ranks.mean(axis=0)))
+            distance = float(np.quantile(np.ptp(middles, axis=1), CONFIDENCE, method="higher"))
         out.append(
             {
                 "round": index,
@@ -83,13 +95,33 @@ def friedman(blocks: pd.DataFrame) -> pd.DataFrame:
                 "statistic": float(statistic),
                 "p": float(p),
                 "f": float(f),
-                "f_p": float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))),
-                "critical_difference": critical_difference(k, n),
+                "f_p": f_p,
+                "critical_difference": distance,
+                "permuted": n < ASYMPTOTIC_BLOCKS,
                 "left_out": ", ".join(left_out),
             }
         )
     columns = ["round", "n_blocks", "n_datasets", "n_selectors", "statistic", "p", "f", "f_p", "critical_difference"]
-    return pd.DataFrame(out, columns=[*columns, "left_out"])
+    return pd.DataFrame(out, columns=[*columns, "permuted", "left_out"])
+
+
+def permuted_means(ranks: Float[np.ndarray, "blocks selectors"]) -> Float[np.ndarray, "permutations selectors"]:
+    """Mean ranks over blocks where the ranks of each block are permuted at random; seeded."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    total = np.zeros((PERMUTATIONS, ranks.shape[1]))
+    for block in ranks:
+        total += rng.permuted(np.broadcast_to(block, total.shape), axis=1)
+    return total / len(ranks)
+
+
+def _dispersion(means: Float[np.ndarray, "... selectors"]) -> Float[np.ndarray, "..."]:
+    """Sum of squares of mean ranks around their mean: Friedman's statistic up to a factor that permutations keep."""
+    return ((means - means.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+
+
+def _share_at_least(drawn: Float[np.ndarray, " n"], found: float | np.ndarray) -> float:
+    """p value of a permutation test, the observed ranks counted as one of the permutations."""
+    return float((1 + np.sum(drawn >= found - 1e-9)) / (1 + len(drawn)))
 
 
 def critical_difference(n_selectors: int, n_blocks: int) -> float:
@@ -122,6 +154,8 @@ def mean_ranks(blocks: pd.DataFrame) -> pd.DataFrame:
 def nemenyi(blocks: pd.DataFrame) -> pd.DataFrame:
     """Nemenyi's test of every pair of selectors per query round, after Friedman's.
 
+    With fewer than ASYMPTOTIC_BLOCKS blocks p is the share of permutations whose mean ranks have at least that range.
+
     Args:
         blocks: ``blocks``.
 
@@ -133,8 +167,13 @@ def nemenyi(blocks: pd.DataFrame) -> pd.DataFrame:
     for index, part in _complete(blocks).groupby(level="round"):
         if part.shape[1] < LEAST_SELECTORS or len(part) < LEAST_BLOCKS:
             continue
-        p = scikit_posthocs.posthoc_nemenyi_friedman(part.to_numpy()).to_numpy()
-        middle = part.rank(axis=1, ascending=False).mean().to_numpy()
+        ranks = part.rank(axis=1, ascending=False)
+        middle = ranks.mean().to_numpy()
+        if len(part) < ASYMPTOTIC_BLOCKS:
+            ranges = np.ptp(permuted_means(ranks.to_numpy()), axis=1)
+            p = np.array([[_share_at_least(ranges, abs(one - other)) for other in middle] for one in middle])
+        else:
+            p = scikit_posthocs.posthoc_nemenyi_friedman(part.to_numpy()).to_numpy()
         for i, j in permutations(range(part.shape[1]), 2):
             names = {"round": index, "selector": part.columns[i], "against": part.columns[j]}
             out.append(
@@ -152,7 +191,8 @@ def wilcoxon_holm(blocks: pd.DataFrame, run_areas: pd.DataFrame, control: str) -
     """Wilcoxon's signed-rank test of every selector against a control, Holm's correction for their number.
 
     Per query round, and over the areas under the budget curve (measure AREA). Differences of zero are split evenly, as
-    Demsar (2006, section 3.1.3) does.
+    Demsar (2006, section 3.1.3) does. With fewer than ASYMPTOTIC_BLOCKS blocks p is that of all 2^n changes of signs;
+    of n blocks it is at least 2^(1 - n). A family of Holm's is one measure.
 
     Args:
         blocks: ``blocks``.
@@ -173,148 +213,28 @@ def wilcoxon_holm(blocks: pd.DataFrame, run_areas: pd.DataFrame, control: str) -
             continue
         table = pd.DataFrame([_signed_ranks(part[name].to_numpy() - part[control].to_numpy()) for name in others])
         table = table.assign(measure=measure, selector=others, against=control, n_blocks=len(part))
-        significant, p_holm, _, _ = multipletests(table["p"].to_numpy(), alpha=ALPHA, method="holm")
-        out.append(table.assign(p_holm=p_holm, significant=significant))
+        table = table.assign(p_holm=holm(table, []))
+        out.append(table.assign(significant=table["p_holm"] < ALPHA))
     columns = ["measure", "selector", "against", "n_blocks", "median_difference", "statistic", "p", "p_holm"]
     columns = [*columns, "significant"]
     return pd.concat(out, ignore_index=True)[columns] if out else pd.DataFrame(columns=columns)
 
 
-def _signed_ranks(differences: np.ndarray) -> dict[str, float]:
+def _signed_ranks(differences: Float[np.ndarray, " n"]) -> dict[str, float]:
     if not differences.any():
         return {"median_difference": 0.0, "statistic": 0.0, "p": 1.0}
     method = "auto" if differences.all() else "approx"
     test: Any = stats.wilcoxon(differences, zero_method="zsplit", method=method)
+    few = len(differences) < ASYMPTOTIC_BLOCKS
     return {
         "median_difference": float(np.median(differences)),
         "statistic": float(test.statistic),
-        "p": float(test.pvalue),
+        "p": _sign_changes(differences) if few else float(test.pvalue),
     }
 
 
-def improvement(areas: pd.DataFrame) -> pd.DataFrame:
-    """Probability that a run of one selector has a larger area than a run of another (Agarwal et al. 2021).
-
-    In each configuration the share of all pairs of seeds in which the first is ahead, ties by half; their mean over
-    configurations; the interval by a bootstrap over seeds within each configuration (DRAWS seeded draws).
-
-    Args:
-        areas: ``areas.seed_areas``.
-
-    Returns:
-        Columns selector, against, probability, low, high (NaN for one seed), n_configurations.
-    """
-    names = sorted(areas["selector"].unique())
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    by_pair: dict[tuple[str, str], list[np.ndarray]] = {}
-    one_seed = False
-    for _, part in areas.groupby(list(CONFIGURATION)):
-        wide = part.pivot_table(index="seed", columns="selector", values="area").dropna(axis=1)
-        values, n = wide.to_numpy(), len(wide)
-        one_seed |= n == 1
-        draws = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)]) / n
-        for i, j in permutations(range(len(wide.columns)), 2):
-            ahead = (np.sign(values[:, i, None] - values[None, :, j]) + 1) / 2
-            shares = np.einsum("ra,ab,rb->r", draws, ahead, draws, optimize=True)
-            by_pair.setdefault((wide.columns[i], wide.columns[j]), []).append(shares)
-    out = []
-    for pair in permutations(names, 2):
-        if pair not in by_pair:
-            continue
-        shares = np.mean(by_pair[pair], axis=0)
-        low, high = np.quantile(shares[1:], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        limits = (np.nan, np.nan) if one_seed else (float(low), float(high))
-        out.append([*pair, float(shares[0]), *limits, len(by_pair[pair])])
-    return pd.DataFrame(out, columns=["selector", "against", "probability", "low", "high", "n_configurations"])
-
-
-def seeds_needed(areas: pd.DataFrame, seeds: pd.DataFrame, differences: Sequence[float] = DIFFERENCES) -> pd.DataFrame:
-    """Paired seeds that a two-sided t test needs to detect a difference of a given size, at 5% with power POWER.
-
-    The spread is that of the differences within a seed, root mean square over all pairs of selectors.
-
-    Args:
-        areas: ``areas.seed_areas``.
-        seeds: ``rows.seed_means``.
-        differences: in accuracy, as fractions.
-
-    Returns:
-        Columns of CONFIGURATION, measure (AREA, or the last round), spread, n_seeds (in the run), and for each
-        difference d seeds_for_d (NaN above MOST_SEEDS or where the spread is unknown).
-    """
-    measured = [(AREA, areas, AREA)]
-    ends = last_rounds(seeds, CONFIGURATION).groupby("round")
-    measured += [(f"round {index}", part, "accuracy") for index, part in ends]
-    out = []
-    for measure, frame, column in measured:
-        for key, part in seed_arrays(frame, column, list(CONFIGURATION)).groupby(level=list(CONFIGURATION)):
-            values = part.dropna(axis=1).to_numpy()
-            n, k = values.shape
-            pairs = [values[:, i] - values[:, j] for i in range(k) for j in range(i)]
-            spread = float(np.sqrt(np.mean([np.var(pair, ddof=1) for pair in pairs]))) if pairs and n > 1 else np.nan
-            line = dict(zip(CONFIGURATION, key, strict=True))  # pyright: ignore[reportArgumentType]
-            needed = {f"seeds_for_{d:g}": _seeds_for(d, spread) for d in differences}
-            out.append({**line, "measure": measure, "spread": spread, "n_seeds": n, **needed})
-    return pd.DataFrame(out)
-
-
-def _seeds_for(difference: float, spread: float) -> float:
-    """The smallest number of seeds, at least 2, whose paired t test has power POWER."""
-    if np.isnan(spread):
-        return np.nan
-    if spread == 0:
-        return 2.0
-    test, effect = TTestPower(), difference / spread
-    # Double first: far above the answer the noncentral t distribution cannot be evaluated.
-    high = 2
-    while test.power(effect, high, ALPHA) < POWER:
-        if high >= MOST_SEEDS:
-            return np.nan
-        high = min(2 * high, MOST_SEEDS)
-    ahead = bisect_left(range(high), True, lo=2, key=lambda n: bool(test.power(effect, n, ALPHA) >= POWER))
-    return float(max(2, ahead))
-
-
-def paired_areas(run_areas: pd.DataFrame, control: str) -> pd.DataFrame:
-    """Differences in area from a control, over seeds or over data sets, never both in one interval.
-
-    Over ``seeds``: data sets of the group averaged, one difference per seed. Over ``data sets``: seeds averaged, one
-    difference per data set; left out where the group has one data set.
-
-    Args:
-        run_areas: ``areas.run_areas``.
-        control: a selector.
-
-    Returns:
-        Columns of CONFIGURATION, selector, against (the control), over, n, difference, low, high (Student t),
-        bootstrap_low, bootstrap_high (NaN for fewer than BOOTSTRAP_LEAST).
-    """
-    out = []
-    for key, part in run_areas.groupby(list(CONFIGURATION)):
-        line = dict(zip(CONFIGURATION, key, strict=True))  # pyright: ignore[reportArgumentType]
-        for over, column in (("seeds", "seed"), ("data sets", "dataset")):
-            wide = part.pivot_table(index=column, columns="selector", values="area")
-            if control not in wide or (column == "dataset" and len(wide) == 1):
-                continue
-            for selector in wide.columns:
-                if selector == control:
-                    continue
-                values = (wide[selector] - wide[control]).dropna().to_numpy()
-                difference, low, high = t_interval(values)
-                boot_low, boot_high = bootstrap_interval(values)
-                out.append(
-                    {
-                        **line,
-                        "selector": selector,
-                        "against": control,
-                        "over": over,
-                        "n": len(values),
-                        "difference": difference,
-                        "low": low,
-                        "high": high,
-                        "bootstrap_low": boot_low,
-                        "bootstrap_high": boot_high,
-                    }
-                )
-    measured = ["over", "n", "difference", "low", "high", "bootstrap_low", "bootstrap_high"]
-    return pd.DataFrame(out, columns=[*CONFIGURATION, "selector", "against", *measured])
+def _sign_changes(differences: Float[np.ndarray, " n"]) -> float:
+    """p value of the sum of signed ranks over all changes of signs; ranks of zeros count for neither side."""
+    signed = np.sign(differences) * stats.rankdata(np.abs(differences))
+    signs = np.array(list(product((-1.0, 1.0), repeat=len(signed))))
+    return float(np.mean(np.abs(signs @ signed) >= abs(signed.sum()) - 1e-9))

@@ -1,16 +1,30 @@
-"""Learning curves, the rank of every selector in every setting, first places, and pairwise wins."""
+"""Learning curves, the rank of every selector in every setting, first places, and pairwise wins.
+
+Nothing is clear below VERDICT_LEAST seeds. p values of one setting are a family of Holm's: the first against every
+other selector, or all pairs of selectors.
+"""
 
 from collections.abc import Sequence
-from itertools import permutations
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from bench.columns import CONFIGURATION, SETTING
-from bench.stats.intervals import BOOTSTRAP_SEED, CONFIDENCE, mean_interval
-from bench.stats.rows import seed_arrays
+from bench.stats.intervals import (
+    ALPHA,
+    BOOTSTRAP_LEAST,
+    EQUAL,
+    VERDICT_LEAST,
+    drawn_weights,
+    holm,
+    mean_interval,
+    percentiles,
+    seed_draws,
+)
+from bench.stats.rows import everywhere, seed_arrays
 
-TIE = 1e-12
+TIE = EQUAL
 """Accuracies that differ by no more than this are equal."""
 
 SEED_DRAWS = 1_000
@@ -72,37 +86,44 @@ def _places(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def margins(curves: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
-    """The lead of the first over the second in each setting that has two selectors or more.
+    """The lead of the first over every other selector in each setting that has two selectors or more.
 
     Args:
         curves: ``curves``.
         seeds: ``rows.seed_means`` of the same rows.
 
     Returns:
-        Columns of SETTING, first, second, margin, low, high (95% Student t interval of the difference within a seed;
-        NaN for one seed), n_seeds, clear (the interval lies above 0).
+        Columns of SETTING, first, second; of the difference from the second within a seed margin, low, high (95%
+        Student t; NaN for one seed), n_seeds; p_holm (the largest p of the first against any other selector, after
+        Holm's correction over the others), clear (p_holm is below 5%: the first is clear of every other).
     """
     by = list(SETTING)
     places = _places(curves)
     order = places.groupby(by).cumcount()
-    pairs = places[order == 0].merge(places[order == 1], on=by, suffixes=("_first", "_second"))
-    pairs = pairs.rename(columns={"selector_first": "first", "selector_second": "second"})[[*by, "first", "second"]]
+    columns = [*by, "selector"]
+    leads = places.loc[order == 0, columns].merge(
+        places.assign(order=order).loc[order > 0, [*columns, "order"]], on=by, suffixes=("_first", "_other")
+    )
+    leads = leads.rename(columns={"selector_first": "first", "selector_other": "other"})
     per_seed = seeds.loc[seeds["round"] >= 1, [*by, "selector", "seed", "accuracy"]]
-    first = pairs.merge(per_seed.rename(columns={"selector": "first"}), on=[*by, "first"])
-    both = first.merge(per_seed.rename(columns={"selector": "second"}), on=[*by, "second", "seed"])
+    first = leads.merge(per_seed.rename(columns={"selector": "first"}), on=[*by, "first"])
+    both = first.merge(per_seed.rename(columns={"selector": "other"}), on=[*by, "other", "seed"])
     both = both.assign(margin=both["accuracy_x"] - both["accuracy_y"])
-    if both.empty:
-        leads = pairs.assign(margin=np.nan, low=np.nan, high=np.nan, n_seeds=0)
-    else:
-        leads = mean_interval(both, [*by, "first", "second"], "margin").rename(columns={"mean": "margin"})
-    return leads.assign(clear=leads["low"] > 0)[[*by, "first", "second", "margin", "low", "high", "n_seeds", "clear"]]
+    found = mean_interval(both, [*by, "first", "other", "order"], "margin").rename(columns={"mean": "margin"})
+    found = leads.merge(found, on=[*by, "first", "other", "order"], how="left")
+    found = found.assign(p_holm=holm(found, by))
+    worst = found.groupby(by)["p_holm"].agg(lambda p: p.max(skipna=False)).reset_index()
+    seconds = found[found["order"] == 1].drop(columns="p_holm").rename(columns={"other": "second"})
+    table = seconds.merge(worst, on=by)
+    table = table.assign(n_seeds=table["n_seeds"].fillna(0).astype(int), clear=table["p_holm"] < ALPHA)
+    return table[[*by, "first", "second", "margin", "low", "high", "n_seeds", "p_holm", "clear"]]
 
 
 def rank_table(ranks: pd.DataFrame) -> pd.DataFrame:
     """First places and mean ranks over settings, most first places first, then lower mean rank.
 
     A shared first place counts for each of those that share it: the sum of ``first`` exceeds the number of settings by
-    ``extra_firsts``.
+    ``extra_firsts``. Mean ranks and accuracies are over the settings in which every selector took part.
 
     Args:
         ranks: ``ranks``, or some of its settings.
@@ -110,7 +131,8 @@ def rank_table(ranks: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per selector: selector, first (settings at rank 1, alone or tied), tied_first (those of them that are
         tied), clear_first (those of them that are clear), settings (those in which it took part), first_share,
-        mean_rank (ties take the mean of their places), mean_accuracy.
+        mean_rank (ties take the mean of their places), mean_accuracy, common_settings (those of both means; without
+        one, the means are NaN), partial (it did not take part in every setting of the table).
     """
     leads = ranks["rank"] == 1
     counted = ranks.assign(first=leads, tied_first=leads & ranks["tied"], clear_first=leads & ranks["clear"]).groupby(
@@ -122,9 +144,11 @@ def rank_table(ranks: pd.DataFrame) -> pd.DataFrame:
         clear_first=("clear_first", "sum"),
         settings=("first", "size"),
         first_share=("first", "mean"),
-        mean_rank=("rank_average", "mean"),
-        mean_accuracy=("accuracy", "mean"),
-    ).reset_index()
+    )
+    common = everywhere(ranks, SETTING)
+    means = common.groupby("selector").agg(mean_rank=("rank_average", "mean"), mean_accuracy=("accuracy", "mean"))
+    table = table.join(means).reset_index()
+    table = table.assign(common_settings=n_settings(common), partial=table["settings"] < n_settings(ranks))
     return table.sort_values(["first", "mean_rank", "selector"], ascending=[False, True, True], ignore_index=True)
 
 
@@ -190,41 +214,51 @@ def headline_confidence(rank_table: pd.DataFrame, first_places: pd.DataFrame) ->
         return ""
     leader = rank_table.iloc[0]
     limits = first_places.set_index("selector").loc[leader["selector"]]
-    interval = "one seed gives no interval"
+    least, most = int(limits["n_seeds"]), int(limits["most_seeds"])
+    clearly = f"clearly first in {leader['clear_first']} of {leader['settings']}"
+    if most < VERDICT_LEAST:
+        clearly = f"no first place is called clear below {VERDICT_LEAST} seeds (n = {most})"
+    interval = f"no interval below {BOOTSTRAP_LEAST} seeds in every configuration (n = {least})"
     if pd.notna(limits["first_low"]):
-        interval = f"95% bootstrap over seeds: {limits['first_low']:.0f} to {limits['first_high']:.0f}"
-    return f"{leader['selector']}: clearly first in {leader['clear_first']} of {leader['settings']}; {interval}"
+        interval = f"95% bootstrap over seeds: {limits['first_low']:.0f} to {limits['first_high']:.0f} (n = {least})"
+    return f"{leader['selector']}: {clearly}; {interval}"
 
 
 def first_place_intervals(seeds: pd.DataFrame) -> pd.DataFrame:
-    """95% interval of each selector's count of first places, by a bootstrap over seeds.
+    """95% interval of each selector's count of first places, by a multiplier bootstrap over seeds.
 
-    Each draw resamples the seeds of a configuration, the same for all its rounds and selectors; percentiles over
-    SEED_DRAWS seeded draws. With few seeds the interval is coarse.
+    A draw gives each seed one weight in all configurations, rounds and selectors: configurations share the initial
+    labels of a seed, and seeds drawn for each apart cover too little (67% at a correlation of .6 between
+    configurations). Percentiles over SEED_DRAWS draws of ``intervals.drawn_weights``. The interval is for the count
+    that is expected with as many seeds.
 
     Args:
         seeds: ``rows.seed_means``.
 
     Returns:
-        Columns selector, first_low, first_high, n_seeds (the least of any configuration); one seed gives NaN limits.
+        Columns selector, first_low, first_high (NaN where a configuration has fewer than BOOTSTRAP_LEAST seeds),
+        n_seeds (the least of any configuration), most_seeds (the most).
     """
     per_seed = seeds[seeds["round"] >= 1]
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
     names = sorted(per_seed["selector"].unique())
-    counts, least = np.zeros((SEED_DRAWS, len(names))), len(per_seed)
-    for _, part in per_seed.groupby(list(CONFIGURATION)):
-        cells = part.pivot_table(index=["round", "seed"], columns="selector", values="accuracy").reindex(columns=names)
-        n_seeds = part["seed"].nunique()
-        least = min(least, n_seeds)
-        accuracy = np.nan_to_num(cells.to_numpy().reshape(-1, n_seeds, len(names)), nan=-np.inf)
-        draws = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=SEED_DRAWS)
-        for index in range(len(accuracy)):
-            took_part = np.isfinite(accuracy[index, 0])
-            means = draws @ accuracy[index][:, took_part] / n_seeds
-            counts[:, took_part] += means >= means.max(axis=1, keepdims=True) - TIE
-    low, high = np.quantile(counts, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0, method="nearest")
-    table = pd.DataFrame({"selector": names, "first_low": low, "first_high": high, "n_seeds": least})
-    return table if least > 1 else table.assign(first_low=np.nan, first_high=np.nan)
+    sizes = per_seed.groupby(list(CONFIGURATION))["seed"].nunique()
+    least, most = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
+    table = pd.DataFrame({"selector": names, "first_low": np.nan, "first_high": np.nan})
+    if least >= BOOTSTRAP_LEAST:
+        counts = np.zeros((SEED_DRAWS, len(names)))
+        draws = seed_draws(SEED_DRAWS, per_seed["seed"].unique().tolist())
+        for _, part in per_seed.groupby(list(CONFIGURATION)):
+            cells = part.pivot_table(index="seed", columns=["round", "selector"], values="accuracy").dropna(axis=1)
+            weights = drawn_weights(draws, cells.index.tolist())
+            for index in cells.columns.unique("round"):
+                of_round = cells[index]
+                means = weights @ of_round.to_numpy()
+                counts[:, [names.index(name) for name in of_round.columns]] += (
+                    means >= means.max(axis=1, keepdims=True) - TIE
+                )
+        low, high = percentiles(counts)
+        table = table.assign(first_low=low, first_high=high)
+    return table.assign(n_seeds=least, most_seeds=most)
 
 
 def win_matrix(seeds: pd.DataFrame) -> pd.DataFrame:
@@ -235,27 +269,32 @@ def win_matrix(seeds: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns selector, against, settings (those in which both took part), wins, ties, losses, clear_wins,
-        clear_losses (the 95% Student t interval of the difference within a seed excludes 0).
+        clear_losses (p of the difference within a seed is below 5% after Holm's correction over the pairs of the
+        setting; never below VERDICT_LEAST seeds), tested_settings (those with enough seeds).
     """
     keys = list(SETTING)
     cells = seed_arrays(seeds[seeds["round"] >= 1], "accuracy", keys)
     setting = cells.groupby(level=keys, sort=False).ngroup().to_numpy()
-    out = []
-    for one, other in permutations(cells.columns, 2):
-        difference = pd.DataFrame({"setting": setting, "difference": (cells[one] - cells[other]).to_numpy()}).dropna()
-        means = mean_interval(difference, ["setting"], "difference")
-        tied = means["mean"].abs() <= TIE
-        out.append(
-            {
-                "selector": one,
-                "against": other,
-                "settings": len(means),
-                "wins": int((~tied & (means["mean"] > 0)).sum()),
-                "ties": int(tied.sum()),
-                "losses": int((~tied & (means["mean"] < 0)).sum()),
-                "clear_wins": int((~tied & (means["low"] > 0)).sum()),
-                "clear_losses": int((~tied & (means["high"] < 0)).sum()),
-            }
-        )
     columns = ["selector", "against", "settings", "wins", "ties", "losses", "clear_wins", "clear_losses"]
-    return pd.DataFrame(out, columns=columns)
+    columns = [*columns, "tested_settings"]
+    parts = []
+    for one, other in combinations(cells.columns, 2):
+        difference = pd.DataFrame({"setting": setting, "difference": (cells[one] - cells[other]).to_numpy()}).dropna()
+        parts.append(mean_interval(difference, ["setting"], "difference").assign(selector=one, against=other))
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    pairs = pd.concat(parts, ignore_index=True)
+    pairs = pairs.assign(clear=holm(pairs, ["setting"]) < ALPHA, tested=pairs["p"].notna())
+    mirrored = pairs.rename(columns={"selector": "against", "against": "selector"}).assign(mean=-pairs["mean"])
+    both = pd.concat([pairs, mirrored], ignore_index=True)
+    tied, ahead = both["mean"].abs() <= TIE, both["mean"] > 0
+    both = both.assign(
+        wins=~tied & ahead,
+        ties=tied,
+        losses=~tied & ~ahead,
+        clear_wins=both["clear"] & ~tied & ahead,
+        clear_losses=both["clear"] & ~tied & ~ahead,
+    )
+    counts = both.groupby(["selector", "against"])
+    sums = counts[["wins", "ties", "losses", "clear_wins", "clear_losses"]].sum()
+    return sums.assign(settings=counts.size(), tested_settings=counts["tested"].sum()).reset_index()[columns]

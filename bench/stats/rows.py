@@ -9,10 +9,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from activekd.errors import InputError
-from bench.columns import CONFIGURATION, COSTS, IDENTITY, MEASURED, SETTING
+from bench.columns import CONFIGURATION, COSTS, DIAGNOSTICS, IDENTITY, MEASURED, SETTING
 
 REQUIRED = (*IDENTITY, *MEASURED, *COSTS)
 """Columns that a table of rounds must have; diagnostics and provenance may be missing."""
+
+NUMBERS = (*MEASURED, *COSTS, *DIAGNOSTICS, "n_labeled", "round")
+"""Columns of numbers."""
 
 CELLS_NAMED = 5
 """Cells that an error names."""
@@ -35,6 +38,10 @@ def check_rows(rows: pd.DataFrame) -> None:
         raise InputError(f"table of rounds lacks the columns {', '.join(missing)}; it has: {present}")
     if rows.empty:
         raise InputError("table of rounds is empty; expected: at least one (trial, round)")
+    wrong = [c for c in NUMBERS if c in rows and not pd.api.types.is_numeric_dtype(rows[c]) and rows[c].notna().any()]
+    if wrong:
+        found = "; ".join(f"{c} has {next(v for v in rows[c] if not _is_number(v))!r}" for c in wrong)
+        raise InputError(f"columns that are no numbers: {found}; expected: numbers, empty where there is no value")
     protocols = sorted(rows["protocol"].unique())
     if len(protocols) > 1:
         raise InputError(
@@ -79,6 +86,10 @@ def _check_cells(rows: pd.DataFrame) -> None:
         )
 
 
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def _names(cells: pd.DataFrame, columns: Sequence[str]) -> str:
     shown = [" ".join(f"{c}={cell[c]}" for c in columns) for _, cell in cells.head(CELLS_NAMED).iterrows()]
     more = len(cells) - len(shown)
@@ -88,10 +99,70 @@ def _names(cells: pd.DataFrame, columns: Sequence[str]) -> str:
 def seed_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each seed, the data sets of a group averaged.
 
+    A seed counts where it has every data set of the configuration.
+
     Returns:
         Columns of SETTING, selector, seed, accuracy, n_labeled (mean over the data sets).
     """
-    return rows.groupby([*SETTING, "selector", "seed"])[["accuracy", "n_labeled"]].mean().reset_index()
+    return data_set_means(rows, [*SETTING, "selector", "seed"], ["accuracy", "n_labeled"])
+
+
+def data_set_means(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Means over the data sets of a configuration, of those values of ``by`` that have all of them.
+
+    Args:
+        rows: one row per (``by``, dataset).
+        by: keys that include CONFIGURATION.
+        columns: averaged.
+
+    Returns:
+        Columns ``by`` and ``columns``.
+    """
+    groups = rows.groupby(list(by))
+    means = groups[list(columns)].mean().assign(present=groups["dataset"].nunique()).reset_index()
+    whole = rows.groupby(list(CONFIGURATION))["dataset"].nunique().rename("whole").reset_index()
+    means = means.merge(whole, on=list(CONFIGURATION))
+    return means.loc[means["present"] == means["whole"], [*by, *columns]].reset_index(drop=True)
+
+
+def shared(frame: pd.DataFrame, comparison: Sequence[str], cells: Sequence[str], unit: str) -> pd.DataFrame:
+    """The part of a frame in those units that every cell of a comparison has.
+
+    Args:
+        frame: the columns ``comparison``, ``cells`` and ``unit``.
+        comparison: keys of the comparisons; none for a single one.
+        cells: keys that tell the cells of a comparison apart.
+        unit: ``seed`` or ``round``.
+    """
+    keys = list(comparison)
+    pairs = frame[[*keys, *cells, unit]].drop_duplicates()
+    n_cells = pairs[[*keys, *cells]].drop_duplicates()
+    if not keys:
+        present = pairs.groupby(unit).size()
+        return frame[frame[unit].isin(present.index[present == len(n_cells)])]
+    wanted = n_cells.groupby(keys).size().rename("wanted").reset_index()
+    present = pairs.groupby([*keys, unit]).size().rename("present").reset_index().merge(wanted, on=keys)
+    kept = pd.MultiIndex.from_frame(present.loc[present["present"] == present["wanted"], [*keys, unit]])
+    return frame[pd.MultiIndex.from_frame(frame[[*keys, unit]]).isin(kept)]
+
+
+def alike(frame: pd.DataFrame, comparison: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
+    """The part of a frame in those rounds, and of these those seeds, that every cell of a comparison has.
+
+    Args:
+        frame: the columns ``comparison``, ``cells``, round and seed.
+        comparison: keys of the comparisons; none for a single one.
+        cells: keys that tell the cells of a comparison apart.
+    """
+    return shared(shared(frame, comparison, cells, "round"), comparison, [*cells, "round"], "seed")
+
+
+def everywhere(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The part of a frame in those values of ``keys`` that have every selector of the frame; empty where none has."""
+    if frame.empty:
+        return frame
+    present = frame.groupby(list(keys))["selector"].transform("nunique")
+    return frame[present == frame["selector"].nunique()]
 
 
 def seed_arrays(rows: pd.DataFrame, column: str, keys: Sequence[str]) -> pd.DataFrame:

@@ -1,49 +1,95 @@
-"""Labels saved: the labels that a reference needs to reach the accuracy of a selector."""
+"""Labels saved: the labels that each selector needs for the final accuracy of a reference."""
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 
-from bench.columns import CONFIGURATION, SETTING
+from bench.columns import CONFIGURATION
+from bench.stats.intervals import ALPHA, BOOTSTRAP_LEAST, drawn_weights, mean_interval, percentiles, seed_draws
+from bench.stats.ranking import TIE
 
 REFERENCE = "random"
+DRAWS = 2_000
 
 
-def labels_saved(curves: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
-    """Labels at which the reference first reaches the accuracy of each selector in each round.
+def labels_saved(seeds: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
+    """Labels at which each selector first reaches the reference's accuracy of its last round.
 
-    The reference's mean curve is linearly interpolated between rounds. Where it never reaches the accuracy, its last
-    budget is a lower bound.
+    Mean curves over the seeds that both selectors have are linearly interpolated between rounds. Where the reference is
+    flat the question has no answer: its last accuracy is not above its first or, with three seeds or more, the 95%
+    interval of the rise within a seed includes 0. The interval is by a multiplier bootstrap over seeds, the same seeds
+    for the reference and the selector.
 
     Args:
-        curves: ``ranking.curves``.
+        seeds: ``rows.seed_means``.
         reference: a selector.
 
     Returns:
-        Columns of SETTING, selector, n_labeled, accuracy, reference_labels, saved (reference_labels - n_labeled),
-        lower_bound (the reference never reaches the accuracy); without configurations that lack the reference.
+        Columns of CONFIGURATION, selector, accuracy (of the reference in its last round), reference_labels (its labels
+        there), labels (that the selector needs; NaN where it never reaches the accuracy, or flat), low, high (95%; inf
+        where a limit lies above the last budget; NaN for fewer than BOOTSTRAP_LEAST seeds, or flat), saved
+        (reference_labels - labels), n_seeds, flat; without configurations that lack the reference or a query.
     """
     out = []
-    for _, part in curves.groupby(list(CONFIGURATION)):
-        line = part[part["selector"] == reference].sort_values("round")
-        others = part[(part["selector"] != reference) & (part["round"] >= 1)]
-        if line.empty or others.empty:
-            continue
-        labels, accuracy = line["n_labeled"].to_numpy(dtype=float), line["accuracy"].to_numpy(dtype=float)
-        needed = np.array([first_reached(labels, accuracy, float(a)) for a in others["accuracy"]])
-        lower_bound = np.isnan(needed)
-        needed = np.where(lower_bound, labels[-1], needed)
-        out.append(others.assign(reference_labels=needed, saved=needed - others["n_labeled"], lower_bound=lower_bound))
-    columns = [*SETTING, "selector", "n_labeled", "accuracy", "reference_labels", "saved", "lower_bound"]
-    return pd.concat(out, ignore_index=True)[columns] if out else pd.DataFrame(columns=columns)
+    for key, part in seeds.groupby(list(CONFIGURATION)):
+        names = dict(zip(CONFIGURATION, key, strict=True))  # pyright: ignore[reportArgumentType]
+        for other in sorted(set(part["selector"]) - {reference}):
+            both = part[part["selector"].isin([reference, other])]
+            cells = both.pivot_table(index="seed", columns=["selector", "round"], values="accuracy").dropna()
+            if reference not in set(part["selector"]) or cells.empty or part["round"].nunique() < 2:
+                continue
+            budget = both.groupby(["selector", "round"])["n_labeled"].mean()
+            out.append(
+                {
+                    **names,
+                    "selector": other,
+                    **_needed(pd.DataFrame(cells[reference]), pd.DataFrame(cells[other]), budget, other),
+                }
+            )
+    measured = ["accuracy", "reference_labels", "labels", "low", "high", "saved", "n_seeds", "flat"]
+    return pd.DataFrame(out, columns=[*CONFIGURATION, "selector", *measured])
 
 
-def first_reached(labels: np.ndarray, accuracy: np.ndarray, wanted: float) -> float:
-    """Where a piecewise linear curve first reaches a height; its first point if it starts there, NaN if never."""
-    at = np.flatnonzero(accuracy >= wanted)
-    if not len(at):
-        return np.nan
-    k = int(at[0])
-    if k == 0:
-        return float(labels[0])
-    share = (wanted - accuracy[k - 1]) / (accuracy[k] - accuracy[k - 1])
-    return float(labels[k - 1] + share * (labels[k] - labels[k - 1]))
+def _needed(reference: pd.DataFrame, other: pd.DataFrame, budget: pd.Series, name: str) -> dict[str, float | bool]:
+    """The answer for one selector; frames of one row per seed and one column per round."""
+    rise = reference.iloc[:, -1] - reference.iloc[:, 0]
+    test = mean_interval(pd.DataFrame({"key": 0, "rise": rise}), ["key"], "rise").iloc[0]
+    flat = bool(test["mean"] <= TIE or test["p"] >= ALPHA)
+    wanted = float(reference.iloc[:, -1].mean())
+    last = float(budget.drop(index=name, level="selector").iloc[-1])
+    labels, low, high = np.nan, np.nan, np.nan
+    if not flat:
+        at = budget[name].to_numpy(dtype=float)
+        values = other.to_numpy()
+        labels = float(first_reached(at, values.mean(axis=0)[None], np.array([wanted]))[0])
+        if len(values) >= BOOTSTRAP_LEAST:
+            seeds = other.index.tolist()
+            weights = drawn_weights(seed_draws(DRAWS, seeds), seeds)
+            reached = first_reached(at, weights @ values, weights @ reference.iloc[:, -1].to_numpy())
+            low, high = (float(limit) for limit in percentiles(np.nan_to_num(reached, nan=np.inf)))
+    return {
+        "accuracy": wanted,
+        "reference_labels": last,
+        "labels": labels,
+        "low": low,
+        "high": high,
+        "saved": last - labels,
+        "n_seeds": len(other),
+        "flat": flat,
+    }
+
+
+def first_reached(
+    labels: Float[np.ndarray, " rounds"],
+    accuracy: Float[np.ndarray, "curves rounds"],
+    wanted: Float[np.ndarray, " curves"],
+) -> Float[np.ndarray, " curves"]:
+    """Where piecewise linear curves first reach a height; their first point if they start there, NaN if never."""
+    reached: Bool[np.ndarray, "curves rounds"] = accuracy >= wanted[:, None]
+    k = reached.argmax(axis=1)
+    curve = np.arange(len(accuracy))
+    before = np.maximum(k - 1, 0)
+    height, step = accuracy[curve, before], accuracy[curve, k] - accuracy[curve, before]
+    share = np.where(k == 0, 0.0, (wanted - height) / np.where(k == 0, 1.0, step))
+    found = labels[before] + share * (labels[k] - labels[before])
+    return np.where(reached.any(axis=1), found, np.nan)

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from activekd.recipes import NO_TEACHER
 from bench.columns import teacher_label
 from bench.report.figures.style import MANY_LINES, RC, Style, draw_line, legend, name_axes, panels_of
+from bench.stats.intervals import seeds_label
 
 MANY_ROUNDS = 8
 """With more rounds the label axis has round numbers instead of one tick per round."""
@@ -43,7 +44,8 @@ def curve_parts(curves: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
 def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
     """Accuracy over labels: one panel per (teacher, distillation) with a shared accuracy axis, one line per selector.
 
-    Bands are the 95% intervals; more than MANY_LINES selectors have the width of a page and no bands.
+    Bands are the 95% intervals over the seeds that the title of a panel counts; more than MANY_LINES selectors have the
+    width of a page and no bands.
 
     Args:
         curves: ``stats.curves`` of one (group, student, recipe).
@@ -64,7 +66,7 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
                 if not line.empty:
                     draw_line(axes, line, "n_labeled", "accuracy", style, selector)
             _label_axis(axes, part)
-            axes.set_title(teacher_label(teacher, distillation))
+            axes.set_title(f"{teacher_label(teacher, distillation)}\n{seeds_label(part['n_seeds'])}")
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         name_axes(panels, "labels", "test accuracy, %")
         figure.suptitle(title)

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bench.columns import teacher_label
 from bench.report.figures.style import RC, Style, draw_line, legend, name_axes, panels_of
+from bench.stats.intervals import seeds_label
 
 TEACHER_STYLES = (
     Style("#0072b2", "o"),
@@ -20,6 +21,8 @@ TEACHER_STYLES = (
 
 def gain_figure(gains: pd.DataFrame) -> Figure:
     """Gain of distillation over rounds: one panel per (group, student, recipe), one line per (teacher, distillation).
+
+    Bands are the 95% intervals over the seeds that the title counts.
 
     Args:
         gains: ``stats.gain_summary`` by group, student, recipe, teacher, distillation and round.
@@ -37,7 +40,8 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
                 line = part[(part["teacher"] == teacher) & (part["distillation"] == distillation)].sort_values("round")
                 if not line.empty:
                     draw_line(axes, line, "round", "gain", style, teacher_label(teacher, distillation))
-            axes.set_title(f"{group}\n{student}" + (f"\n{recipe}" if several else ""))
+            title = f"{group}\n{student}" + (f"\n{recipe}" if several else "")
+            axes.set_title(f"{title}\n{seeds_label(part['n_seeds'])}")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         name_axes(panels, "round", "gain of distillation, points")

@@ -130,7 +130,9 @@ def _path(xs: np.ndarray, ys: np.ndarray) -> str:
 
 
 def _label(record: Mapping[Any, Any]) -> str:
-    spread = "" if pd.isna(record["low"]) else f", 95% {record['low']:.1%} to {record['high']:.1%}"
+    spread = (
+        "" if pd.isna(record["low"]) else f", 95% {record['low']:.1%} to {record['high']:.1%}, n = {record['n_seeds']}"
+    )
     return (
         f"{record['selector']}: {record['accuracy']:.2%} at {record['n_labeled']:g} labels (round {record['round']})"
         f"{spread}"

@@ -19,11 +19,14 @@ ROW_INCHES = 0.42
 def rank_figure(rank_table: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
     """Mean rank and number of first places per selector, in the order of the table; shared first places are hatched.
 
+    Mean ranks are over the settings in which every selector took part; without one they have no bar.
+
     Args:
         rank_table: ``stats.rank_table``.
         styles: of every selector in it.
     """
     names = list(rank_table["selector"])
+    labels = [f"{name}{' (partial)' if part else ''}" for name, part in zip(names, rank_table["partial"], strict=True)]
     colors = [styles[name].color for name in names]
     rows = np.arange(len(names))
     with rc_context(RC):
@@ -32,7 +35,7 @@ def rank_figure(rank_table: pd.DataFrame, styles: Mapping[str, Style]) -> Figure
         left, right = figure.subplots(1, 2, sharey=True)
         left.barh(rows, rank_table["mean_rank"], color=colors, height=0.7)
         _values(left, rows, rank_table["mean_rank"], "{:.2f}")
-        left.set_yticks(rows, names)
+        left.set_yticks(rows, labels)
         left.invert_yaxis()
         left.set_xlabel("mean rank (lower is better)")
         alone = rank_table["first"] - rank_table["tied_first"]
@@ -59,10 +62,12 @@ def rank_figure(rank_table: pd.DataFrame, styles: Mapping[str, Style]) -> Figure
 
 def _values(axes: Axes, rows: np.ndarray, values: pd.Series, form: str) -> None:
     for row, value in zip(rows, values, strict=True):
+        if pd.isna(value):
+            continue
         axes.annotate(
             form.format(value), (value, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5
         )
-    axes.set_xlim(0, max(1.0, float(values.max())) * 1.15)
+    axes.set_xlim(0, max(1.0, float(values.fillna(0.0).max())) * 1.15)
 
 
 def critical_difference_figure(mean_ranks: pd.DataFrame, friedman: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:

@@ -19,6 +19,8 @@ READABLE_SHARE = 0.55
 def win_figure(wins: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Settings in which the selector of the row is ahead of that of the column; in brackets the clear ones.
 
+    ``-`` stands for those of a pair without a setting that has enough seeds for a verdict.
+
     Args:
         wins: ``stats.win_matrix``.
         order: of the selectors.
@@ -37,7 +39,7 @@ def win_figure(wins: pd.DataFrame, order: Sequence[str]) -> Figure:
                 cell = cells[one, other]
                 share[i, j] = cell["wins"] / max(1, cell["settings"])
                 color = "white" if share[i, j] > READABLE_SHARE else "black"
-                label = f"{cell['wins']}\n({cell['clear_wins']})"
+                label = f"{cell['wins']}\n({cell['clear_wins'] if cell['tested_settings'] else '-'})"
                 axes.text(j, i, label, ha="center", va="center", color=color, fontsize=6.5)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(order)), list(order), rotation=45, ha="right")
