@@ -23,8 +23,8 @@ def ranks_block(frames: Frames) -> str:
     table = rank_table(frames["rank_table"], frames["first_places"])
     ranks = "\n".join([markdown.head(table.header), *map(markdown.row, table.rows)])
     gains = [
-        f"- {_configuration(g)}: {points(g['gain'])} points over no distillation in round {g['round']} (95% interval over "
-        f"seeds {interval(g['low'], g['high'])}, n = {g['n_seeds']}"
+        f"- {_configuration(g)}: {points(g['gain'])} points over no distillation in round {g['round']} (95% interval "
+        f"over seeds {interval(g['low'], g['high'])}, n = {g['n_seeds']}"
         f"{'; frozen backbone' if stats.is_frozen(g['student']) else ''})"
         for g in stats.first_rounds(frames["gain_by_student"], BY_STUDENT).to_dict("records")
     ]
