@@ -20,11 +20,14 @@ _AT_THE_START = re.compile(r"^(\s*)(?:(>|[#+=-](?=[\s#+=-]|$))|(\d+)([.)])(?=\s|
 
 def escaped(text: object) -> str:
     """A text in one line, with a backslash before each character that Markdown would read as markup."""
-    line = re.sub(r"\s+", " ", str(text)).strip()
     return _AT_THE_START.sub(
-        lambda found: (found[1] or "") + (f"\\{found[2]}" if found[2] else f"{found[3]}\\{found[4]}"),
-        _ANYWHERE.sub(lambda found: f"\\{found[0]}", line),
+        lambda found: (found[1] or "") + (f"\\{found[2]}" if found[2] else f"{found[3]}\\{found[4]}"), _cell(text)
     )
+
+
+def _cell(text: object) -> str:
+    line = re.sub(r"\s+", " ", str(text)).strip()
+    return _ANYWHERE.sub(lambda found: f"\\{found[0]}", line)
 
 
 def head(header: Sequence[object]) -> str:
@@ -34,4 +37,4 @@ def head(header: Sequence[object]) -> str:
 
 def row(cells: Iterable[object]) -> str:
     """A row of a Markdown table."""
-    return "| " + " | ".join(map(escaped, cells)) + " |"
+    return "| " + " | ".join(map(_cell, cells)) + " |"
