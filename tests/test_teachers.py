@@ -161,3 +161,13 @@ def test_a_tag_brings_its_activation_and_preprocessing_to_a_local_file(weights: 
     head = encoder.text_head(["cat", "dog"], ["a photo of a {}."])
     assert head.zero_shot.shape == (2, 1024)
     np.testing.assert_allclose(np.linalg.norm(head.zero_shot, axis=1), 1, rtol=1e-5)
+
+
+def test_a_prompt_that_reads_alike_for_two_classes_is_refused() -> None:
+    """The network has 16 tokens: a class name behind the 15th is cut off."""
+    encoder = load_encoder(NETWORKS["glyphclip"])
+    long = "one of the many " + "very " * 12 + "{}"
+    with pytest.raises(InputError, match=r"same tokens for 2 classes .* 'cat' and 'dog'; .*short enough \(16 tokens"):
+        encoder.text_head(["cat", "dog", "cow"], ["a {}", long])
+    with pytest.raises(InputError, match="same tokens for 1 classes"):
+        encoder.text_head(["fish", "\ufb01sh"], ["{}"])
