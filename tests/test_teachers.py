@@ -72,6 +72,14 @@ def test_position_embeddings_of_another_size_are_refused(tmp_path: Path) -> None
         load_encoder(replace(NETWORKS["glyphclip"], file=tmp_path / "short.safetensors"))
 
 
+def test_a_file_of_another_format_says_so(tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("no weights", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"text.pt: another format, or Python objects other .*; expected: a state dict"
+    ):
+        load_encoder(replace(NETWORKS["glyphclip"], file=tmp_path / "text.pt"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
