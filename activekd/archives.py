@@ -1,6 +1,6 @@
 """Reading of users' .npz archives: plain arrays, with every other kind of file refused by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from zipfile import BadZipFile, is_zipfile
 from zlib import error as ZlibError
@@ -34,7 +34,7 @@ def read_archive(file: Path, wanted: Callable[[str], bool] = lambda name: True) 
             if foreign or not content.files:
                 found = f"a zip archive with '{foreign[0]}'" if foreign else "no arrays"
                 raise InputError(f"{file}: {found}; expected: {EXPECTED}")
-            return {name: _plain(file, name, content[name]) for name in content.files if wanted(name)}
+            return {name: _plain(file, name, content) for name in content.files if wanted(name)}
     except InputError:
         raise
     except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, ZlibError) as fault:
@@ -50,7 +50,14 @@ def _other_kind(file: Path) -> str:
     return "a single array (.npy)" if first == SINGLE_ARRAY else "not a zip archive"
 
 
-def _plain(file: Path, name: str, array: object) -> np.ndarray:
+def _plain(file: Path, name: str, content: Mapping[str, object]) -> np.ndarray:
+    try:
+        array = content[name]
+    except ValueError as fault:
+        raise InputError(
+            f"{file}: '{name}': {fault}; expected: {EXPECTED}; arrays of text or numbers as with .astype(str) or "
+            f".astype('float32')"
+        ) from fault
     if not isinstance(array, np.ndarray):
         raise InputError(f"{file}: '{name}' is not an array; expected: {EXPECTED}")
     return array

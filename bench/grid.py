@@ -84,7 +84,12 @@ def run(
     gpus_per_trial: GpusOption = None,
     cpus_per_extraction: CpusOption = None,
     gpus_per_extraction: GpusOption = None,
-    attempts: Annotated[int, typer.Option(min=1, help="Attempts for each round of a trial that raises an error.")] = 3,
+    attempts: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Attempts for each round of a trial that raises an error; one if it says what to change."
+        ),
+    ] = 3,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also retry trials that were given up, as --serial does.")
     ] = False,

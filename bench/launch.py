@@ -1,20 +1,20 @@
 """A grid from its first check to its report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from activekd.bank.shards import check_cache
 from activekd.errors import InputError, unknown
 from bench.cluster.address import check_address, use_loopback
 from bench.settings import LOCK, Options, cache_folder
-from bench.spec import Spec
+from bench.spec import Spec, Trial
 from bench.store import folder as store
 from bench.store.locks import exclusive
 from bench.store.replacing import drop_rows, to_replace
 from bench.store.rows import stored_histories
 from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures, print_notes, say
-from bench.trials.resolved import ResolvedTrial, planned, sources_of, sources_with_rows, with_shards
+from bench.trials.resolved import ResolvedTrial, networks_of, planned, sources_of, sources_with_rows, with_shards
 
 PART = "part"
 """Folder in a results folder with the report of the part that ``--only`` chose last."""
@@ -29,12 +29,14 @@ class _Unfinished:
         trials: to run, each with a missing round.
         given_up: ids of trials that failed before and are not retried.
         replaced: ids of the trials whose rows are dropped first, by selector.
+        with_rows: trials of the spec whose rows are kept.
     """
 
     done: Mapping[str, int]
     trials: Sequence[ResolvedTrial]
     given_up: Sequence[str]
     replaced: Mapping[str, frozenset[str]]
+    with_rows: Sequence[Trial]
 
 
 def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int:
@@ -68,27 +70,32 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     plan, sources = planned(whole.trials, trials), sources_of(trials)
 
     def unfinished() -> _Unfinished:
+        """The unfinished trials, after the checks that need no weights."""
         stored = stored_histories(folder)
         counts = {trial_id: len(history.rows) for trial_id, history in stored.items()}
         replaced = to_replace(options.replace, whole.trials, counts, sources.selectors, folder)
         dropped = frozenset().union(*replaced.values())
         kept = {trial_id: history for trial_id, history in stored.items() if trial_id not in dropped}
-        known = sources_with_rows(trials, [t for t in whole.trials if t.id in kept])
+        with_rows = [t for t in whole.trials if t.id in kept]
+        known = sources_with_rows(trials, with_rows)
         store.check_belongs(folder, whole.name, [t.id for t in whole.trials], kept, known)
         check_resumable(trials, kept, folder)
-        return _unfinished(folder, trials, {trial_id: counts[trial_id] for trial_id in kept}, replaced, options)
+        done = {trial_id: counts[trial_id] for trial_id in kept}
+        return _unfinished(folder, trials, done, replaced, with_rows, options)
 
     if (left := unfinished()).trials:
         check_networks(left.trials, cache)
     with exclusive(folder, LOCK):
         left = unfinished()
+        networks, of_rows = networks_of(left.trials, left.with_rows)
+        store.check_unchanged(folder, of_rows)
 
         def begin() -> None:
             """Drop what is replaced, write the plan, forget failures: nothing refuses the grid any more."""
             if dropped := frozenset().union(*left.replaced.values()):
                 codes = {name: sources.selectors.get(name) for name in left.replaced}
                 say(drop_rows(folder, dropped, codes).line)
-            store.write_plan(folder, whole.name, plan, sources)
+            store.write_plan(folder, whole.name, plan, replace(sources, networks=networks))
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)
 
@@ -135,15 +142,16 @@ def _unfinished(
     trials: Sequence[ResolvedTrial],
     done: Mapping[str, int],
     replaced: Mapping[str, frozenset[str]],
+    with_rows: Sequence[Trial],
     options: Options,
 ) -> _Unfinished:
     missing = [t for t in trials if done.get(t.id, 0) < t.trial.rounds]
     if options.retry_failed or options.serial:
-        return _Unfinished(done, missing, [], replaced)
+        return _Unfinished(done, missing, [], replaced, with_rows)
     of_replaced = {t.id for t in trials if t.trial.selector in options.replace}
     failed = store.read_failures(folder).keys() - of_replaced
     left = [t for t in missing if t.id not in failed]
-    return _Unfinished(done, left, [t.id for t in missing if t.id in failed], replaced)
+    return _Unfinished(done, left, [t.id for t in missing if t.id in failed], replaced, with_rows)
 
 
 def _report(folder: Path, trial_ids: Sequence[str], only: str | None) -> None:

@@ -47,6 +47,19 @@ def test_rows_without_names_are_taken_in_order(data: Path) -> None:
     np.testing.assert_array_equal(read_features(given_features("features:clip.npz"), split(NAMES), "test"), unit(3))
 
 
+@pytest.mark.parametrize("key", ["test_names", "filenames", "paths"])
+def test_names_under_another_key_are_refused(key: str, data: Path) -> None:
+    save(data, **{key: np.array(NAMES[::-1])})
+    with pytest.raises(InputError, match=rf"no test_path, but {key} has a text for each row; expected: .*as test_path"):
+        read_features(given_features("features:clip.npz"), split(NAMES), "test")
+
+
+def test_names_as_python_objects_are_refused_with_the_remedy(data: Path) -> None:
+    save(data, test_path=np.array(NAMES, dtype=object))
+    with pytest.raises(InputError, match=r"'test_path': Object arrays .*; arrays of text .* with .astype\(str\)"):
+        read_features(given_features("features:clip.npz"), split(NAMES), "test")
+
+
 def test_head_is_normalised_for_the_zero_shot_teacher(data: Path) -> None:
     save(data, W=3 * unit(2).astype(np.float32))
     head = given_text_head(given_features("features:clip.npz"), CLASSES, 4)

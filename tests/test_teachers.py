@@ -72,6 +72,14 @@ def test_position_embeddings_of_another_size_are_refused(tmp_path: Path) -> None
         load_encoder(replace(NETWORKS["glyphclip"], file=tmp_path / "short.safetensors"))
 
 
+def test_a_file_of_another_format_says_so(tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("no weights", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"text.pt: another format, or Python objects other .*; expected: a state dict"
+    ):
+        load_encoder(replace(NETWORKS["glyphclip"], file=tmp_path / "text.pt"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -161,3 +169,13 @@ def test_a_tag_brings_its_activation_and_preprocessing_to_a_local_file(weights: 
     head = encoder.text_head(["cat", "dog"], ["a photo of a {}."])
     assert head.zero_shot.shape == (2, 1024)
     np.testing.assert_allclose(np.linalg.norm(head.zero_shot, axis=1), 1, rtol=1e-5)
+
+
+def test_a_prompt_that_reads_alike_for_two_classes_is_refused() -> None:
+    """The network has 16 tokens: a class name behind the 15th is cut off."""
+    encoder = load_encoder(NETWORKS["glyphclip"])
+    long = "one of the many " + "very " * 12 + "{}"
+    with pytest.raises(InputError, match=r"same tokens for 2 classes .* 'cat' and 'dog'; .*short enough \(16 tokens"):
+        encoder.text_head(["cat", "dog", "cow"], ["a {}", long])
+    with pytest.raises(InputError, match="same tokens for 1 classes"):
+        encoder.text_head(["fish", "\ufb01sh"], ["{}"])

@@ -3,17 +3,17 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float16, Float32
 
 from activekd.archives import as_text, read_archive
-from activekd.bank.matching import matched_rows, parts_of
+from activekd.bank.matching import CLASS_NAMES, matched_rows, parts_of
 from activekd.datasets.split import Split
 from activekd.errors import InputError
 from activekd.folders import data_folder
+from activekd.networks.checkpoints import file_hash
 
 PREFIX = "features:"
 """Prefix of the name of a network given by files."""
@@ -28,9 +28,6 @@ CHUNK = 16384
 """Rows whose norms are computed at a time."""
 
 SHOWN = 3
-
-CLASS_NAMES = ("classnames", "class_names")
-"""Names of the array with the class of each row of a head."""
 
 LOGIT_SCALE = "logit_scale"
 """Name of the array with the factor from a cosine to a logit."""
@@ -62,12 +59,7 @@ class GivenFeatures:
     @property
     def fingerprint(self) -> str:
         """Hash of the bytes of both files."""
-        return hashlib.sha256((_hash(self.features) + _hash(self.head)).encode()).hexdigest()
-
-
-@lru_cache(maxsize=8)
-def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+        return hashlib.sha256((file_hash(self.features) + file_hash(self.head)).encode()).hexdigest()
 
 
 def given_features(network: str) -> GivenFeatures:

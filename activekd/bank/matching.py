@@ -13,6 +13,9 @@ from activekd.errors import InputError
 SPLIT_FOLDERS = ("train", "val", "test")
 """First components of a path that a file may leave out of the names of the part that they stand for."""
 
+CLASS_NAMES = ("classnames", "class_names")
+"""Names of the array with the class of each row of a head."""
+
 SHOWN = 3
 
 
@@ -63,8 +66,9 @@ def parts_of(file: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Part]:
 
 
 def _refuse_hidden_names(file: Path, part: str, n_rows: int, arrays: Mapping[str, np.ndarray]) -> None:
+    known = {*CLASS_NAMES, *(f"{key.removesuffix('_f')}{suffix}" for key in arrays for suffix in ("_path", "_y"))}
     for key, array in arrays.items():
-        if key.startswith(f"{part}_") and key != f"{part}_y" and array.dtype.kind in "US" and array.shape == (n_rows,):
+        if key not in known and array.dtype.kind in "US" and array.shape == (n_rows,):
             raise InputError(
                 f"{file}: no {part}_path, but {key} has a text for each row; expected: the paths of the images as "
                 f"{part}_path, or no such array"

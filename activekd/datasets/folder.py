@@ -46,7 +46,9 @@ DOUBTFUL_WORDS = {"val": ("valid", "dev"), "test": ("eval", "evaluation", "holdo
 """Words that name a split if the folder has no image of its own; else they name a class."""
 FILLERS = {"set", "data", "dataset", "images", "image", "imgs", "img", "split"}
 UNLABELED_WORDS = {"unsup", "unsupervised", "unknown", "unclassified", "uncategorized", "uncategorised", "unsorted"}
-UNLABELED_STEMS = ("unlabel", "nolabel", "notlabel", "unannotated")
+UNLABELED_STEMS = tuple(
+    no + done for no in ("un", "no", "non", "not", "without") for done in ("label", "labl", "annot")
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 """Straight quotes in place of curled ones."""
 
 
+INVISIBLE = "\u00ad\u200b\u2060\ufeff"
+"""Soft hyphen, zero-width space, word joiner and byte-order mark: unseen, of no meaning, and tokens of their own."""
+
+
 def class_name(written: str) -> str:
     """A class name as written, in Unicode's form NFC, with ``_`` and white space as single spaces.
 
@@ -33,7 +37,7 @@ def _compared(written: str) -> str:
 
 
 def class_name_faults(where: str, written: Sequence[str]) -> list[str]:
-    """What is wrong with the class names of a data set: empty ones, control characters, two that read alike.
+    """What is wrong with the class names of a data set: empty, invisible, or reading alike.
 
     Args:
         where: the folder or file of the names, for messages.
@@ -52,7 +56,8 @@ def class_name_faults(where: str, written: Sequence[str]) -> list[str]:
         faults.append(f"{where}: class names {', '.join(map(repr, empty))} have no letter; expected: readable names")
     if control := [name for name in written if _has_control(class_name(name))]:
         faults.append(
-            f"{where}: control characters in class names {', '.join(map(ascii, control))}; expected: readable names"
+            f"{where}: control or invisible characters in class names {', '.join(map(ascii, control))}; "
+            f"expected: readable names"
         )
     return faults
 
@@ -64,7 +69,7 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 
 
 def _has_control(text: str) -> bool:
-    return any(unicodedata.category(c) in {"Cc", "Cs"} for c in text)
+    return any(c in INVISIBLE or unicodedata.category(c) in {"Cc", "Cs"} for c in text)
 
 
 def read_text(file: Path) -> str:
@@ -92,7 +97,7 @@ def read_templates(file: Path) -> tuple[str, ...]:
 
     Raises:
         InputError: every fault at once, with its line: a template without exactly one ``{}``, with another field, a
-            lone brace or a control character, or a template that an earlier line has; or the file has none.
+            lone brace, a control or invisible character, or a template that an earlier line has; or the file has none.
     """
     lines = {n: line.strip() for n, line in enumerate(read_text(file).splitlines(), start=1) if line.strip()}
     first: dict[str, int] = {}
@@ -122,7 +127,7 @@ def _template_fault(template: str) -> str:
         return f"field {', '.join(odd)}"
     if len(fields) != 1:
         return f"{len(fields)} fields {{}}"
-    return "a control character or byte-order mark" if _has_control(template) or "\ufeff" in template else ""
+    return "a control character, an invisible space or a byte-order mark" if _has_control(template) else ""
 
 
 def _written(name: str, spec: str | None, conversion: str | None) -> str:

@@ -1,6 +1,8 @@
 """Files of pretrained weights: the user's, else an earlier download, else a new download, else an error."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.error import URLError
 
@@ -35,6 +37,18 @@ class Checkpoint:
             if self.repository
             else self.url or ""
         )
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of the bytes of a file, which are read once as long as its size and time stay."""
+    status = file.stat()
+    return _hash(file, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash(file: Path, size: int, time_ns: int) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 class UnreachableError(InputError):

@@ -110,4 +110,6 @@ def _few(names: list[str]) -> str:
 
 
 def _first_line(fault: Exception) -> str:
+    if isinstance(fault.__cause__, pickle.UnpicklingError):
+        return "another format, or Python objects other than tensors"
     return str(fault).splitlines()[0] if str(fault) else type(fault).__name__

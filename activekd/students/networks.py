@@ -1,12 +1,11 @@
 """Students by name: ``[frozen:]BACKBONE[@PIXELS]``. Names resolve without torch; timm is imported on first use."""
 
-import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from activekd.errors import InputError
 from activekd.networks.backbones import BACKBONES, NAMED, Backbone, backbone, check_backbone_name
+from activekd.networks.checkpoints import file_hash
 
 FROZEN = "frozen:"
 
@@ -53,7 +52,7 @@ class StudentNetwork:
     def weights_hash(self) -> str:
         """Hash of the file of its pretrained weights; empty for random initialisation."""
         file = self.weights()
-        return "" if file is None else _file_hash(file)
+        return "" if file is None else file_hash(file)
 
     def weights(self, *, online: bool = True) -> Path | None:
         """The file of its pretrained weights; None for random initialisation.
@@ -80,11 +79,6 @@ class StudentNetwork:
             raise InputError(
                 f"student '{self.name}': {self.base} has no pretrained weights to freeze; expected: {self.base}"
             )
-
-
-@lru_cache(maxsize=8)
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def student_network(name: str) -> StudentNetwork:

@@ -57,19 +57,36 @@ class VisionLanguageEncoder:
             prompts: templates with one ``{}`` for the class name.
 
         Raises:
-            InputError: an embedding is not finite or of norm 0.
+            InputError: a prompt has the same tokens for two classes, or an embedding is not finite or of norm 0.
         """
-        embeddings = torch.stack(
-            [
-                self._model.encode_text(self._tokenizer([p.format(n) for p in prompts]).to(self._device)).float()
-                for n in class_names
-            ]
-        ).cpu()
+        tokens = [self._tokenizer([prompt.format(name) for prompt in prompts]) for name in class_names]
+        _check_told_apart(tokens, class_names, prompts)
+        embeddings = torch.stack([self._model.encode_text(ids.to(self._device)).float() for ids in tokens]).cpu()
         zero_shot = F.normalize(F.normalize(embeddings, dim=2).mean(dim=1), dim=1)
         text = embeddings.mean(dim=1)
         for array in (zero_shot, text):
             check_rows(array, "text embeddings of classes", "finite embeddings of a norm above 0", nonzero=True)
         return TextHead(zero_shot.numpy(), text.numpy(), self.logit_scale)
+
+
+def _check_told_apart(tokens: Sequence[Tensor], class_names: Sequence[str], prompts: Sequence[str]) -> None:
+    """Check that each prompt has other tokens for each class; tokenizers cut long texts off without a word."""
+    faults = []
+    for row, prompt in enumerate(prompts):
+        first: dict[bytes, str] = {}
+        equal = [
+            (other, name)
+            for name, ids in zip(class_names, tokens, strict=True)
+            if (other := first.setdefault(ids[row].numpy().tobytes(), name)) != name
+        ]
+        if equal:
+            faults.append(
+                f"prompt '{prompt}' has the same tokens for {len(equal)} classes and an earlier one, such as "
+                f"'{equal[0][0]}' and '{equal[0][1]}'; expected: a prompt that is short enough ({len(tokens[0][row])} "
+                f"tokens with start and end), and class names that the tokenizer keeps apart"
+            )
+    if faults:
+        raise InputError(*faults)
 
 
 def load_encoder(network: VisionLanguageNetwork, device: str = "cpu") -> VisionLanguageEncoder:

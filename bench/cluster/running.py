@@ -70,8 +70,8 @@ class _GivenUpError(Exception):
 class _TrialRunner(tune.Trainable):
     """One trial under Tune: a step is a round, and its row is on disk before the step ends.
 
-    If the trial itself raises an error, the store counts it, and the trial resumes from its next missing round. If Ray
-    loses a worker, a node or an object, Tune restarts the trial elsewhere.
+    If the trial itself raises an error, the store counts it, and the trial resumes from its next missing round, unless
+    the error cannot pass. If Ray loses a worker, a node or an object, Tune restarts the trial elsewhere.
     """
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -143,9 +143,18 @@ class _TrialRunner(tune.Trainable):
         if isinstance(fault, RayError) and not isinstance(fault, RayTaskError):
             raise fault
         text = "".join(traceback.format_exception(fault))
-        try_again = ray.get(self._store.fault.remote(self._id, text))
+        try_again = ray.get(self._store.fault.remote(self._id, text, may_pass=may_pass(fault)))
         self._rows = None
         return {"done": not try_again, FAILED: not try_again}
+
+
+def may_pass(fault: Exception) -> bool:
+    """Whether another attempt of a trial may end otherwise.
+
+    Not so for an ``InputError`` of the trial itself, such as of a fit that diverges; that of a task of Ray may be of
+    its node.
+    """
+    return isinstance(fault, RayTaskError) or not isinstance(fault, InputError)
 
 
 class Watch(Callback, Stopper):

@@ -24,7 +24,7 @@ class GridStore:
 
     Args:
         run: the results folder.
-        attempts: for a round that raises an error.
+        attempts: for a round that raises an error which may pass.
         grid: id of this grid start.
     """
 
@@ -53,14 +53,20 @@ class GridStore:
         """Store a row; the row that is stored for its round, which another worker of the trial may have computed."""
         return self._store.append(row)
 
-    def fault(self, trial_id: str, text: str) -> bool:
-        """Note that a trial raised an error; return whether to try it again. Each round has its own attempts."""
+    def fault(self, trial_id: str, text: str, *, may_pass: bool = True) -> bool:
+        """Note that a trial raised an error; return whether to try it again. Each round has its own attempts.
+
+        Args:
+            trial_id: of the trial.
+            text: traceback of the error.
+            may_pass: whether another attempt can end otherwise.
+        """
         if self._store.has_failed(trial_id):
             return False
         at = trial_id, self._store.rounds_done().get(trial_id, 0)
         self._faults[at] += 1
         self._store.note("raised", trial_id, round=at[1], attempt=self._faults[at], of=self._attempts)
-        if self._faults[at] < self._attempts:
+        if may_pass and self._faults[at] < self._attempts:
             return True
         self._store.give_up(trial_id, text)
         return False

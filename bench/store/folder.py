@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,13 @@ PLAN = "plan.json"
 
 COUNTS = ("n_classes", "query_size")
 """Columns of a planned trial that are unknown until its data set was loaded once."""
+
+CONTENT = {
+    "datasets": "the images or labels",
+    "selectors": "the code",
+    "networks": "the weights, or the features or head,",
+}
+"""What ``Sources`` hashes, by its kinds."""
 
 TABLE = "rounds.parquet"
 
@@ -50,10 +57,13 @@ class Sources:
     Attributes:
         datasets: fingerprint of images and labels, by data set name.
         selectors: fingerprint of the code of user-defined selectors, by selector name.
+        networks: hash of the files of pretrained weights, or of given features and head, by network name;
+            of the networks that trials were left to run with.
     """
 
     datasets: Mapping[str, str]
     selectors: Mapping[str, str]
+    networks: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], sources: Sources) -> None:
@@ -118,19 +128,33 @@ def check_belongs(run: Path, name: str, trial_ids: Collection[str], stored: Coll
             f"({', '.join(sorted(foreign)[:3])}{', ...' * (len(foreign) > 3)}){_other_protocol(run, foreign)}; "
             f"expected: an empty folder or one of this spec (--out)"
         )
-    if not stored or not (run / PLAN).is_file():
-        return
-    before = read_plan(run)
-    for kind, what in (("datasets", "the images or labels"), ("selectors", "the code")):
+    if stored:
+        check_unchanged(run, sources)
+
+
+def check_unchanged(run: Path, sources: Sources) -> None:
+    """Check that sources are those of the plan in a results folder; a source that the plan lacks may be any.
+
+    Args:
+        run: the results folder.
+        sources: on which stored rows depend.
+
+    Raises:
+        InputError: every kind of source of which some have changed.
+    """
+    before, faults = read_plan(run) if (run / PLAN).is_file() else {}, []
+    for kind, what in CONTENT.items():
         then, now = before.get(kind, {}), asdict(sources)[kind]
         changed = [key for key, fingerprint in now.items() if then.get(key, fingerprint) != fingerprint]
         if changed:
             again = [f"--replace {shlex.quote(name)}" for name in changed] if kind == "selectors" else []
             remedy = f"{' '.join(again)} (drops its rows and runs it again), " if again else ""
-            raise InputError(
+            faults.append(
                 f"results folder {run}: {what} of {', '.join(changed)} changed since its rows were computed; "
                 f"expected: the unchanged version, {remedy}or another folder (--out)"
             )
+    if faults:
+        raise InputError(*faults)
 
 
 class PlannedTrial(BaseModel):
@@ -161,6 +185,7 @@ class Plan(BaseModel):
     name: str
     datasets: dict[str, str] = {}
     selectors: dict[str, str] = {}
+    networks: dict[str, str] = {}
     trials: Annotated[list[PlannedTrial], Field(min_length=1)]
 
 

@@ -9,7 +9,7 @@ from activekd.datasets import Dataset, Split
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
 from activekd.selectors import Selector, own_code
-from activekd.students.networks import StudentNetwork
+from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher
 from bench.settings import bank_limit_bytes
 from bench.spec import Trial
@@ -204,6 +204,26 @@ def sources_with_rows(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial
         sources_of([t for t in trials if t.trial.dataset in datasets]).datasets,
         sources_of([t for t in trials if t.trial.selector in selectors]).selectors,
     )
+
+
+def networks_of(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> tuple[Mapping[str, str], Sources]:
+    """Hashes of the files behind the networks of these trials, and those of them on which stored rows depend.
+
+    The files must be on this machine, as ``check_networks`` leaves them; each is read once. A student counts by its
+    backbone, and not at all where its initialisation is random.
+
+    Args:
+        trials: to run.
+        with_rows: trials of the spec that have rows.
+    """
+    students = {t.student.base: t.student for t in trials}
+    teachers = {t.teacher.network.name: t.teacher.network for t in trials if t.teacher is not None}
+    hashes = {
+        **{name: content for name, student in students.items() if (content := student.weights_hash())},
+        **{name: network.fingerprint for name, network in teachers.items()},
+    }
+    used = {student_network(t.student).base for t in with_rows} | {t.teacher.rpartition("+")[0] for t in with_rows}
+    return hashes, Sources({}, {}, {name: hashes[name] for name in hashes if name in used})
 
 
 def planned(trials: Sequence[Trial], resolved: Sequence[ResolvedTrial]) -> list[dict[str, object]]:

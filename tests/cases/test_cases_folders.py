@@ -185,7 +185,7 @@ def test_case_05_links_into_a_folder_of_all_images(ok: Path) -> None:
     assert "two classes or splits" in refusal(ok)
 
 
-@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "unlabeled_images", "unsup", "unknown", "no_labels"])
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "unlabeled_images", "unsup", "unknown", "not_annotated"])
 def test_case_06_unlabeled_images_are_no_class(ok: Path, name: str) -> None:
     paint(ok / name, 5)
     message = refusal(ok)
@@ -265,7 +265,7 @@ def test_case_10_names_without_a_letter(ok: Path) -> None:
     paint(ok / "bell\a", 4)
     message = refusal(ok)
     assert "class names '__' have no letter" in message
-    assert r"control characters in class names 'bell\x07'" in message
+    assert r"control or invisible characters in class names 'bell\x07'" in message
 
 
 def test_case_45_a_fault_of_many_data_sets_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults import heeding_interrupts
+from ray.exceptions import RayTaskError
 
 from activekd.bank.shards import read_array, write_array
 from activekd.datasets import initial_rows
@@ -30,6 +31,7 @@ from bench.checks import check_resumable, resolve
 from bench.cluster import address
 from bench.cluster.address import LOCAL, check_address
 from bench.cluster.processes import process_folder
+from bench.cluster.running import may_pass
 from bench.cluster.storing import MAX_DEATHS, GridStore
 from bench.columns import PICKED, Row
 from bench.settings import cache_folder
@@ -210,6 +212,16 @@ def test_case_39_each_round_has_its_own_attempts(tmp_path: Path) -> None:
     again.close()
     raised = [(event["round"], event["attempt"]) for event in logged(tmp_path) if event["event"] == "raised"]
     assert raised == [(0, 1), (2, 1), (4, 1), (5, 1), (5, 2)]
+
+
+def test_an_error_that_cannot_pass_gives_the_trial_up_at_once(tmp_path: Path) -> None:
+    of_task = RayTaskError("f", "", InputError("x")).as_instanceof_cause()
+    assert [may_pass(e) for e in (InputError("x"), RuntimeError("x"), of_task)] == [False, True, True]
+    store = GridStore(tmp_path, 3, "g")
+    assert store.begin("t")[1]
+    assert not store.fault("t", "a fit that diverges", may_pass=False)
+    assert store.failures() == {"t": "a fit that diverges"}
+    store.close()
 
 
 def test_a_worker_that_dies_in_one_round_again_and_again_is_given_up_and_in_many_rounds_it_is_not(
