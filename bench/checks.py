@@ -116,6 +116,12 @@ def _check_untaught(chosen: Selector) -> None:
         )
 
 
+def teacher_notes(trials: Sequence[ResolvedTrial]) -> Mapping[str, Sequence[str]]:
+    """What a reader should know of the teachers' given features, by network."""
+    networks = {t.teacher.network.name: t.teacher.network for t in trials if t.teacher is not None}
+    return {name: network.notes for name, network in networks.items() if isinstance(network, GivenFeatures)}
+
+
 def _misfits(trial: ResolvedTrial) -> Iterable[str]:
     """Messages for a teacher or a budget that does not fit the trial's data set."""
     dataset = trial.dataset

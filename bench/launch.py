@@ -54,7 +54,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     Raises:
         InputError: a check failed before any trial started, or the grid cannot continue.
     """
-    from bench.checks import check_networks, check_resumable, resolve
+    from bench.checks import check_networks, check_resumable, resolve, teacher_notes
 
     if not options.serial:
         check_address(options.address)
@@ -67,6 +67,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         _check_tracker(options)
     trials = resolve(spec.trials, cache, DecodingLines())
     print_notes({trial.dataset.name: trial.dataset.notes for trial in trials})
+    print_notes(teacher_notes(trials))
     plan, sources = planned(whole.trials, trials), sources_of(trials)
 
     def unfinished() -> _Unfinished:

@@ -42,9 +42,15 @@ def test_rows_are_matched_by_name_in_any_order(data: Path) -> None:
     np.testing.assert_array_equal(found, features)
 
 
-def test_rows_without_names_are_taken_in_order(data: Path) -> None:
+def test_rows_without_names_are_taken_in_order_and_a_note_says_so(data: Path) -> None:
     save(data)
-    np.testing.assert_array_equal(read_features(given_features("features:clip.npz"), split(NAMES), "test"), unit(3))
+    given = given_features("features:clip.npz")
+    np.testing.assert_array_equal(read_features(given, split(NAMES), "test"), unit(3))
+    assert [line.partition(" has ")[2] for line in given.notes] == [
+        "neither names (PART_path) nor labels (PART_y): row i is taken for image i"
+    ]
+    save(data, test_y=np.array([0, 0, 1]))
+    assert given.notes == ()
 
 
 @pytest.mark.parametrize("key", ["test_names", "filenames", "paths"])

@@ -61,6 +61,17 @@ class GivenFeatures:
         """Hash of the bytes of both files."""
         return hashlib.sha256((file_hash(self.features) + file_hash(self.head)).encode()).hexdigest()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line where nothing in the file of features can show that its rows are in another order than the images.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        if read_archive(self.features, lambda name: name.endswith(("_path", "_y"))):
+            return ()
+        return (f"{self.features} has neither names (PART_path) nor labels (PART_y): row i is taken for image i",)
+
 
 def given_features(network: str) -> GivenFeatures:
     """The files of ``features:FILE.npz`` or ``features:FILE.npz:HEAD.npz``, relative to ``$ACTIVEKD_DATA``.
