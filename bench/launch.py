@@ -95,7 +95,11 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
             """Drop what is replaced, write the plan, forget failures: nothing refuses the grid any more."""
             if dropped := frozenset().union(*left.replaced.values()):
                 codes = {name: sources.selectors.get(name) for name in left.replaced}
-                say(drop_rows(folder, dropped, codes).line)
+                if (gone := drop_rows(folder, dropped, codes)).rows:
+                    say(gone.line)
+            for name in options.replace:
+                if name not in left.replaced:
+                    say(f"--replace {name}: its rows were dropped before, and the grid resumes")
             store.write_plan(folder, whole.name, plan, replace(sources, networks=networks))
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)

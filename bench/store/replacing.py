@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,9 @@ from bench.spec import Trial
 from bench.store.folder import forget_failure
 from bench.store.locks import lock
 from bench.store.rows import ROUNDS, WRITER_WAIT_SECONDS, Store, logged
+
+REPLACING = "replacing"
+"""Log event: the rows of a selector are about to be dropped."""
 
 REPLACED = "replaced"
 """Log event: the rows of a selector were dropped, to run its trials with its present code."""
@@ -24,7 +28,7 @@ class Dropped:
     Attributes:
         rows: their number.
         trials: number of trials that they belong to.
-        kept_in: file that has them.
+        kept_in: file that has them; absent where there are none.
     """
 
     rows: int
@@ -70,7 +74,9 @@ def to_replace(
         is_unfinished = any(stored.get(trial.id, 0) < trial.rounds for trial in own)
         if name not in before or before[name] != codes.get(name) or not is_unfinished:
             out[name] = frozenset(trial.id for trial in own)
-    bare = [name for name, trial_ids in out.items() if not trial_ids & stored.keys()]
+    # A crash may have dropped the rows without noting it.
+    begun = {event["selector"] for event in logged(run) if event["event"] == REPLACING}
+    bare = [name for name, trial_ids in out.items() if not trial_ids & stored.keys() and name not in begun]
     if bare:
         there = sorted({trial.selector for trial in trials if trial.id in stored})
         raise InputError(
@@ -98,16 +104,17 @@ def drop_rows(run: Path, trial_ids: Collection[str], selectors: Mapping[str, str
     backup = path.with_name(f"replaced-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.jsonl")
     rest = path.with_name(f"{path.name}.part")
     # Drops a torn last line, and checks the others.
-    Store(run).close()
+    _note(run, REPLACING, selectors)
     try:
         with path.open("r+b") as file:
             lock(file.fileno(), run, WRITER_WAIT_SECONDS)
             owners = [(json.loads(line)["trial_id"], line) for line in file]
             gone = [(trial, line) for trial, line in owners if trial in trial_ids]
-            _write(backup, [line for _, line in gone])
-            _write(rest, [line for trial, line in owners if trial not in trial_ids])
-            rest.replace(path)
-            _sync_folder(path.parent)
+            if gone:
+                _write(backup, [line for _, line in gone])
+                _write(rest, [line for trial, line in owners if trial not in trial_ids])
+                rest.replace(path)
+                _sync_folder(path.parent)
     except OSError as fault:
         raise InputError(
             f"results folder {run}: {reason(fault)}; no row is dropped; expected: a writable folder with free space"
@@ -116,11 +123,14 @@ def drop_rows(run: Path, trial_ids: Collection[str], selectors: Mapping[str, str
         rest.unlink(missing_ok=True)
     for trial_id in trial_ids:
         forget_failure(run, trial_id)
-    store = Store(run)
-    for name, code in selectors.items():
-        store.note(REPLACED, selector=name, code=code)
-    store.close()
+    _note(run, REPLACED, selectors)
     return Dropped(len(gone), len({trial for trial, _ in gone}), backup)
+
+
+def _note(run: Path, event: str, selectors: Mapping[str, str | None]) -> None:
+    with closing(Store(run)) as store:
+        for name, code in selectors.items():
+            store.note(event, selector=name, code=code)
 
 
 def _write(path: Path, lines: Collection[bytes]) -> None:

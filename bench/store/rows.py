@@ -94,7 +94,7 @@ class Store:
     def append(self, row: Row) -> Row:
         """Store a row, and answer with the row that is stored for its (trial_id, round).
 
-        The first row of a (trial_id, round) stays. A worker that gets another row than its own does not run the trial
+        The first row of a (trial_id, round) stays. A worker that gets other picks than its own does not run the trial
         alone: it must resume from the stored rows.
 
         Raises:

@@ -89,24 +89,26 @@ def run_stored(
     run: Callable[[Sequence[Row]], Iterator[Row]],
     append: Callable[[Row], Row],
 ) -> Iterator[Row]:
-    """Run the missing rounds of a trial against a store, and yield each row that this worker has stored.
+    """Run the missing rounds of a trial against a store, and yield the stored row of each round that is computed here.
 
     Two workers of one trial can be alive at once, since a node that is cut off goes on. The first row of a round stays.
-    A worker that gets another row than its own resumes from the stored rows, and so continues the one history.
+    A worker that gets other picks than its own resumes from the stored rows, and so continues the one history; rows
+    that differ only in costs or provenance continue it alike.
 
     Args:
         begin: the trial's stored rows; called before the first round and whenever the worker resumes.
         run: the missing rounds from these rows on; see ``run_trial``.
         append: stores a row and answers with the row that is stored for its round; see ``Store.append``.
     """
-    alone = False
-    while not alone:
-        alone = True
+    agrees = False
+    while not agrees:
+        agrees = True
         for row in run(begin()):
-            if append(row) != row:
-                alone = False
+            stored = append(row)
+            yield stored
+            if stored[PICKED] != row[PICKED]:
+                agrees = False
                 break
-            yield row
 
 
 def _student_views(trial: ResolvedTrial, banked: Banked) -> StudentViews:

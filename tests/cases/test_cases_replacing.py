@@ -109,6 +109,40 @@ def test_only_the_rows_of_the_replaced_are_dropped(replaceable: tuple[Path, list
     assert set(to_replace(["random"], trials, dict.fromkeys(random, 1), {"random": "new"}, run)) == {"random"}
 
 
+@pytest.mark.parametrize("point", ["backup", "rest", "dropped", "noted"])
+def test_the_same_command_resumes_a_replacement_after_a_crash(
+    point: str, replaceable: tuple[Path, list[Trial]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends while it writes the copy or the rest, or after the rows were dropped, before the log has it."""
+    run, trials = replaceable
+    random = {trial.id for trial in trials if trial.selector == "random"}
+    calls = {"backup": 1, "rest": 2, "dropped": 3}
+    real, synced = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(descriptor)
+        if len(synced) == calls.get(point):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        if point == "noted":
+            drop_rows(run, random, {"random": None})
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                drop_rows(run, random, {"random": None})
+    replaced = to_replace(["random"], trials, rounds_done(run), {}, run)
+    assert replaced == ({} if point == "noted" else {"random": random})
+    for trial_ids in replaced.values():
+        assert drop_rows(run, trial_ids, {"random": None}).rows == (0 if point == "dropped" else 2)
+    assert to_replace(["random"], trials, rounds_done(run), {}, run) == {}
+    assert set(rounds_done(run)) == {trial.id for trial in trials} - random
+    copies = [path.read_bytes().count(b"\n") for path in (run / "rounds").glob("replaced-*.jsonl")]
+    assert copies
+    assert set(copies) == {2}
+
+
 def test_a_replacement_of_what_is_not_there_is_refused(replaceable: tuple[Path, list[Trial]], tiny_spec: Path) -> None:
     run, trials = replaceable
     stored = {trial.id: 1 for trial in trials if trial.selector == "random"}

@@ -74,13 +74,14 @@ def test_case_21_two_workers_of_a_trial_continue_one_history(tmp_path: Path) -> 
     assert next(one)[PICKED] == [20, 21]
     assert next(other)["round"] == 1
     # The first computes its own round 1, gets the other's, and resumes at round 2; then the same the other way round.
-    assert next(one)["round"] == 2
-    assert next(other)["round"] == 3
-    assert list(one) == list(other) == []
+    assert [(row["round"], row["worker"]) for row in (next(one), next(one))] == [(1, 1), (2, 0)]
+    assert [(row["round"], row["worker"]) for row in (next(other), next(other))] == [(2, 0), (3, 1)]
+    assert [(row["round"], row["worker"]) for row in one] == [(3, 1)]
+    assert list(other) == []
     store.close()
     rows = stored_rows(tmp_path)
     assert [(row["round"], row["worker"]) for row in rows] == [(0, 0), (1, 1), (2, 0), (3, 1)]
-    assert started == {0: 3, 1: 2}
+    assert started == {0: 2, 1: 2}
 
 
 def test_case_21_two_workers_that_train_continue_one_history(tiny_spec: Path, cache: Path, tmp_path: Path) -> None:
@@ -100,13 +101,50 @@ def test_case_21_two_workers_that_train_continue_one_history(tiny_spec: Path, ca
         )
 
     one, other = worker(0), worker(7)
-    assert [next(one)["round"], next(other)["round"], next(one)["round"]] == [0, 1, 2]
-    assert list(one) == list(other) == []
+    assert [next(worker)["round"] for worker in (one, other, one, one)] == [0, 1, 1, 2]
+    assert list(one) == []
+    assert [row["round"] for row in other] == [2]
     store.close()
     stored = stored_histories(tmp_path / "run")
     check_resumable([trial], stored, tmp_path / "run")
     assert len(stored[trial.id].rows) == 3
     assert len(stored[trial.id].bought) == 20
+
+
+def test_rows_that_differ_in_costs_alone_continue_one_history(tmp_path: Path) -> None:
+    """A worker with the stored picks goes on without a new beginning, and yields the stored row."""
+    store = Store(tmp_path)
+
+    def worker(device: str) -> Iterator[Row]:
+        def run(done: Sequence[Row]) -> Iterator[Row]:
+            return ({**row, "worker": device} for row in forking(0)(done))
+
+        return run_stored(partial(store.begin, "t"), run, store.append)
+
+    one, other = worker("cpu"), worker("cuda")
+    rows = [next(worker) for worker in (one, other, one, one, other, other)]
+    assert [(row["round"], row["worker"]) for row in rows] == [
+        (0, "cpu"), (1, "cuda"), (1, "cuda"), (2, "cpu"), (2, "cpu"), (3, "cuda"),
+    ]  # fmt: skip
+    store.close()
+    assert [event["round"] for event in logged(tmp_path) if event["event"] == "begins"] == [0, 1]
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_an_append_that_is_tried_again_after_the_store_died_is_stored_once(tmp_path: Path, torn: bool) -> None:
+    """The store dies after the row was written, or in the midst of it, and before it answers."""
+    row = row_of(0, [1, 2], accuracy=0.1 + 0.2, train_seconds=1e-9, teacher_accuracy=None)
+    first = GridStore(tmp_path, 3, "g")
+    assert first.append(row) == row
+    first.close()
+    if torn:
+        path = tmp_path / "rounds" / "rounds.jsonl"
+        path.write_bytes(path.read_bytes()[:-9])
+    again = GridStore(tmp_path, 3, "g")
+    assert again.append(row) == row
+    assert again.append({**row, "train_seconds": 2.0}) == row
+    again.close()
+    assert stored_rows(tmp_path) == [row]
 
 
 def test_stored_picks_outside_of_the_pool_are_refused_before_any_work(
@@ -261,7 +299,7 @@ def test_case_36_a_long_temporary_folder_is_refused_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("value", ["/nonexistent", "", "relative", "/dev/null"])
+@pytest.mark.parametrize("value", ["/dev/null/absent", "", "relative", "/dev/null"])
 def test_a_temporary_folder_that_ray_cannot_use_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", value)
     with pytest.raises(InputError, match=rf"\$RAY_TMPDIR is '{value}': .*; expected: a writable folder"):
