@@ -27,15 +27,17 @@ def mean_interval(values: pd.DataFrame, by: Sequence[str], column: str) -> pd.Da
 
     Returns:
         Columns ``by``, mean, low, high, n_seeds (values averaged), p (two-sided, of a mean of 0). One value gives NaN
-        limits, and fewer than VERDICT_LEAST a NaN p.
+        limits, and fewer than VERDICT_LEAST a NaN p. Equal values have no spread for a t test, since accuracies are
+        counts of images and may agree by chance: p is that of the sign test, 2^(1 - n).
     """
     means = values.groupby(list(by))[column].agg(["mean", "std", "count"]).reset_index()
     count, spread = means.pop("count"), means.pop("std")
     error = spread.where(spread > EQUAL, spread * 0.0) / np.sqrt(count)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, count.where(count > 1) - 1) * error
-    away = means["mean"].abs().where(means["mean"].abs() > EQUAL, 0.0)
-    distance = np.where(away == 0.0, 0.0, away / error.where(error > 0, EQUAL**2))
-    p = 2 * stats.t.sf(distance, count.where(count >= VERDICT_LEAST) - 1)
+    tested, away = count.where(count >= VERDICT_LEAST), means["mean"].abs()
+    by_t = 2 * stats.t.sf(away / error.where(error > 0), tested - 1)
+    by_sign = np.where(away > EQUAL, 2.0 ** (1 - tested), tested / tested)
+    p = np.where(error > 0, by_t, by_sign)
     return means.assign(low=means["mean"] - half, high=means["mean"] + half, n_seeds=count, p=p)
 
 
