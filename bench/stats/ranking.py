@@ -204,7 +204,7 @@ def headline(rank_table: pd.DataFrame) -> str:
 
 
 def headline_confidence(rank_table: pd.DataFrame, first_places: pd.DataFrame) -> str:
-    """How certain the headline is: clear first places of the leader, and the bootstrap interval of its count.
+    """How certain the headline is: clear first places of the leader, and the interval of its count.
 
     Args:
         rank_table: ``rank_table``.
@@ -219,6 +219,8 @@ def headline_confidence(rank_table: pd.DataFrame, first_places: pd.DataFrame) ->
     if most < VERDICT_LEAST:
         clearly = f"no first place is called clear below {VERDICT_LEAST} seeds (n = {most})"
     interval = f"no interval below {BOOTSTRAP_LEAST} seeds in every configuration (n = {least})"
+    if least >= BOOTSTRAP_LEAST:
+        interval = f"no interval: every draw of the seeds gives the same count (n = {least})"
     if pd.notna(limits["first_low"]):
         interval = f"95% over seeds: {limits['first_low']:.0f} to {limits['first_high']:.0f} (n = {least})"
     return f"{leader['selector']}: {clearly}; {interval}"
