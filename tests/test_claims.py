@@ -47,7 +47,7 @@ ACCURACY = {
     "pcoreset": (0.50, 0.52, 0.54),
     "random": (0.40, 0.41, 0.42),
     "entropy": (0.50, 0.53, 0.53),
-    "badge": (0.60, 0.62, 0.64),
+    "badge": (0.60, 0.62, 0.642),
 }
 TEACHERS = ("none", "clip_rn50+zeroshot")
 
@@ -94,7 +94,7 @@ def test_lift_by_hand() -> None:
 
 def test_the_lead_starts_after_the_early_rounds() -> None:
     """PCoreSet is .1 behind in rounds 1 and 2 and .1 ahead in round 3: round 3 alone counts."""
-    rows = make_rows("g", TEACHERS, {"pcoreset": (0.5, 0.5, 0.5), "random": (0.5, 0.5, 0.5)}, 4)
+    rows = make_rows("g", TEACHERS, {"pcoreset": (0.5, 0.501, 0.499), "random": (0.5, 0.5, 0.5)}, 4)
     change = np.where(rows["round"] > 2, 0.1, -0.1) * (rows["selector"] == "pcoreset")
     (ahead,) = lead(rows.assign(accuracy=rows["accuracy"] + change)).to_dict("records")
     assert ahead["difference"] == pytest.approx(0.1)

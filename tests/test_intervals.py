@@ -15,6 +15,7 @@ from bench.stats.intervals import (
     holm,
     mean_interval,
     seed_draws,
+    share_interval,
     t_interval,
 )
 
@@ -54,7 +55,7 @@ def test_p_values_are_those_of_scipy_and_need_three_seeds() -> None:
     p = mean_interval(values, ["key"], "value")["p"].tolist()
     assert p[0] == pytest.approx(reference.ttest_1samp([0.1, 0.4, 0.2, 0.6], 0.0)[1])
     assert np.isnan(p[1])
-    assert p[2] == pytest.approx(0.0)
+    assert p[2] == 0.25, "equal values: two of the 2^3 changes of signs"
 
 
 def test_weights_of_a_seed_are_shared_by_cells_and_sum_to_one() -> None:
@@ -65,7 +66,29 @@ def test_weights_of_a_seed_are_shared_by_cells_and_sum_to_one() -> None:
     # The drawn means of n values spread by the standard error times the ratio of the quantiles of t and the normal.
     values = np.array([0.1, 0.4, 0.2, 0.6, 0.3])
     ratio = reference.t.ppf(0.975, 4) / reference.norm.ppf(0.975)
-    assert (five @ values).std() == pytest.approx(ratio * values.std(ddof=1) / np.sqrt(5), rel=0.05)
+    error = values.std(ddof=1) / np.sqrt(5)
+    assert (five @ values).std() == pytest.approx(error, rel=0.05)
+    widened = drawn_weights(draws, range(5), widened=True)
+    assert (widened @ values).std() == pytest.approx(ratio * error, rel=0.05)
+
+
+@pytest.mark.parametrize("correlated", [True, False])
+@pytest.mark.parametrize("effect", [0.0, 1.0])
+def test_intervals_of_expected_shares_cover_the_truth(correlated: bool, effect: float) -> None:
+    """Thirty settings of five seeds, alike or independent; a lead of so many standard errors in each."""
+    n, settings = 5, 1 if correlated else 30
+    draws = seed_draws(1_000, range(n))
+    weights, multipliers = drawn_weights(draws, range(n)), np.stack(list(draws.values()), axis=1)
+    rng, truth, inside = np.random.default_rng(n), float(reference.norm.cdf(effect)), 0
+    for _ in range(300):
+        leads = rng.normal(effect / np.sqrt(n), 1.0, size=(n, settings))
+        low, high = share_interval(np.mean(weights @ leads >= 0, axis=1), multipliers, 0.5, n - 1)
+        inside += np.isnan(low) or low <= truth <= high
+    assert inside / 300 >= 0.92
+
+
+def test_a_share_that_no_draw_changes_has_no_interval() -> None:
+    assert np.isnan(share_interval(np.ones(10), np.ones((10, 5)), 0.5, 4)).all()
 
 
 def test_bootstrap_is_that_of_all_draws() -> None:

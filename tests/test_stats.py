@@ -183,8 +183,9 @@ def test_intervals_of_first_places_need_five_seeds() -> None:
     many = pd.concat([rows.assign(seed=rows["seed"] + 2 * k, trial_id=f"{k}" + rows["trial_id"]) for k in range(3)])
     found: Any = stats.first_place_intervals(stats.seed_means(many)).set_index("selector")
     # c is last in every seed; b and a are equal in round 2, where seeds give .9 and .7 against .8 and .8.
-    assert found.loc["c"].tolist() == [0, 0, 6, 6]
-    assert found.loc["b", "first_low"] < found.loc["b", "first_high"] == 2
+    assert found.loc["c", ["first_low", "first_high"]].isna().all(), "no draw has another count"
+    assert found.loc["c", ["n_seeds", "most_seeds"]].tolist() == [6, 6]
+    assert found.loc["b", "first_low"] < 1.5 < found.loc["b", "first_high"] <= 2
 
 
 def test_win_matrix_by_hand() -> None:

@@ -13,7 +13,7 @@ from bench.report.cells import interval, points, rank_table
 from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
-from bench.stats.claims import LEADER, NO_VERDICT, frozen_note
+from bench.stats.claims import LEADER, NO_VERDICT, frozen_mark, frozen_note
 
 BY_STUDENT = [name for name in stats.GAIN_BY_STUDENT if name != "round"]
 
@@ -41,12 +41,13 @@ def _configuration(row: Mapping[Hashable, Any]) -> str:
 
 def areas_block(frames: Frames) -> str:
     """Which selectors are better or worse than PCoreSet by area under the budget curve."""
-    lines = []
+    lines, frozen = [], []
     for row in frames["area_comparison"].to_dict("records"):
         name = _configuration(row)
         if not row["verdict"]:
             lines.append(f"- {name}: {NO_VERDICT} (n = {row['n_seeds']}).")
             continue
+        distilled = [row["student"]] if row["teacher"] != NO_TEACHER else []
         better, not_different, worse = (
             ", ".join(f"`{name}`" for name in row[group].split(", ") if name) or "none"
             for group in ("better", "not_different", "worse")
@@ -54,9 +55,10 @@ def areas_block(frames: Frames) -> str:
         lines.append(
             f"- {name}, by area under the budget curve, paired by seed, at 5% after Holm's correction (n = "
             f"{row['n_seeds']}): better than `{LEADER}`: **{better}**; not significantly different: {not_different}; "
-            f"worse: {worse}.{frozen_note([row['student']] if row['teacher'] != NO_TEACHER else [])}"
+            f"worse: {worse}.{frozen_mark(distilled)}"
         )
-    return "\n".join(lines)
+        frozen += distilled
+    return "\n".join([*lines, *(f"- {escaped(note)}" for note in frozen_note(frozen))])
 
 
 def around_block(file: Path, name: str) -> tuple[str, str]:

@@ -55,7 +55,10 @@ def ranking_note(frames: Frames) -> str:
         f"round 0 is left out. First places add up to {int(table['first'].sum())} = {n} settings + {extra} more for "
         "ties. A first place is clear where the first is better than every other selector, paired by seed, at 5% "
         f"after Holm's correction over the others: in {int(margins['clear'].sum())} of the {tested} settings with "
-        f"{stats.VERDICT_LEAST} seeds or more. A first place that is not clear is no evidence of a difference."
+        f"{stats.VERDICT_LEAST} seeds or more. A first place that is not clear is no evidence of a difference. "
+        "The interval is for the count that is expected with as many seeds, not for the number of settings in which a "
+        f"selector is truly best; '-' stands below {stats.BOOTSTRAP_LEAST} seeds, and where every draw gives the same "
+        "count."
     )
     if not table["partial"].any():
         return note
@@ -92,9 +95,11 @@ def sections(frames: Frames, figures: Mapping[str, str]) -> list[Section]:
 
 
 def conclusions(frames: Frames) -> list[str]:
-    """Each claim of the paper with this run's conclusion."""
-    by_claim = claims.conclusions(frames["ranks"], frames["claim_lead"], frames["claim_lift"])
-    return [f"{claim}: {conclusion}" for claim, conclusion in by_claim.items()]
+    """Each claim of the paper with this run's conclusion, and the note on frozen backbones where one has that mark."""
+    lead, lift = frames["claim_lead"], frames["claim_lift"]
+    by_claim = claims.conclusions(frames["ranks"], lead, lift)
+    note = claims.frozen_note([*lead["student"], *lift["student"]])
+    return [*(f"{claim}: {conclusion}" for claim, conclusion in by_claim.items()), *note]
 
 
 def _frozen(frames: Frames) -> list[str]:
@@ -163,7 +168,8 @@ SECTIONS = (
         SAVED,
         "Labels that each selector needs to reach random's final accuracy (linear interpolation of mean curves), "
         f"with a 95% bootstrap interval over seeds from {stats.BOOTSTRAP_LEAST} seeds on. It cannot be told where "
-        "random is flat: its final accuracy is not above its first.",
+        "random is flat: its final accuracy is not above its first or, with "
+        f"{stats.VERDICT_LEAST} seeds or more, the 95% interval of its rise includes 0.",
     ),
     SectionSpec(
         DIAGNOSED,

@@ -66,7 +66,8 @@ TESTED: Columns = {**N_SEEDS, "p after Holm": of("p_holm", p_value), **text("ver
 TABLES: Mapping[str, TableSpec] = {
     "rank_table": TableSpec(lambda f: stats.rank_table(f["ranks"]), "First places and mean ranks over all settings."),
     "first_places": TableSpec(
-        lambda f: stats.first_place_intervals(f.seeds), "First places, 95 percent bootstrap interval over seeds."
+        lambda f: stats.first_place_intervals(f.seeds),
+        "First places, 95 percent interval over seeds of the expected count.",
     ),
     "ranks": TableSpec(
         lambda f: stats.ranks(f["curves"], f["margins"]), "The rank of every selector in every setting."

@@ -123,6 +123,7 @@ def improvement(areas: pd.DataFrame) -> pd.DataFrame:
     the configurations in which both took part, of the seeds that all of these share. The interval is that of
     ``intervals.jackknife_share``: a seed is left out of all configurations at once, since they share its initial
     labels. (Agarwal et al. draw runs by a stratified bootstrap, as if configurations were independent.)
+    In the 1,000 simulations of ``ranking.first_place_intervals`` the intervals held the truth in 94.4 to 96.4% of runs.
 
     Args:
         areas: ``seed_areas``.

@@ -158,10 +158,15 @@ def _by_student(lift: pd.DataFrame) -> str:
     return "; ".join(parts)
 
 
-def frozen_note(students: Sequence[str] | pd.Series) -> str:
-    """What a claim must say that rests on students with a frozen backbone; empty without one."""
+def frozen_mark(students: Sequence[str] | pd.Series) -> str:
+    """Marks a claim that rests on students with a frozen backbone; empty without one."""
     frozen = sorted({name for name in students if is_frozen(name)})
-    return f" {FROZEN_NOTE} ({', '.join(frozen)})." if frozen else ""
+    return f" Frozen backbone, see the note: {', '.join(frozen)}." if frozen else ""
+
+
+def frozen_note(students: Sequence[str] | pd.Series) -> list[str]:
+    """The note to the marks of ``frozen_mark``, one line below all marked claims; empty without one."""
+    return [f"Note on frozen backbones: {FROZEN_NOTE}."] if any(map(is_frozen, students)) else []
 
 
 def conclusions(ranks: pd.DataFrame, lead: pd.DataFrame, lift: pd.DataFrame) -> dict[str, str]:
@@ -181,11 +186,11 @@ def conclusions(ranks: pd.DataFrame, lead: pd.DataFrame, lift: pd.DataFrame) -> 
             f"{overall(lead['verdict'].tolist())}: first in {leader['first']} of {leader['settings']} settings with a "
             f"teacher{'' if is_first else f' ({headline(table)})'}; in the later rounds, by paired differences over "
             f"seeds after Holm's correction ({seeds_label(lead['n_seeds'])}), {_details(lead)}."
-            f"{frozen_note(lead['student'])}"
+            f"{frozen_mark(lead['student'])}"
         )
     if len(lift):
         out[LIFT_CLAIM] = (
             f"{overall(lift['verdict'].tolist())}, after Holm's correction: in the first and the last round, by "
-            f"{LABELS['group']} and student, {_by_student(lift)}.{frozen_note(lift['student'])}"
+            f"{LABELS['group']} and student, {_by_student(lift)}.{frozen_mark(lift['student'])}"
         )
     return out

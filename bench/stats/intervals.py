@@ -27,15 +27,17 @@ def mean_interval(values: pd.DataFrame, by: Sequence[str], column: str) -> pd.Da
 
     Returns:
         Columns ``by``, mean, low, high, n_seeds (values averaged), p (two-sided, of a mean of 0). One value gives NaN
-        limits, and fewer than VERDICT_LEAST a NaN p.
+        limits, and fewer than VERDICT_LEAST a NaN p. Equal values have no spread for a t test, since accuracies are
+        counts of images and may agree by chance: p is that of the sign test, 2^(1 - n).
     """
     means = values.groupby(list(by))[column].agg(["mean", "std", "count"]).reset_index()
     count, spread = means.pop("count"), means.pop("std")
     error = spread.where(spread > EQUAL, spread * 0.0) / np.sqrt(count)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, count.where(count > 1) - 1) * error
-    away = means["mean"].abs().where(means["mean"].abs() > EQUAL, 0.0)
-    distance = np.where(away == 0.0, 0.0, away / error.where(error > 0, EQUAL**2))
-    p = 2 * stats.t.sf(distance, count.where(count >= VERDICT_LEAST) - 1)
+    tested, away = count.where(count >= VERDICT_LEAST), means["mean"].abs()
+    by_t = 2 * stats.t.sf(away / error.where(error > 0), tested - 1)
+    by_sign = np.where(away > EQUAL, 2.0 ** (1 - tested), tested / tested)
+    p = np.where(error > 0, by_t, by_sign)
     return means.assign(low=means["mean"] - half, high=means["mean"] + half, n_seeds=count, p=p)
 
 
@@ -79,21 +81,58 @@ def seed_draws(n_draws: int, seeds: Sequence[int]) -> dict[int, Float[np.ndarray
 
 
 def drawn_weights(
-    draws: Mapping[int, Float[np.ndarray, " draws"]], seeds: Sequence[int]
+    draws: Mapping[int, Float[np.ndarray, " draws"]], seeds: Sequence[int], *, widened: bool = False
 ) -> Float[np.ndarray, "draws n"]:
     """Weights of the seeds of a cell in each draw of a multiplier bootstrap; a weighted sum is a drawn mean.
 
-    The weights of a draw are 1/n plus the seed's multiplier, centred over the cell's seeds. A seed has one multiplier
-    in all cells, so cells that share seeds move together. As in the expanded percentile interval (Hesterberg 2015,
-    "What Teachers Should Know about the Bootstrap"), deviations are scaled by sqrt(n / (n - 1)) and by the ratio of the
-    95% quantiles of Student's t and the normal distribution: percentiles are wide enough for a handful of seeds.
+    The weights of a draw are 1/n plus the seed's multiplier, centred over the cell's seeds, over sqrt(n (n - 1)): drawn
+    means spread by the standard error. A seed has one multiplier in all cells, so cells that share seeds move together.
+
+    Args:
+        draws: ``seed_draws``.
+        seeds: of the cell.
+        widened: multiply deviations by the ratio of the 95% quantiles of Student's t and the normal distribution, so
+            that percentiles are wide enough for a handful of seeds, as in the expanded percentile interval (Hesterberg
+            2015, "What Teachers Should Know about the Bootstrap").
     """
-    n = len(seeds)
+    n, level = len(seeds), (1 + CONFIDENCE) / 2
     multipliers = np.stack([draws[seed] for seed in seeds], axis=1)
     centred = multipliers - multipliers.mean(axis=1, keepdims=True)
-    level = (1 + CONFIDENCE) / 2
-    scale = stats.t.ppf(level, n - 1) / stats.norm.ppf(level) / np.sqrt(n * (n - 1))
-    return 1 / n + scale * centred
+    ratio = stats.t.ppf(level, n - 1) / stats.norm.ppf(level) if widened else 1.0
+    return 1 / n + ratio / np.sqrt(n * (n - 1)) * centred
+
+
+def share_interval(
+    shares: Float[np.ndarray, " draws"], multipliers: Float[np.ndarray, "draws n"], chance: float, df: int
+) -> tuple[float, float]:
+    """95% limits of an expected share of wins, by the smoothed bootstrap (Efron 2014, "Estimation and Accuracy After
+    Model Selection").
+
+    The mean over the draws is smooth in the data where the share itself jumps. Its standard error is that of the
+    infinitesimal jackknife: the square root of the sum over seeds of the squared covariances of share and multiplier.
+    Limits are Student t on the probit scale.
+
+    Departure from Efron: a drawn mean differs from the truth by the noise of the sample and that of the draw, of equal
+    variance, which pulls shares towards those of equal selectors. Distances from ``chance`` are multiplied by sqrt(2)
+    on the probit scale, which is exact for two selectors with one effect in all settings.
+
+    Args:
+        shares: of each draw.
+        multipliers: of each draw and seed.
+        chance: the share where all selectors are equal, in (0, 1).
+        df: degrees of freedom.
+
+    Returns:
+        Low and high; NaN where all draws have the same share, so that its spread is unknown.
+    """
+    if np.ptp(shares) <= EQUAL:
+        return np.nan, np.nan
+    middle, centre = float(stats.norm.ppf(shares.mean())), float(stats.norm.ppf(chance))
+    slopes = (shares - shares.mean()) @ multipliers / len(shares)
+    error = float(np.sqrt((slopes**2).sum()) / stats.norm.pdf(middle))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * error
+    low, high = (centre + np.sqrt(2) * (middle + side - centre) for side in (-half, half))
+    return float(stats.norm.cdf(low)), float(stats.norm.cdf(high))
 
 
 def percentiles(draws: Float[np.ndarray, "draws ..."]) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +142,7 @@ def percentiles(draws: Float[np.ndarray, "draws ..."]) -> tuple[np.ndarray, np.n
 
 
 def jackknife_share(ahead: Float[np.ndarray, "n n"]) -> tuple[float, float]:
-    """95% limits of a mean over all pairs of seeds, by the jackknife over seeds on the logit scale.
+    """95% limits of a mean over all pairs of seeds, by the jackknife over seeds on the probit scale.
 
     A seed is left out as row and as column. Limits are Student t with n - 1 degrees of freedom. Percentiles of a
     bootstrap cover too little here: 85% at five seeds.
@@ -122,10 +161,9 @@ def jackknife_share(ahead: Float[np.ndarray, "n n"]) -> tuple[float, float]:
     error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
     if error <= EQUAL:
         return np.nan, np.nan
-    logit, width = np.log(share / (1 - share)), error / (share * (1 - share))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * width
-    low, high = 1 / (1 + np.exp(-(logit - half))), 1 / (1 + np.exp(-(logit + half)))
-    return float(low), float(high)
+    middle = stats.norm.ppf(share)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error / stats.norm.pdf(middle)
+    return float(stats.norm.cdf(middle - half)), float(stats.norm.cdf(middle + half))
 
 
 def bootstrap_interval(values: Float[np.ndarray, " n"]) -> tuple[float, float]:

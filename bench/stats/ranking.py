@@ -19,15 +19,15 @@ from bench.stats.intervals import (
     drawn_weights,
     holm,
     mean_interval,
-    percentiles,
     seed_draws,
+    share_interval,
 )
 from bench.stats.rows import everywhere, seed_arrays
 
 TIE = EQUAL
 """Accuracies that differ by no more than this are equal."""
 
-SEED_DRAWS = 1_000
+SEED_DRAWS = 2_000
 
 EARLY_ROUNDS = 2
 """The paper claims the first place 'except in the first 2 AL rounds': rounds up to this one are early, then late."""
@@ -204,7 +204,7 @@ def headline(rank_table: pd.DataFrame) -> str:
 
 
 def headline_confidence(rank_table: pd.DataFrame, first_places: pd.DataFrame) -> str:
-    """How certain the headline is: clear first places of the leader, and the bootstrap interval of its count.
+    """How certain the headline is: clear first places of the leader, and the interval of its count.
 
     Args:
         rank_table: ``rank_table``.
@@ -219,33 +219,39 @@ def headline_confidence(rank_table: pd.DataFrame, first_places: pd.DataFrame) ->
     if most < VERDICT_LEAST:
         clearly = f"no first place is called clear below {VERDICT_LEAST} seeds (n = {most})"
     interval = f"no interval below {BOOTSTRAP_LEAST} seeds in every configuration (n = {least})"
+    if least >= BOOTSTRAP_LEAST:
+        interval = f"no interval: every draw of the seeds gives the same count (n = {least})"
     if pd.notna(limits["first_low"]):
-        interval = f"95% bootstrap over seeds: {limits['first_low']:.0f} to {limits['first_high']:.0f} (n = {least})"
+        interval = f"95% over seeds: {limits['first_low']:.0f} to {limits['first_high']:.0f} (n = {least})"
     return f"{leader['selector']}: {clearly}; {interval}"
 
 
 def first_place_intervals(seeds: pd.DataFrame) -> pd.DataFrame:
-    """95% interval of each selector's count of first places, by a multiplier bootstrap over seeds.
+    """95% interval of each selector's count of first places that is expected with as many seeds.
 
-    A draw gives each seed one weight in all configurations, rounds and selectors: configurations share the initial
-    labels of a seed, and seeds drawn for each apart cover too little (67% at a correlation of .6 between
-    configurations). Percentiles over SEED_DRAWS draws of ``intervals.drawn_weights``. The interval is for the count
-    that is expected with as many seeds.
+    Expected over other draws of the seeds: an expected count is below the number of settings in which a selector is
+    truly best wherever the leads are of the size of the noise.
+
+    A draw gives each seed one weight in all configurations, rounds and selectors, because configurations share the
+    initial labels of a seed; limits are those of ``intervals.share_interval`` over SEED_DRAWS draws. In 1,000
+    simulations (two equal selectors, six teachers, five rounds, seeds correlated by 0, .3 and .6 over teachers) the
+    intervals held the expected count in 93.5 to 95.3% of the runs of 5 seeds, and in 94.3 to 95.3% of those of 10.
 
     Args:
         seeds: ``rows.seed_means``.
 
     Returns:
-        Columns selector, first_low, first_high (NaN where a configuration has fewer than BOOTSTRAP_LEAST seeds),
-        n_seeds (the least of any configuration), most_seeds (the most).
+        Columns selector, first_low, first_high (numbers of settings; NaN where a configuration has fewer than
+        BOOTSTRAP_LEAST seeds, and where all draws give the same count), n_seeds (the least of any configuration),
+        most_seeds (the most).
     """
     per_seed = seeds[seeds["round"] >= 1]
     names = sorted(per_seed["selector"].unique())
     sizes = per_seed.groupby(list(CONFIGURATION))["seed"].nunique()
     least, most = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
     table = pd.DataFrame({"selector": names, "first_low": np.nan, "first_high": np.nan})
-    if least >= BOOTSTRAP_LEAST:
-        counts = np.zeros((SEED_DRAWS, len(names)))
+    if least >= BOOTSTRAP_LEAST and len(names) > 1:
+        counts, settings, chances = np.zeros((SEED_DRAWS, len(names))), np.zeros(len(names)), np.zeros(len(names))
         draws = seed_draws(SEED_DRAWS, per_seed["seed"].unique().tolist())
         for _, part in per_seed.groupby(list(CONFIGURATION)):
             cells = part.pivot_table(index="seed", columns=["round", "selector"], values="accuracy").dropna(axis=1)
@@ -253,10 +259,16 @@ def first_place_intervals(seeds: pd.DataFrame) -> pd.DataFrame:
             for index in cells.columns.unique("round"):
                 of_round = cells[index]
                 means = weights @ of_round.to_numpy()
-                counts[:, [names.index(name) for name in of_round.columns]] += (
-                    means >= means.max(axis=1, keepdims=True) - TIE
-                )
-        low, high = percentiles(counts)
+                places = [names.index(name) for name in of_round.columns]
+                counts[:, places] += means >= means.max(axis=1, keepdims=True) - TIE
+                settings[places] += 1
+                chances[places] += 1 / len(places)
+        multipliers = np.stack(list(draws.values()), axis=1)
+        limits = [
+            share_interval(counts[:, i] / settings[i], multipliers, chances[i] / settings[i], least - 1)
+            for i in range(len(names))
+        ]
+        low, high = (settings * limit for limit in zip(*limits, strict=True))
         table = table.assign(first_low=low, first_high=high)
     return table.assign(n_seeds=least, most_seeds=most)
 

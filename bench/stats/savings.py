@@ -64,7 +64,7 @@ def _needed(reference: pd.DataFrame, other: pd.DataFrame, budget: pd.Series, nam
         labels = float(first_reached(at, values.mean(axis=0)[None], np.array([wanted]))[0])
         if len(values) >= BOOTSTRAP_LEAST:
             seeds = other.index.tolist()
-            weights = drawn_weights(seed_draws(DRAWS, seeds), seeds)
+            weights = drawn_weights(seed_draws(DRAWS, seeds), seeds, widened=True)
             reached = first_reached(at, weights @ values, weights @ reference.iloc[:, -1].to_numpy())
             low, high = (float(limit) for limit in percentiles(np.nan_to_num(reached, nan=np.inf)))
     return {

@@ -200,10 +200,9 @@ def coverage(correlation: float, n_seeds: int, n_simulations: int, rng: np.rando
 @pytest.mark.parametrize("n_seeds", [5, 10])
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.6])
 def test_case_13_intervals_cover_the_truth_where_configurations_share_seeds(correlation: float, n_seeds: int) -> None:
-    """Nominal within 2%, and more than nominal where configurations are independent: counts average out."""
     first_places, improvement = coverage(correlation, n_seeds, 1_000, np.random.default_rng(n_seeds))
-    assert first_places >= 0.93
-    assert 0.93 <= improvement <= 0.985
+    assert first_places == pytest.approx(0.95, abs=0.02)
+    assert improvement == pytest.approx(0.95, abs=0.02)
 
 
 def test_case_13_seeds_are_drawn_once_for_all_configurations() -> None:
@@ -219,7 +218,9 @@ def test_case_13_seeds_are_drawn_once_for_all_configurations() -> None:
         for k in range(6)
     ]
     found: Any = stats.first_place_intervals(stats.seed_means(pd.concat(parts, ignore_index=True)))
-    assert found[["first_low", "first_high"]].to_numpy().tolist() == [[0, 6], [0, 6]]
+    limits = found[["first_low", "first_high"]].to_numpy()
+    assert (limits[:, 0] < 0.5).all()
+    assert (limits[:, 1] > 5.5).all()
     first_places, improvement = coverage(0.6, 5, 25, np.random.default_rng(0))
     assert min(first_places, improvement) > 0.8
 
@@ -269,7 +270,8 @@ def test_case_14_flat_and_unreached_curves() -> None:
     assert not behind["flat"].any()
     assert np.isinf(behind["high"]).all()
     text = page(make_rows(rising))
-    assert "| > 50 |" in text
+    assert r"| \> 50 |" in text
+    assert "no interval: every draw of the seeds gives the same count (n = 5)" in text
     assert "| cannot be told |" not in text
     assert "| cannot be told |" in page(make_rows(flat))
 
@@ -310,6 +312,18 @@ def test_case_16_no_verdict_below_three_seeds() -> None:
     conclusions = [line for line in text.splitlines() if line.startswith(f"- {claims.LIFT_CLAIM}")]
     assert len(conclusions) == 1
     assert "(n = 2; no verdict below 3 seeds)" in conclusions[0]
+
+
+def test_case_16_equal_leads_are_not_certain() -> None:
+    """Three leads of six points each may be chance: accuracies are counts of images. Six may not, by the sign test."""
+    for seeds, p in ((3, 0.25), (5, 0.0625), (6, 0.03125)):
+        rows = make_rows(
+            lambda selector, *cell: 0.5 + 0.06 * (selector == "pcoreset"),
+            selectors=("random", "pcoreset"),
+            seeds=seeds,
+        )
+        (found,) = claims.lead(stats.seed_means(rows)).to_dict("records")
+        assert (found["p_holm"], found["verdict"]) == (p, "holds" if p < 0.05 else "undecided")
 
 
 def test_case_16_equal_accuracies_are_no_difference() -> None:
@@ -380,7 +394,7 @@ def test_case_19_clearly_first_is_clear_of_every_other() -> None:
     assert (lead["first"], lead["second"]) == ("a", "b")
     assert lead["low"] > 0
     assert not lead["clear"]
-    narrow = rows.assign(accuracy=rows["accuracy"].where(rows["selector"] != "c", 0.683))
+    narrow = rows.assign(accuracy=rows["accuracy"].where(rows["selector"] != "c", 0.683 + 0.001 * (rows["seed"] % 2)))
     assert frames(narrow)["margins"]["clear"].all()
 
 
@@ -454,8 +468,9 @@ def test_case_54_a_frozen_student_is_said_to_have_two_heads_that_share_nothing()
     text = page(rows)
     for claim in (claims.LEAD_CLAIM, claims.LIFT_CLAIM):
         (line,) = [line for line in text.splitlines() if line.startswith(f"- {claim}")]
-        assert "the label head and the distill head share nothing" in line
-        assert student in line
+        assert f"Frozen backbone, see the note: {student}." in line
+    (note,) = [line for line in text.splitlines() if line.startswith("- Note on frozen backbones")]
+    assert "the label head and the distill head share nothing" in note
     assert "share nothing" in ranks_block(frames(rows))
     assert "| 67.3% | 67.3% | 89.5% | 89.1% | 90.0% | 5 | frozen |" in text
     trained = pd.concat([taught, plain], ignore_index=True).assign(student="efficientnet_lite0")
