@@ -12,6 +12,9 @@ DATA_VARIABLE = "ACTIVEKD_DATA"
 WEIGHTS_VARIABLE = "ACTIVEKD_WEIGHTS"
 """A folder of weight files, searched before any hub."""
 
+PIXELS_VARIABLE = "ACTIVEKD_IMAGE_PIXELS"
+"""The most pixels that an image may have; by default the limit of Pillow, ``PIL.Image.MAX_IMAGE_PIXELS``."""
+
 IMAGE_CACHE_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
 """``off`` decodes images on every read; with ``on``, the default, decoded images are cached on disk."""
 
@@ -66,6 +69,21 @@ def _existing(variable: str, value: str, expected: str) -> Path:
     if not folder.is_dir():
         raise InputError(f"${variable} is {value}: no such folder; expected: {expected}")
     return folder
+
+
+def pixel_limit() -> int | None:
+    """The most pixels that an image may have, ``$ACTIVEKD_IMAGE_PIXELS``; None for the limit of Pillow.
+
+    Raises:
+        InputError: the variable is not a positive number.
+    """
+    value = os.environ.get(PIXELS_VARIABLE)
+    if not value:
+        return None
+    digits = value.replace("_", "").replace(",", "")
+    if not (digits.isdecimal() and digits.isascii() and int(digits) > 0):
+        raise InputError(f"${PIXELS_VARIABLE} is '{value}'; expected: a number of pixels, such as 200000000")
+    return int(digits)
 
 
 def keeps_decoded_images() -> bool:

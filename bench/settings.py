@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from activekd.errors import InputError
-from activekd.folders import DATA_VARIABLE, IMAGE_CACHE_VARIABLE, WEIGHTS_VARIABLE, user_path
+from activekd.folders import DATA_VARIABLE, IMAGE_CACHE_VARIABLE, PIXELS_VARIABLE, WEIGHTS_VARIABLE, user_path
 from bench.spec import Share
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -22,6 +22,7 @@ VARIABLES: Mapping[str, str] = {
     DATA_VARIABLE: "the folder of the data sets, in CoOp's layout",
     WEIGHTS_VARIABLE: "a folder of weight files, searched before any hub",
     IMAGE_CACHE_VARIABLE: "`off` decodes images at every use, after one check; `on`, the default, caches them decoded",
+    PIXELS_VARIABLE: "the most pixels that an image may have; Pillow's limit of 89,478,485 by default",
     CACHE_VARIABLE: "decoded images, teacher features and frozen features; `~/.cache/activekd` by default",
     BANK_VARIABLE: "GB of views to bank per data set and input size, 2 by default; beyond, views are rendered anew",
     SPEC_VARIABLE: "the spec that `python -m bench.grid` runs; `demo` by default",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from activekd.datasets.coop import Part
 from activekd.datasets.split import Split
-from activekd.folders import keeps_decoded_images
+from activekd.folders import keeps_decoded_images, pixel_limit
 from activekd.images.cache import decode_splits
 
 
@@ -28,8 +28,9 @@ def decode_parts(
         short_side: shorter side in pixels that larger images are scaled down to.
 
     Raises:
-        InputError: images cannot be decoded; those of all splits in one message.
+        InputError: images cannot be decoded, those of all splits in one message; or a variable on images is wrong.
     """
+    pixel_limit()
     decoded = decode_splits(
         [[folder / path for path in part.paths] for part in parts.values()],
         cache,

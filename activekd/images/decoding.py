@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from activekd.errors import InputError
+from activekd.folders import PIXELS_VARIABLE, pixel_limit
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,14 +70,18 @@ def decode(path: Path, short_side: int = SHORT_SIDE) -> UInt8[np.ndarray, "heigh
       12-bit values in a 16-bit file, is refused, since it does not state its range. PPM states it, and is scaled by it.
     - Floating-point numbers, integers of 32 bits, signed integers and LAB are refused, and TIFF files of more than 8
       bits in which 0 is white.
-    - Images of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` are refused.
+    - Images of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` are refused. ``$ACTIVEKD_IMAGE_PIXELS``, if set, takes the
+      place of that limit, in the whole process.
     - The image is scaled down, antialiased and bicubic, until its shorter side has ``short_side`` pixels.
 
     Raises:
-        InputError: a rule refuses the file, or Pillow cannot decode it; the message names the file.
+        InputError: a rule refuses the file, or Pillow cannot decode it; the message names the file. Or the variable is
+            not a number of pixels.
     """
     from PIL import ExifTags, Image, ImageOps
 
+    if (allowed := pixel_limit()) is not None:
+        Image.MAX_IMAGE_PIXELS = allowed
     with _faults_named(path), Image.open(path, formats=FORMATS) as image:
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
@@ -123,7 +128,7 @@ class _RefusedError(Exception):
 
 
 def _too_large(path: Path, limit: int | None) -> InputError:
-    return InputError(f"{path}: more than {limit or 0:,} pixels (resize it to at most as many)")
+    return InputError(f"{path}: more than {limit or 0:,} pixels (resize it, or allow more by ${PIXELS_VARIABLE})")
 
 
 def _bits(image: "Image.Image") -> int:

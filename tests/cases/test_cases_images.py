@@ -285,7 +285,26 @@ def test_case_34_one_message_names_every_faulty_file_of_a_data_set(tmp_path: Pat
         load_dataset(f"folder:{folder}", tmp_path / "cache")
     message = str(told.value)
     assert all(name in message for name in ("ant/9.jpg", "ant/8.jpg", "bee/7.png", "bee/6.png"))
-    assert message.count("more than 89,478,485 pixels (resize it") == 2
+    assert message.count("more than 89,478,485 pixels (resize it, or allow more by $ACTIVEKD_IMAGE_PIXELS)") == 2
+
+
+def test_case_34_the_user_may_allow_larger_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    folder = tmp_path / "data"
+    photographs(folder)
+    for number, side in enumerate((600, 900)):
+        Image.new("RGB", (side, side)).save(folder / "train" / "bee" / f"large{number}.png")
+    monkeypatch.setenv("ACTIVEKD_IMAGE_PIXELS", "300_000")
+    with pytest.raises(
+        InputError, match=r"large0\.png: more than 300,000 pixels .*large1\.png: more than 300,000 pixels"
+    ):
+        load_dataset(f"folder:{folder}", tmp_path / "cache")
+    monkeypatch.setenv("ACTIVEKD_IMAGE_PIXELS", "810000")
+    load_dataset(f"folder:{folder}", tmp_path / "cache")
+    for wrong in ("many", "0", "-1", "1e6"):
+        monkeypatch.setenv("ACTIVEKD_IMAGE_PIXELS", wrong)
+        with pytest.raises(InputError, match=rf"\$ACTIVEKD_IMAGE_PIXELS is '{wrong}'; expected: a number of pixels"):
+            load_dataset(f"folder:{folder}", tmp_path / "cache")
 
 
 def trials_on(
