@@ -15,6 +15,7 @@ import numpy as np
 
 from activekd.bank.given import GivenFeatures, read_features
 from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, initial_rows, load_dataset
+from activekd.datasets.folder import FOLDER
 from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
 from activekd.networks.checkpoints import UnreachableError
@@ -69,7 +70,7 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
         return load_dataset(name, cache, lambda done, total: progress(name, done, total), short_side=side)
 
     sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
-    datasets = faults.resolve(sources, load, shown=lambda source: source[0])
+    datasets = faults.resolve(sources, load, shown=lambda source: source[0].removeprefix(FOLDER))
     resolved = [
         ResolvedTrial(t, datasets[source], students[t.student], teachers.get(t.teacher), selectors[t.selector])
         for t, source in zip(trials, sources, strict=True)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from activekd.bank.given import GivenFeatures
 from activekd.datasets import drawn_for
+from activekd.datasets.folder import FOLDER
 from activekd.datasets.sizes import Sizes, dataset_sizes
 from activekd.errors import Faults
 from activekd.folders import IMAGE_CACHE_VARIABLE, keeps_decoded_images
@@ -91,7 +92,11 @@ def estimate(trials: Sequence[Trial], cache: Path, *, diagnostics: bool = True) 
         InputError: all unknown names and all faults of image folders at once.
     """
     faults = Faults()
-    sizes = faults.resolve((t.dataset for t in trials), lambda name: dataset_sizes(name, cache))
+    sizes = faults.resolve(
+        (t.dataset for t in trials),
+        lambda name: dataset_sizes(name, cache),
+        shown=lambda name: name.removeprefix(FOLDER),
+    )
     selectors = faults.resolve((t.selector for t in trials), selector)
     students = faults.resolve((t.student for t in trials), student_network)
     faults.resolve(students, lambda name: students[name].check_name())

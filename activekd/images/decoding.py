@@ -70,8 +70,8 @@ def decode(path: Path, short_side: int = SHORT_SIDE) -> UInt8[np.ndarray, "heigh
       12-bit values in a 16-bit file, is refused, since it does not state its range. PPM states it, and is scaled by it.
     - Floating-point numbers, integers of 32 bits, signed integers and LAB are refused, and TIFF files of more than 8
       bits in which 0 is white.
-    - Images of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` are refused. ``$ACTIVEKD_IMAGE_PIXELS``, if set, takes the
-      place of that limit, in the whole process.
+    - Images of more pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` are refused. ``$ACTIVEKD_IMAGE_PIXELS``, if set,
+      replaces that limit in the whole process.
     - The image is scaled down, antialiased and bicubic, until its shorter side has ``short_side`` pixels.
 
     Raises:
