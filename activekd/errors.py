@@ -81,6 +81,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     "unknown selector 'pcorset'; did you mean 'pcoreset'? known: pcoreset, random"
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    hint = f" did you mean '{close[0]}'?" if close else ""
+    folded = {known_name.casefold(): known_name for known_name in names}
+    close = get_close_matches(name.casefold(), folded, n=1)
+    hint = f" did you mean '{folded[close[0]]}'?" if close else ""
     return InputError(f"unknown {kind} '{name}';{hint} known: {', '.join(names)}")
