@@ -27,7 +27,7 @@ def overlap(rows: pd.DataFrame, picks: pd.Series) -> pd.DataFrame:
     Returns:
         Columns group, student, recipe, selector, against, round, overlap, n (pairs averaged), n_seeds.
     """
-    out: list[pd.DataFrame] = []
+    out: list[tuple[object, ...]] = []
     queries = rows[picks[rows.index].map(len) > 0]
     for key, part in queries.sort_values([*_QUERY, "selector", "round"]).groupby(list(_QUERY)):
         picked = {name: picks[trial.index].tolist() for name, trial in part.groupby("selector")}
@@ -45,13 +45,13 @@ def overlap(rows: pd.DataFrame, picks: pd.Series) -> pd.DataFrame:
         for (i, one), (j, other) in combinations(enumerate(picked), 2):
             both = np.bincount(np.maximum(when[i], when[j]), minlength=len(rounds) + 1)[: len(rounds)].cumsum()
             shares = both / np.minimum(sizes[i], sizes[j])
-            names = dict(zip(_QUERY, key, strict=True))  # pyright: ignore[reportArgumentType]
-            lines = {"selector": str(one), "against": str(other), "round": rounds, "overlap": shares}
-            out.append(pd.DataFrame({**names, **lines}))
+            group = *key, str(one), str(other)
+            out.extend((*group, index, share) for index, share in zip(rounds, shares, strict=True))
     pair = [*_STUDENT, "selector", "against"]
     if not out:
         return pd.DataFrame(columns=[*pair, "round", "overlap", "n", "n_seeds"])
-    same = alike(pd.concat(out, ignore_index=True), pair, ["teacher", "distillation", "dataset"])
+    pairs = pd.DataFrame(out, columns=[*_QUERY, "selector", "against", "round", "overlap"])
+    same = alike(pairs, pair, ["teacher", "distillation", "dataset"])
     found = same.groupby([*pair, "round"]).agg(
         overlap=("overlap", "mean"), n=("overlap", "size"), n_seeds=("seed", "nunique")
     )
