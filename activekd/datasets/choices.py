@@ -130,7 +130,7 @@ def _misfits(choices: Choices) -> list[str]:
 def drawn_for(name: str, seed: int) -> str:
     """The name of the data set that a trial of this seed runs on.
 
-    A pool that is a random part of its split is drawn anew for each seed, as in the released code of PCoreSet: its
+    A pool that is a random part of its split is drawn once per seed, as in the released code of PCoreSet: its
     ``draw`` is the seed, so that every selector, teacher and student of one seed has the same pool. A name with a
     ``draw`` of its own fixes it for all seeds; other names are unchanged.
 

@@ -61,7 +61,7 @@ class Run:
 
 
 def read_run(run: Path) -> Run:
-    """A results folder as frames; the labels of a trial are those of the plan, whatever they were when it ran.
+    """A results folder as frames; labels of trials come from the plan, not from the rows.
 
     Raises:
         InputError: no results folder, or damaged rows.
