@@ -9,6 +9,8 @@ from jaxtyping import install_import_hook
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 with install_import_hook("activekd", "beartype.beartype"):
+    from folders import paint
+
     import activekd.datasets
     import activekd.diagnostics
     import activekd.loop  # noqa: F401
@@ -64,3 +66,11 @@ def tiny_spec(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(SPEC, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def ok(tmp_path: Path) -> Path:
+    """A folder of three classes with twelve images each."""
+    for name in ("ant", "bee", "cat"):
+        paint(tmp_path / "ok" / name, 12)
+    return tmp_path / "ok"
