@@ -1,5 +1,6 @@
 """The bank: each view of each image through an encoder, computed once and read by all trials."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -65,6 +66,12 @@ class ViewSource(Protocol):
         """The array of each (row, view), in one batch, (batch, *shape)."""
         ...
 
+    def batches(
+        self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
+    ) -> Iterator[Tensor]:
+        """The batch of each step of a fit, in order."""
+        ...
+
 
 @dataclass(frozen=True)
 class Views:
@@ -91,6 +98,12 @@ class Views:
             chosen = views == view
             out[chosen] = self.arrays[view][rows[chosen]]
         return torch.from_numpy(out)
+
+    def batches(
+        self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
+    ) -> Iterator[Tensor]:
+        """The batch of each step of a fit, in order."""
+        return map(self.gather, rows, views)
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,12 @@ class LiveViews:
                 self.images, rows[chosen], int(view), self.geometry, size=self.size, interpolation=self.interpolation
             )
         return out
+
+    def batches(
+        self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
+    ) -> Iterator[Tensor]:
+        """The batch of each step of a fit, in order."""
+        return map(self.gather, rows, views)
 
 
 def compute(images: Images, encoder: Encoder, geometry: ViewGeometry, view: int) -> np.ndarray:

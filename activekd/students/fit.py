@@ -13,6 +13,7 @@ from activekd.datasets import Labeled
 from activekd.errors import InputError
 from activekd.losses import dual_head_loss, teacher_logits
 from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
+from activekd.students.draws import draw
 from activekd.students.heads import Student
 from activekd.students.predict import converging, mixed_precision
 
@@ -31,20 +32,14 @@ class Guide:
     prototypes: Float32[Tensor, "classes dim"]
     logit_scale: float
 
-    def logits(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
-        """Teacher logits of the student's crops, (batch, classes); of view 0 where the teacher has a single view."""
+    def batches(
+        self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
+    ) -> Iterator[Float32[Tensor, "batch classes"]]:
+        """Teacher logits of the student's crops, step by step; of view 0 where the teacher has a single view."""
         if len(self.views) == 1:
             views = np.zeros_like(views)
-        features = self.views.gather(rows, views).to(self.prototypes.device)
-        return teacher_logits(features, self.prototypes, self.logit_scale)
-
-
-def _batches(
-    rows: np.ndarray, size: int, steps: int, geometry: ViewGeometry, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    training = np.asarray(geometry.training)
-    for _ in range(steps):
-        yield rng.integers(len(rows), size=size), rng.choice(training, size=size)
+        for features in self.views.batches(rows, views):
+            yield teacher_logits(features.to(self.prototypes.device), self.prototypes, self.logit_scale)
 
 
 def fit_student(
@@ -87,34 +82,26 @@ def fit_student(
         raise ValueError(f"distillation '{distillation}' {given} a teacher; expected: 'none' exactly without one")
     on_labeled = guide is not None and distillation in {"labeled", "both"}
     on_unlabeled = guide is not None and distillation in {"unlabeled", "both"} and len(unlabeled) > 0
-    steps = recipe.n_steps(len(labeled.rows), len(unlabeled))
+    draws = draw(labeled, unlabeled, recipe, geometry, with_unlabeled=on_unlabeled, rng=rng)
+    steps, n = draws.steps, draws.n_labeled
     weights = (recipe.weight_ce, recipe.weight_kd_labeled, recipe.weight_kd_unlabeled)
     student.to(device)
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    labels = torch.from_numpy(labeled.labels).to(device)
-    labeled_rng, unlabeled_rng = rng.spawn(2)
-    labeled_batches = _batches(labeled.rows, recipe.batch_labeled, steps, geometry, labeled_rng)
-    unlabeled_batches = _batches(unlabeled, recipe.batch_unlabeled, steps, geometry, unlabeled_rng)
+    labels = torch.from_numpy(draws.labels).to(device)
+    first = 0 if on_labeled else n
+    targets = None if guide is None else guide.batches(draws.rows[:, first:], draws.views[:, first:])
     student.train()
-    for step in range(steps):
-        drawn, views = next(labeled_batches)
-        rows = labeled.rows[drawn]
-        n = len(rows)
-        if on_unlabeled:
-            other, other_views = next(unlabeled_batches)
-            rows = np.concatenate([rows, unlabeled[other]])
-            views = np.concatenate([views, other_views])
+    for step, images in enumerate(inputs.batches(draws.rows, draws.views)):
         with mixed_precision(device):
-            out = student(inputs.gather(rows, views).to(device))
+            out = student(images.to(device))
         teacher_labeled = teacher_unlabeled = None
-        if guide is not None:
-            first = 0 if on_labeled else n
-            logits = guide.logits(rows[first:], views[first:])
+        if targets is not None:
+            logits = next(targets)
             teacher_labeled = logits[: n - first] if on_labeled else None
             teacher_unlabeled = logits[n - first :] if on_unlabeled else None
         loss = dual_head_loss(
             out.label_logits[:n],
-            labels[torch.from_numpy(drawn)],
+            labels[step],
             out.distill_logits[:n] if on_labeled else None,
             teacher_labeled,
             out.distill_logits[n:] if on_unlabeled else None,
