@@ -173,6 +173,7 @@ def run_rounds(
                 student.network,
                 student.test.shape,
                 dataset.n_classes,
+                trunk_width=recipe.trunk_width,
                 rng=stream(seed, "student", index),
             )
             fit_student(

@@ -82,6 +82,7 @@ class Recipe:
         single_view: where the teacher has features of view 0 alone: ``targets`` distils every view of the student
             towards the teacher's logits of view 0; ``inputs`` trains the student on view 0 alone.
         clap: optimisation of the CLAP teacher.
+        trunk_width: width of the trunk of an ``adapter:`` student; other students have none.
 
     Raises:
         InputError: a number is out of its range.
@@ -105,6 +106,7 @@ class Recipe:
     distill_temperature: float
     single_view: SingleView
     clap: ClapRecipe
+    trunk_width: int = 256
 
     def __post_init__(self) -> None:
         _require(
@@ -121,6 +123,7 @@ class Recipe:
             temperature=(self.temperature > 0, "more than 0"),
             label_weight=(0 <= self.label_weight <= 1, "0 to 1"),
             distill_temperature=(self.distill_temperature > 0, "more than 0"),
+            trunk_width=(self.trunk_width >= 1, "at least 1"),
         )
 
     def n_steps(self, n_labeled: int, n_unlabeled: int) -> int:

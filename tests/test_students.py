@@ -70,7 +70,7 @@ def test_weights_from_a_file_reach_the_student(weights: Path, suffix: str) -> No
     network = student_network(f"{SMALL}@64")
     check_loads(network)
     backbone.cache_clear()
-    student = build_student(network, (3, 64, 64), 5, rng=stream(0, "student", 0))
+    student = build_student(network, (3, 64, 64), 5, trunk_width=256, rng=stream(0, "student", 0))
     own = dict(student.backbone[1].named_parameters())  # pyright: ignore[reportIndexIssue]
     assert own
     assert all(torch.equal(value, state[name]) for name, value in own.items())
@@ -219,7 +219,9 @@ def test_tags_of_named_students_exist() -> None:
 @pytest.mark.parametrize(("name", "shape"), [("resnet6_mini@16", (3, 16, 16)), ("frozen:efficientnet_lite0", (1280,))])
 def test_students_start_from_their_stream(name: str, shape: tuple[int, ...]) -> None:
     network = student_network(name)
-    first, again, other = (build_student(network, shape, 10, rng=stream(s, "student", 0)) for s in (0, 0, 1))
+    first, again, other = (
+        build_student(network, shape, 10, trunk_width=256, rng=stream(s, "student", 0)) for s in (0, 0, 1)
+    )
     weights = [torch.cat([p.flatten() for p in s.parameters()]) for s in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -230,7 +232,9 @@ def test_students_start_from_their_stream(name: str, shape: tuple[int, ...]) -> 
 
 def test_pretrained_student_is_trained_end_to_end_from_its_weights() -> None:
     network = student_network("efficientnet_lite0@32")
-    first, other = (build_student(network, (3, 32, 32), 5, rng=stream(s, "student", 0)) for s in (0, 1))
+    first, other = (
+        build_student(network, (3, 32, 32), 5, trunk_width=256, rng=stream(s, "student", 0)) for s in (0, 1)
+    )
     backbones = [torch.cat([p.flatten() for p in s.backbone.parameters()]) for s in (first, other)]
     assert torch.equal(*backbones)
     assert not torch.equal(first.label_head.weight, other.label_head.weight)

@@ -1,4 +1,4 @@
-"""Students: a backbone with two heads, started in each round from pretrained or random weights and new heads."""
+"""Students: a backbone or a trunk with two heads, started in each round from pretrained weights and new heads."""
 
 from copy import deepcopy
 from functools import lru_cache
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from activekd.networks.backbones import Backbone, backbone
 from activekd.streams import torch_seed
@@ -32,10 +33,26 @@ class Normalise(nn.Module):
 
 
 class AsFloat(nn.Module):
-    """Banked fp16 features to fp32: replaces the frozen backbone inside a trial."""
+    """Banked fp16 features to fp32: the frozen backbone of a student that trains its heads alone."""
 
     def forward(self, features: Tensor) -> Float32[Tensor, "batch dim"]:
         return features.float()
+
+
+class Trunk(nn.Module):
+    """Banked fp16 features through the trained layers of an ``adapter:`` student: LayerNorm, linear, GELU; in float32.
+
+    On heads alone distillation cannot reach the label head, since the two heads share no trained weight.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.linear = nn.Linear(dim, width)
+
+    def forward(self, features: Tensor) -> Float32[Tensor, "batch width"]:
+        with torch.autocast(features.device.type, enabled=False):
+            return F.gelu(self.linear(self.norm(features.float())))
 
 
 class Outputs(NamedTuple):
@@ -83,18 +100,26 @@ def pretrained(name: str) -> tuple[nn.Module, int]:
 
 
 def build_student(
-    student: StudentNetwork, banked_shape: tuple[int, ...], n_classes: int, *, rng: np.random.Generator
+    student: StudentNetwork,
+    banked_shape: tuple[int, ...],
+    n_classes: int,
+    *,
+    trunk_width: int,
+    rng: np.random.Generator,
 ) -> Student:
     """The student at the start of a round: pretrained or random weights, and new random heads.
 
     Args:
         student: the student's name, parsed.
-        banked_shape: shape of one banked input: ``(dim,)`` for a frozen student, ``(3, size, size)`` otherwise.
+        banked_shape: shape of one input: ``(dim,)`` on a frozen backbone, ``(3, size, size)`` otherwise.
         n_classes: number of classes.
+        trunk_width: of the trunk of an ``adapter:`` student.
         rng: draws all random weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(rng))
+        if student.trunk:
+            return Student(Trunk(banked_shape[0], trunk_width), trunk_width, n_classes)
         if student.frozen:
             return Student(AsFloat(), banked_shape[0], n_classes)
         chosen = student.backbone

@@ -1,4 +1,4 @@
-"""Students by name: ``[frozen:]BACKBONE[@PIXELS]``. Names resolve without torch; timm is imported on first use."""
+"""Students by name: ``[adapter:|frozen:]BACKBONE[@PIXELS]``. Names resolve without torch; timm comes on first use."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,8 @@ from activekd.errors import InputError
 from activekd.networks.backbones import BACKBONES, NAMED, Backbone, backbone, check_backbone_name
 from activekd.networks.checkpoints import file_hash
 
-FROZEN = "frozen:"
+ADAPTER, FROZEN = "adapter:", "frozen:"
+"""Prefixes of the students whose backbone is not trained: with a trained trunk before the heads, and heads alone."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,15 @@ class StudentNetwork:
     Attributes:
         name: its name in specs.
         base: the name of its backbone, as ``backbone`` takes it.
-        frozen: whether only the heads are trained, on banked features.
+        frozen: whether the backbone is not trained; the student then reads its banked features.
+        trunk: whether a small trunk is trained between the frozen features and the heads.
         pixels: side of its input in pixels; None for the default of the backbone.
     """
 
     name: str
     base: str
     frozen: bool
+    trunk: bool
     pixels: int | None
 
     @property
@@ -38,8 +41,8 @@ class StudentNetwork:
 
     @property
     def encoder_name(self) -> str:
-        """Name of its bank's encoder; students that train end to end at one interpolation share that of the pixels."""
-        return self.name if self.frozen else f"pixels/{self.backbone.interpolation}"
+        """Name of its bank's encoder; students on one frozen backbone share it, as do those on one sort of pixels."""
+        return self.name.replace(ADAPTER, FROZEN) if self.frozen else f"pixels/{self.backbone.interpolation}"
 
     @property
     def fingerprint(self) -> str:
@@ -82,19 +85,19 @@ class StudentNetwork:
 
 
 def student_network(name: str) -> StudentNetwork:
-    """The student of that name: ``[frozen:]BACKBONE[@PIXELS]``.
+    """The student of that name: ``[adapter:|frozen:]BACKBONE[@PIXELS]``.
 
     ``check_name`` makes the checks that need timm, such as those of the size. Neither reads the weights.
 
     Raises:
         InputError: the backbone is unknown, or the size is not a positive integer.
     """
-    frozen = name.startswith(FROZEN)
-    base, at, pixels = name.removeprefix(FROZEN).partition("@")
+    prefix = next((prefix for prefix in (ADAPTER, FROZEN) if name.startswith(prefix)), "")
+    base, at, pixels = name.removeprefix(prefix).partition("@")
     check_backbone_name(base)
     if at and not (pixels.isdecimal() and int(pixels) > 0):
         raise InputError(f"student '{name}': size '{pixels}'; expected: a positive number of pixels, as in {base}@64")
-    return StudentNetwork(name, base, frozen, int(pixels) if at else None)
+    return StudentNetwork(name, base, bool(prefix), prefix == ADAPTER, int(pixels) if at else None)
 
 
 STUDENTS: tuple[str, ...] = (*BACKBONES, *NAMED)

@@ -1,6 +1,6 @@
 """A training step with banked teacher features against one that runs the teacher live, in the same run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -54,8 +54,11 @@ class LiveGuide(Guide):
     geometry: ViewGeometry
     encoder: VisionLanguageEncoder
 
-    def logits(self, rows: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        """Teacher logits of crops that are rendered and encoded here."""
+    def batches(self, rows: np.ndarray, views: np.ndarray) -> Iterator[torch.Tensor]:
+        """Teacher logits of crops that are rendered and encoded here, step by step."""
+        return map(self._logits, rows, views)
+
+    def _logits(self, rows: np.ndarray, views: np.ndarray) -> torch.Tensor:
         size, interpolation = self.encoder.size, self.encoder.interpolation
         crops = [
             render(self.images, rows[k : k + 1], view, self.geometry, size=size, interpolation=interpolation)
@@ -101,7 +104,7 @@ def distillation_step(repeats: int) -> tuple[float, float]:
 
     def fit(guide: Guide) -> None:
         rng, batches = stream(0, "speed"), stream(0, "speed batches")
-        student = build_student(trial.student, inputs.shape, dataset.n_classes, rng=rng)
+        student = build_student(trial.student, inputs.shape, dataset.n_classes, trunk_width=recipe.trunk_width, rng=rng)
         fit_student(student, inputs, labeled, pool.unlabeled, guide, "both", recipe, geometry, rng=batches)
 
     live = LiveGuide(teacher, prototypes, scale, dataset.train.pixels, geometry, encoder)
@@ -148,7 +151,7 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
             with torch.inference_mode():
                 logits = teacher_logits(torch.from_numpy(encoder.encode(inputs)), prototypes, encoder.logit_scale)
         else:
-            logits = Guide(bank, prototypes, encoder.logit_scale).logits(rows, views)
+            logits = next(Guide(bank, prototypes, encoder.logit_scale).batches(rows[None], views[None]))
         lap("teacher")
         out = student(inputs)
         k = recipe.batch_labeled
