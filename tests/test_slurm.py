@@ -229,12 +229,12 @@ def test_what_is_wrong_is_said_before_ray_starts(
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not machines_possible(), reason="two machines are namespaces, which need root on Linux")
 def test_a_requeued_job_on_two_machines_ends_with_the_rows_of_an_undisturbed_grid(tmp_path: Path) -> None:
-    undisturbed = Grid(tmp_path / "undisturbed", tmp_path / "cache")
+    undisturbed = Grid(tmp_path / "undisturbed", tmp_path / "cache", seeds=2)
     undisturbed.finish()
     short = Path("/tmp") / f"akd{os.getpid()}"  # Ray's sockets below a local disk have short paths
     short.mkdir()
     slurm = Slurm(short, Path(sys.prefix))
-    grid = Grid(tmp_path / "disturbed", tmp_path / "cache", options=())
+    grid = Grid(tmp_path / "disturbed", tmp_path / "cache", options=(), seeds=2)
     words = [str(grid.spec), "--out", str(grid.run), "--no-report"]
     more = {**grid.environment(), "SLURM_CPUS_PER_TASK": "1"}
     more = {name: more[name] for name in (MARK, "ACTIVEKD_TEST_TRACE", "PYTHONPATH", "SLURM_CPUS_PER_TASK")}
