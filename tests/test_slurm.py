@@ -29,7 +29,7 @@ done
 codes=0 pids=()
 for ((i = 0; i < nodes; i++)); do
     file=/dev/stdout
-    [ -z "$output" ] || { file=${output/%j/$SLURM_JOB_ID}; file=${file/%n/$i}; }
+    [ -z "$output" ] || { file=${output/"%j"/$SLURM_JOB_ID}; file=${file/"%n"/$i}; }
     read -ra words < "$FAKE_SLURM/machine-$i" || true
     "${words[@]}" "$@" >> "$file" 2>&1 &
     pids+=($!)
@@ -175,6 +175,7 @@ def test_starts_ray_on_every_node_and_the_grid_with_the_cpus_that_feed_a_gpu(slu
         assert re.fullmatch("[0-9a-f]{64}", seen["RAY_AUTH_TOKEN"])
     assert tasks[0]["environment"]["RAY_AUTH_TOKEN"] == tasks[1]["environment"]["RAY_AUTH_TOKEN"]
     assert slurm.requeued() == []
+    assert {path.name for path in slurm.folder.glob("*.log")} == {f"activekd-{JOB}-0.log", f"activekd-{JOB}-1.log"}
 
 
 def test_without_gpus_a_trial_takes_one_cpu(slurm: Slurm) -> None:
