@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def two_machines(folder: Path) -> Iterator[Sequence[Machine]]:
             holders.append(subprocess.Popen([*command, str(folder), name]))
             while not (folder / f"ready-{name}").is_file():
                 assert holders[-1].poll() is None, "a machine did not start"
-                os.sched_yield()
+                time.sleep(0.01)
             machines.append(Machine(name, addresses[name], _first_process(holders[-1].pid)))
         one, two = machines
         inside = ["nsenter", f"--target={one.pid}", "--net", "ip"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -97,7 +98,6 @@ class Slurm:
         job = {
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "FAKE_SLURM": str(self.folder),
-            "USER": "someone",
             "SLURM_JOB_ID": JOB,
             "SLURM_JOB_NODELIST": "node[1-2]",
             "SLURM_JOB_NUM_NODES": "2",
@@ -170,7 +170,7 @@ def test_starts_ray_on_every_node_and_the_grid_with_the_cpus_that_feed_a_gpu(slu
         assert seen["RAY_ADDRESS"] == "10.0.0.7:6379"
         assert seen["ACTIVEKD_CACHE"] == f"{slurm.folder}/share/cache"
         assert seen["HF_HOME"] == f"{slurm.folder}/share/huggingface"
-        assert seen["ACTIVEKD_NODE_CACHE"] == f"{slurm.folder}/disk/someone/activekd"
+        assert seen["ACTIVEKD_NODE_CACHE"] == f"{slurm.folder}/disk/{pwd.getpwuid(os.getuid()).pw_name}/activekd"
         assert seen["RAY_AUTH_MODE"] == "token"
         assert re.fullmatch("[0-9a-f]{64}", seen["RAY_AUTH_TOKEN"])
     assert tasks[0]["environment"]["RAY_AUTH_TOKEN"] == tasks[1]["environment"]["RAY_AUTH_TOKEN"]

@@ -46,7 +46,8 @@ done
 
 export PATH="$environment/bin:$PATH"
 export ACTIVEKD_DATA="$share/data" ACTIVEKD_WEIGHTS="$share/weights" ACTIVEKD_CACHE="$share/cache" HF_HOME="$share/huggingface"
-export RAY_TMPDIR="$disk/$USER" ACTIVEKD_NODE_CACHE="$disk/$USER/activekd"
+user=$(id -un)
+export RAY_TMPDIR="$disk/$user" ACTIVEKD_NODE_CACHE="$disk/$user/activekd"
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 address=""
