@@ -35,7 +35,7 @@ for ((i = 0; i < nodes; i++)); do
     "${words[@]}" "$@" >> "$file" 2>&1 &
     pids+=($!)
 done
-trap 'kill "${pids[@]}"' TERM
+trap 'kill "${pids[@]}"; exit 143' TERM
 for pid in "${pids[@]}"; do wait "$pid" || { code=$?; ((code > codes)) && codes=$code; }; done
 exit "$codes"
 """
@@ -44,11 +44,20 @@ SCONTROL = """#!/usr/bin/env bash
 if [ "$1 $2" = "show hostnames" ]; then printf 'node1\\nnode2\\n'; else echo "$@" >> "$FAKE_SLURM/scontrol"; fi
 """
 
-RAY = """#!{python}
+RAY = """#!/usr/bin/env bash
+# ray symmetric-run: the words after -- on the first node; the others notice the end a minute later.
+echo "$@" >> "$FAKE_SLURM/ray"
+[ ! -e "$FAKE_SLURM/broken" ] || exit 0
+mkdir "$FAKE_SLURM/head" 2> /dev/null || exec sleep 60
+while [ "$1" != -- ]; do shift; done
+shift
+"$@"
+"""
+
+PYTHON = """#!{python}
 import json, os, pathlib, sys, time
 folder = pathlib.Path(os.environ["FAKE_SLURM"])
-with (folder / "ray").open("a") as file:
-    file.write(json.dumps({{"words": sys.argv[1:], "environment": dict(os.environ)}}) + "\\n")
+(folder / "grid").write_text(json.dumps({{"words": sys.argv[1:], "environment": dict(os.environ)}}))
 if (folder / "sleep").exists():
     time.sleep(60)
 sys.exit(int((folder / "code").read_text()))
@@ -125,17 +134,25 @@ class Slurm:
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> Slurm:
-    """Slurm with a ``ray`` and a ``hostname`` that only record what they are asked."""
+    """Slurm with stand-ins for ``ray``, ``python`` and ``hostname``, too."""
     made = Slurm(tmp_path, tmp_path / "venv")
-    made.command("ray", RAY.format(python=sys.executable), "venv/bin")
+    made.command("ray", RAY, "venv/bin")
+    made.command("python", PYTHON.format(python=sys.executable), "venv/bin")
     made.command("hostname", "#!/bin/sh\necho fe80::1 10.0.0.7 10.0.0.8\n")
     (tmp_path / "code").write_text("0", encoding="utf-8")
     return made
 
 
-def started(slurm: Slurm) -> list[dict]:
+def rays(slurm: Slurm) -> list[str]:
+    """The words of each ``ray`` that was started."""
     path = slurm.folder / "ray"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def grid_of(slurm: Slurm) -> tuple[str, dict[str, str]]:
+    """The words and the environment of the grid."""
+    content = json.loads((slurm.folder / "grid").read_text(encoding="utf-8"))
+    return " ".join(content["words"]), content["environment"]
 
 
 def test_shell_accepts_the_script() -> None:
@@ -157,33 +174,29 @@ def test_starts_ray_on_every_node_and_the_grid_with_the_cpus_that_feed_a_gpu(slu
     job = slurm.start("paper", "--log-every", "60", SLURM_GPUS_ON_NODE="4")
     out, _ = job.communicate(timeout=30)
     assert job.returncode == 0, out
-    tasks = started(slurm)
-    assert len(tasks) == 2
-    for task in tasks:
-        of_ray, grid = " ".join(task["words"]).split(" -- ")
-        assert of_ray == "symmetric-run --address 10.0.0.7:6379 --min-nodes 2 --num-cpus 16 --num-gpus 4"
-        assert grid == (
-            "python -m bench.grid run --address auto --device cuda --gpus-per-trial 1 --cpus-per-trial 4 "
-            "paper --log-every 60"
-        )
-        seen = task["environment"]
-        assert seen["RAY_ADDRESS"] == "10.0.0.7:6379"
-        assert seen["ACTIVEKD_CACHE"] == f"{slurm.folder}/share/cache"
-        assert seen["HF_HOME"] == f"{slurm.folder}/share/huggingface"
-        assert seen["ACTIVEKD_NODE_CACHE"] == f"{slurm.folder}/disk/{pwd.getpwuid(os.getuid()).pw_name}/activekd"
-        assert seen["RAY_AUTH_MODE"] == "token"
-        assert re.fullmatch("[0-9a-f]{64}", seen["RAY_AUTH_TOKEN"])
-    assert tasks[0]["environment"]["RAY_AUTH_TOKEN"] == tasks[1]["environment"]["RAY_AUTH_TOKEN"]
+    expected = "symmetric-run --address 10.0.0.7:6379 --min-nodes 2 --num-cpus 16 --num-gpus 4 --"
+    assert [words[: len(expected)] for words in rays(slurm)] == [expected, expected]
+    words, seen = grid_of(slurm)
+    assert words == (
+        "-m bench.grid run --address auto --device cuda --gpus-per-trial 1 --cpus-per-trial 4 paper --log-every 60"
+    )
+    assert seen["RAY_ADDRESS"] == "10.0.0.7:6379"
+    assert seen["ACTIVEKD_CACHE"] == f"{slurm.folder}/share/cache"
+    assert seen["HF_HOME"] == f"{slurm.folder}/share/huggingface"
+    assert seen["ACTIVEKD_NODE_CACHE"] == f"{slurm.folder}/disk/{pwd.getpwuid(os.getuid()).pw_name}/activekd"
+    assert seen["RAY_AUTH_MODE"] == "token"
+    assert re.fullmatch("[0-9a-f]{64}", seen["RAY_AUTH_TOKEN"])
     assert slurm.requeued() == []
-    assert {path.name for path in slurm.folder.glob("*.log")} == {f"activekd-{JOB}-0.log", f"activekd-{JOB}-1.log"}
+    assert {path.name for path in slurm.folder.glob("activekd-*")} == {
+        f"activekd-{JOB}-0.log",
+        f"activekd-{JOB}-1.log",
+    }
 
 
 def test_without_gpus_a_trial_takes_one_cpu(slurm: Slurm) -> None:
-    job = slurm.start("paper")
-    job.communicate(timeout=30)
-    words = " ".join(started(slurm)[0]["words"])
-    assert "--num-gpus 0" in words
-    assert "--device cpu --cpus-per-trial 1 paper" in words
+    slurm.start("paper").communicate(timeout=30)
+    assert "--num-gpus 0" in rays(slurm)[0]
+    assert "--device cpu --cpus-per-trial 1 paper" in grid_of(slurm)[0]
 
 
 def test_the_exit_code_is_that_of_the_grid(slurm: Slurm) -> None:
@@ -193,17 +206,33 @@ def test_the_exit_code_is_that_of_the_grid(slurm: Slurm) -> None:
     assert job.returncode == 1
 
 
-def test_the_signal_before_the_time_limit_requeues_once_and_the_tasks_run_on_until_slurm_ends_them(
-    slurm: Slurm,
-) -> None:
+def test_a_ray_that_does_not_start_is_an_error_although_its_exit_code_is_0(slurm: Slurm) -> None:
+    (slurm.folder / "broken").touch()
+    job = slurm.start("paper")
+    out, _ = job.communicate(timeout=30)
+    assert job.returncode == 2
+    assert "error: Ray did not start" in out
+
+
+def test_the_signal_before_the_time_limit_requeues_once(slurm: Slurm) -> None:
     (slurm.folder / "sleep").touch()
     job = slurm.start("paper")
-    assert wait_for(lambda: len(started(slurm)) == 2, job, patience=30)
+    assert wait_for((slurm.folder / "grid").is_file, job, patience=30)
+    job.send_signal(signal.SIGUSR1)
+    assert job.wait(timeout=30) == 0
+    assert slurm.requeued() == [f"requeue {JOB}"]
+    slurm.end(job)
+
+
+def test_a_job_that_slurm_does_not_requeue_goes_on(slurm: Slurm) -> None:
+    slurm.command("scontrol", SCONTROL + "[ $1 != requeue ]\n")
+    (slurm.folder / "sleep").touch()
+    job = slurm.start("paper")
+    assert wait_for((slurm.folder / "grid").is_file, job, patience=30)
     job.send_signal(signal.SIGUSR1)
     assert wait_for(lambda: bool(slurm.requeued()), job, patience=30)
     time.sleep(0.3)
     assert job.poll() is None
-    assert slurm.requeued() == [f"requeue {JOB}"]
     slurm.end(job)
 
 
@@ -223,7 +252,7 @@ def test_what_is_wrong_is_said_before_ray_starts(
     out, _ = job.communicate(timeout=30)
     assert job.returncode == 2
     assert message in out
-    assert started(slurm) == []
+    assert rays(slurm) == []
 
 
 @pytest.mark.soak
@@ -251,7 +280,8 @@ def test_a_requeued_job_on_two_machines_ends_with_the_rows_of_an_undisturbed_gri
             hosts = {Path(f"/proc/{pid}/ns/uts").readlink() for pid in processes(grid.mark, WORKER)}
             assert hosts == {Path(f"/proc/{machine.pid}/ns/uts").readlink() for machine in machines}
             job.send_signal(signal.SIGUSR1)
-            assert wait_for(lambda: slurm.requeued() == [f"requeue {JOB}"], job)
+            assert job.wait(timeout=60) == 0
+            assert slurm.requeued() == [f"requeue {JOB}"]
             slurm.end(job)
         grid.kill_all()
         assert grid.rows < grid.n_rows

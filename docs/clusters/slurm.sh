@@ -74,20 +74,27 @@ fi
 
 requeue() {
     echo "$(date --iso-8601=seconds): requeued before the time limit; the job resumes from the next missing rounds"
-    scontrol requeue "$SLURM_JOB_ID" || echo "error: not requeued; expected: the same sbatch command again" >&2
+    scontrol requeue "$SLURM_JOB_ID" && exit 0
+    echo "error: not requeued; expected: the same sbatch command again" >&2
 }
 trap requeue USR1
 
+code="$PWD/activekd-$SLURM_JOB_ID.code"
+rm -f "$code"
+# shellcheck disable=SC2016  # expanded on the first node
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 \
     --open-mode=append --output="activekd-%j-%n.log" \
     ray symmetric-run --address "$RAY_ADDRESS" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus "$SLURM_CPUS_PER_TASK" --num-gpus "$gpus" -- \
-    python -m bench.grid run --address auto "${trial[@]}" "$@" &
+    bash -c 'python -m bench.grid run "$@"; echo $? > "$0"' "$code" --address auto "${trial[@]}" "$@" &
 
-# A signal ends `wait` early; a requeued job waits here until Slurm ends it.
-code=0
-while kill -0 $! 2> /dev/null; do
-    code=0
-    wait $! || code=$?
+# The job ends with the grid: Ray on the other nodes would notice its end a minute later.
+while [ ! -s "$code" ] && kill -0 $! 2> /dev/null; do
+    sleep 2
 done
-exit "$code"
+trap "" USR1
+kill $! 2> /dev/null || true
+[ -s "$code" ] || fail "Ray did not start, or a node was lost" "nodes that reach each other (see activekd-$SLURM_JOB_ID-*.log)"
+read -r ended < "$code"
+rm "$code"
+exit "$ended"
