@@ -7,8 +7,9 @@
 #   tail -f activekd-JOB-0.log               # JOB is the number that sbatch printed; one log per node, the first is the grid's
 #   python -m bench.grid status paper
 #
-# Adapt the lines that begin with #SBATCH; options of sbatch on the command line take precedence. The nodes must be whole
-# (--exclusive): Ray starts only where no other Ray runs. A round must be shorter than the time limit.
+# Adapt the lines that begin with #SBATCH; options of sbatch on the command line take precedence (--gpus-per-node=0 for
+# CPUs alone). The nodes must be whole (--exclusive): Ray starts only where no other Ray runs. A round must be shorter than
+# the time limit.
 #
 # Fill in before the first `sbatch`:
 #   FILL_IN_ENVIRONMENT     the Python environment with this project, such as ~/activekd-bench/.venv
