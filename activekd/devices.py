@@ -11,11 +11,12 @@ CONTEXT_BYTES = 768 * 2**20
 """Device memory of one process outside torch's allocator: the CUDA context and the kernels of the libraries."""
 
 
-def check_device(device: str) -> None:
+def check_device(device: str, option: str = "device") -> None:
     """Check that this machine has a device.
 
     Args:
         device: ``cpu``, ``cuda`` or ``mps``.
+        option: where it was asked for, for the message.
 
     Raises:
         InputError: the device is unknown, or this machine has none.
@@ -23,7 +24,7 @@ def check_device(device: str) -> None:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device, False):
         found = "this machine has none" if device in there else "unknown"
-        raise InputError(f"device '{device}': {found}; expected: {', '.join(name for name in there if there[name])}")
+        raise InputError(f"{option} {device}: {found}; expected: {', '.join(name for name in there if there[name])}")
 
 
 def results_device(device: str) -> str:
@@ -41,12 +42,12 @@ def limit_memory(device: str, share: float) -> None:
 
     Args:
         device: ``cpu``, ``cuda`` or ``mps``.
-        share: of the card, more than 0; 1 and more bound nothing.
+        share: of the card; 0, for all cards that the process sees, and 1 or more bound nothing.
 
     Raises:
         InputError: the share is smaller than CONTEXT_BYTES.
     """
-    if device != "cuda" or share >= 1:
+    if device != "cuda" or not 0 < share < 1:
         return
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     if share * total <= CONTEXT_BYTES:
