@@ -1,4 +1,4 @@
-"""A graphics card that every machine has: tensors that claim ``cuda``, live on the CPU and refuse to mix with its own."""
+"""A card that every machine has: tensors that claim ``cuda``, live on the CPU and refuse to mix with those of it."""
 
 from typing import Any
 

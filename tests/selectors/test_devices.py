@@ -37,7 +37,7 @@ def test_the_card_is_strict() -> None:
         assert isinstance(torch.zeros(2, device="cuda"), OnCard)
         assert there.cpu().numpy().tolist() == [1, 1, 1]
         with pytest.raises(RuntimeError, match="of the card and of the CPU"):
-            there + torch.ones(3)
+            there.add(torch.ones(3))
         with pytest.raises(TypeError, match="to numpy"):
             there.numpy()
         with pytest.raises(TypeError, match="to numpy"):
