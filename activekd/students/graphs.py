@@ -58,7 +58,7 @@ def _capture(backbone: nn.Module, batch: int, shape: tuple[int, ...]) -> nn.Modu
     """The backbone, whose training passes now are CUDA graphs; the warm-up changes its statistics."""
     sample = torch.zeros(batch, *shape, dtype=torch.uint8, device="cuda")
     with torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False):
-        return torch.cuda.make_graphed_callables(backbone, (sample,))  # pyright: ignore[reportReturnType]
+        return torch.cuda.make_graphed_callables(backbone, (sample,), allow_unused_input=True)  # pyright: ignore[reportReturnType]
 
 
 @contextmanager

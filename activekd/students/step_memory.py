@@ -100,6 +100,7 @@ def step_memory(student: StudentNetwork) -> StepMemory | None:
 
 
 _MEASURED: dict[tuple[str, tuple[int, ...]], StepMemory] = {}
+"""What this process has measured, by architecture and shape of an input."""
 
 
 def memory_of(backbone: nn.Module, shape: tuple[int, ...]) -> StepMemory:
