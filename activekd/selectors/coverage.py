@@ -7,6 +7,7 @@ from torch import Tensor
 
 from activekd.selectors.float64 import ExactDistances
 from activekd.selectors.uncertainty import finite
+from activekd.selectors.view import rows_at_once
 
 CHUNK = 4096
 """Rows and centers per step of a computation over all points; bounds its temporary memory."""
@@ -32,7 +33,8 @@ FRONT_SHARE = 64
 
 def squared_norms(points: Float32[Tensor, "n dim"]) -> Float32[Tensor, " n"]:
     """The squared norm of each point, summed in float64 and rounded once."""
-    norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in points.split(NORM_ROWS)]
+    size = rows_at_once(NORM_ROWS, points.device)
+    norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in points.split(size)]
     return torch.cat(norms).square_().float()
 
 
@@ -106,9 +108,10 @@ class Coverage:
         for first in range(0, len(new), CHUNK):
             block = new[first : first + CHUNK]
             columns, norms = self._points[block].T.contiguous(), self._norms[block]
-            products = torch.empty(min(CHUNK, len(self._points)), len(block), device=columns.device)
-            for start in range(0, len(self._points), CHUNK):
-                part = slice(start, start + CHUNK)
+            rows = rows_at_once(CHUNK, columns.device)
+            products = torch.empty(min(rows, len(self._points)), len(block), device=columns.device)
+            for start in range(0, len(self._points), rows):
+                part = slice(start, start + rows)
                 if len(block) == 1:
                     nearest = torch.mv(self._points[part], columns[:, 0]).mul_(-2.0).add_(norms)
                 else:
