@@ -191,6 +191,7 @@ class Exhausted:
 
     n_rows: int = 40
     shape: tuple[int, ...] = SHAPE
+    device: str = "cpu"
 
     def gather(self, rows: np.ndarray, views: np.ndarray) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8 GiB")
@@ -299,6 +300,7 @@ class OnDevice:
     """Views that are on the device before a fit begins."""
 
     arrays: Tensor
+    device: str = "cuda"
 
     @property
     def n_rows(self) -> int:
