@@ -21,6 +21,8 @@ def check_device(device: str, option: str = "device") -> None:
     Raises:
         InputError: the device is unknown, or this machine has none.
     """
+    if device == "cpu":
+        return
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device, False):
         found = "this machine has none" if device in there else "unknown"

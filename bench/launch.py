@@ -61,7 +61,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         use_loopback(options.address)
     spec = whole.only(only) if only else whole
     _check_replaced(options.replace, spec)
-    if options.serial or options.address == LOCAL:
+    if options.device != "auto" and (options.serial or options.address == LOCAL):
         local_device(options.device)
     cache = cache_folder()
     check_cache(cache)

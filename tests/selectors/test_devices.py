@@ -1,4 +1,4 @@
-"""Every selector on arrays of a card: the picks of the CPU, and no array of the pool on the host by accident."""
+"""Every selector on a card and with deterministic algorithms: the picks of the CPU, and no mixing of both memories."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from cards import Card, OnCard
 
+from activekd.devices import deterministic_algorithms
 from activekd.selectors import SELECTORS, selector
 from activekd.selectors.contract import declared, made_up_view
 from activekd.selectors.query import select
@@ -23,6 +24,9 @@ def test_picks_on_a_card_are_those_of_the_cpu(name: str) -> None:
     with Card():
         there = replace(view, arrays={key: array.to("cuda") for key, array in view.arrays.items()})
         found = select(strategy, there, 9, rng=stream(0, "test"))
+    with deterministic_algorithms(True):
+        again = select(strategy, view, 9, rng=stream(0, "test"))
+    assert again.tolist() == wanted.tolist()
     assert isinstance(found, np.ndarray)
     assert found.tolist() == wanted.tolist()
 
