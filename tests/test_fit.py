@@ -166,7 +166,10 @@ def test_measuring_leaves_statistics_and_generators_alone() -> None:
 
 
 def test_the_memory_of_a_student_is_known_without_its_weights() -> None:
-    memory = step_memory.step_memory(student_network("efficientnet_lite0@64"))
+    small = student_network("efficientnet_lite0@64")
+    memory = step_memory.step_memory(small)
+    with_weights = build_student(small, (3, 64, 64), 5, trunk_width=8, rng=np.random.default_rng(0))
+    assert step_memory.memory_of(with_weights.backbone, (3, 64, 64)) == memory
     double = step_memory.step_memory(student_network("efficientnet_lite0@128"))
     assert memory is not None
     assert double is not None

@@ -94,9 +94,12 @@ def step_memory(student: StudentNetwork) -> StepMemory | None:
     """The memory of a step of a student that is trained end to end, without its weights; None on a frozen backbone."""
     if student.frozen:
         return None
+    chosen = student.backbone
     with torch.random.fork_rng(devices=[]):
-        network = nn.Sequential(Normalise(student.backbone), student.backbone.build())
-    return measure(network, (3, student.size, student.size))
+        network = chosen.build()
+    if chosen.find is not None:
+        network.reset_classifier(0)
+    return measure(nn.Sequential(Normalise(chosen), network), (3, student.size, student.size))
 
 
 _MEASURED: dict[tuple[str, tuple[int, ...]], StepMemory] = {}
