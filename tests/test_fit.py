@@ -140,8 +140,9 @@ def test_a_step_that_exceeds_the_memory_is_cut(monkeypatch: pytest.MonkeyPatch) 
     memory = step_memory.memory_of(student.backbone, SHAPE)
     student.register_forward_hook(lambda _, inputs, out: seen.append(len(out.features)))
     monkeypatch.setattr(fit, "step_budget", lambda device: memory.of(7))
-    trained(student, None)
+    trained(student.eval(), None)
     assert seen == [7, 7]
+    assert student.training
 
 
 def test_the_memory_of_a_step_by_hand() -> None:

@@ -124,10 +124,12 @@ def fit_student(
         naming_memory(f"a training step on {batch} images in {parts} micro-batches"),
         _seeded(torch_seed(rng.spawn(1)[0]), device),
         batch_norm_of_parts(student, parts),
-        graphed(student.to(device).train(), batch, inputs.shape, device) if parts == 1 else nullcontext(),
     ):
-        targets = None if guide is None else guide.batches(draws.rows[:, first:], draws.views[:, first:])
-        _train(student, inputs, draws, targets, recipe, parts, device, on_labeled=on_labeled, on_unlabeled=on_unlabeled)
+        student.to(device).train()
+        with graphed(student, batch, inputs.shape, device) if parts == 1 else nullcontext():
+            targets = None if guide is None else guide.batches(draws.rows[:, first:], draws.views[:, first:])
+            distilled = {"on_labeled": on_labeled, "on_unlabeled": on_unlabeled}
+            _train(student, inputs, draws, targets, recipe, parts, device, **distilled)
     check_fitted(student, recipe, f"{draws.steps} steps on {len(labeled.rows)} labeled rows")
 
 
