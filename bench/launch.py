@@ -6,8 +6,8 @@ from pathlib import Path
 
 from activekd.bank.shards import check_cache
 from activekd.errors import InputError, unknown
-from bench.cluster.address import check_address, use_loopback
-from bench.settings import LOCK, Options, cache_folder
+from bench.cluster.address import LOCAL, check_address, use_loopback
+from bench.settings import LOCK, Options, cache_folder, local_device
 from bench.spec import Spec, Trial
 from bench.store import folder as store
 from bench.store.locks import exclusive
@@ -61,6 +61,8 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         use_loopback(options.address)
     spec = whole.only(only) if only else whole
     _check_replaced(options.replace, spec)
+    if options.device != "auto" and (options.serial or options.address == LOCAL):
+        local_device(options.device)
     cache = cache_folder()
     check_cache(cache)
     if options.track is not None:

@@ -51,7 +51,9 @@ def run_on_ray(
             if options.address == LOCAL:
                 raise InputError("; ".join(lacking))
             say(f"waiting for larger nodes: {'; '.join(lacking)}")
-        execution = Execution(device, options.trial.cpus, options.diagnostics)
+        execution = Execution(
+            device, options.trial.cpus, options.diagnostics, options.trial.gpus, options.deterministic
+        )
         begin()
         with progress:
             store = start_store(folder, options.attempts)

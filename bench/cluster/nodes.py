@@ -16,7 +16,7 @@ import ray
 from activekd.errors import InputError, reason
 from bench.cluster.address import LOCAL
 from bench.cluster.processes import process_folder
-from bench.settings import Device, Options
+from bench.settings import DETERMINISTIC_ENVIRONMENT, Device, Options
 from bench.spec import Share
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -100,7 +100,7 @@ def connected(options: Options) -> Iterator[Connection]:
                 ) from fault
         last.callback(signal.signal, signal.SIGTERM, on_term)
         last.callback(ray.shutdown)
-        context = _start(spill, options) if spill else _join(options.address)
+        context = _start(spill, options) if spill else _join(options)
         signal.signal(signal.SIGTERM, on_term)
         alive = [node for node in ray.nodes() if node["Alive"]]
         total = ray.cluster_resources()
@@ -117,6 +117,7 @@ def connected(options: Options) -> Iterator[Connection]:
 def _start(spill: Path, options: Options) -> Any:
     return ray.init(
         address=LOCAL,
+        runtime_env=_environment(options),
         num_cpus=_cpus(options),
         object_store_memory=store_bytes(),
         include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
@@ -135,11 +136,23 @@ def _cpus(options: Options) -> int | None:
     return min(wanted, os.cpu_count() or 1)
 
 
-def _join(address: str) -> Any:
+def _join(options: Options) -> Any:
     try:
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return ray.init(
+            address=options.address,
+            runtime_env=_environment(options),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, ValueError, RuntimeError) as fault:
-        raise InputError(f"no Ray cluster at {address}: {fault}; expected: local, auto, or HOST:PORT") from fault
+        raise InputError(
+            f"no Ray cluster at {options.address}: {fault}; expected: local, auto, or HOST:PORT"
+        ) from fault
+
+
+def _environment(options: Options) -> dict[str, Any] | None:
+    """The runtime environment of the workers; None for that of their nodes."""
+    return {"env_vars": dict(DETERMINISTIC_ENVIRONMENT)} if options.deterministic else None
 
 
 def store_bytes() -> int | None:
