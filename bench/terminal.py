@@ -134,6 +134,7 @@ class GridProgress:
         self._left_of = {trial_id: n - rounds_done.get(trial_id, 0) for trial_id, n in rounds.items()}
         self._seconds: dict[str, tuple[float, int]] = {}
         self._failed = 0
+        self._bank = ""
         self._running: set[str] = set()
         self._began: float | None = None
         self._every, self._last_line = every, monotonic()
@@ -169,11 +170,17 @@ class GridProgress:
         if not self._out.is_terminal:
             self._line()
 
-    def banked(self, done: int, total: int) -> None:
-        """``done`` of the bank's ``total`` arrays are ready."""
-        self._bar.update(self._bank_task, completed=done, total=total, visible=True)
-        if not self._out.is_terminal and (done == total or self._due()):
-            say(f"bank: {done} of {total} arrays", self._out)
+    def banked(self, done: int, total: int, now: str = "") -> None:
+        """``done`` of the bank's ``total`` arrays are ready; ``now`` names those in work."""
+        self._bank = f"bank: {done} of {total} arrays" + (f", now {now}" if now else "")
+        if self._out.is_terminal:
+            self._bar.update(self._bank_task, completed=done, total=total, state=now, visible=done < total)
+        elif done == total:
+            say(self._bank, self._out)
+        elif self._due():
+            self._line()
+        if done == total:
+            self._bank = ""
 
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
@@ -246,7 +253,8 @@ class GridProgress:
         return True
 
     def _line(self) -> None:
-        say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", self._out)
+        bank = f"; {self._bank}" if self._bank else ""
+        say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}{bank}", self._out)
 
 
 def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: Path) -> None:

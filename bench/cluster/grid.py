@@ -6,13 +6,13 @@ from pathlib import Path
 
 from activekd.errors import InputError
 from bench.cluster.address import LOCAL
-from bench.cluster.banking import fill_bank
+from bench.cluster.banking import Bank
 from bench.cluster.nodes import connected, lacking_room
 from bench.cluster.running import run_trials
 from bench.cluster.storing import start_store
 from bench.settings import Options, local_device
 from bench.terminal import GridProgress, say
-from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of, text_heads_of
+from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of
 from bench.trials.run import Execution
 
 
@@ -55,10 +55,8 @@ def run_on_ray(
         begin()
         with progress:
             store = start_store(folder, options.attempts)
-            heads_of = text_heads_of(trials)
-            refs, heads = fill_bank(shards, heads_of, cache, device, options.extraction, progress)
-            light = _without_banked_images(trials)
-            return run_trials(light, refs, heads, store, folder, progress, execution, options)
+            bank = Bank(trials, cache, device, options.extraction, progress)
+            return run_trials(_without_banked_images(trials), bank, store, folder, progress, execution, options)
 
 
 def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:

@@ -13,10 +13,10 @@ from ray.exceptions import RayError, RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
 
 from activekd.errors import InputError
-from activekd.teachers.text_heads import TextHead
 from bench.cluster.address import LOGS
-from bench.cluster.nodes import options_of, slots
-from bench.cluster.order import TRIAL_ID, InOrder
+from bench.cluster.banking import Bank, arrays_of
+from bench.cluster.nodes import options_of, waiting_tasks
+from bench.cluster.order import TRIAL_ID, AsReady, InOrder
 from bench.cluster.processes import process_folder
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
@@ -37,9 +37,6 @@ With ``reuse_actors``, a worker that dies while it is handed to its next trial e
 """
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
-LEAST_WAITING = 16
-"""Least number of trials that wait for resources on a cluster of several nodes, so that its autoscaler sees demand."""
-
 ROUND_SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
 """Keys of a step's result: seconds of the round, whether the trial was given up, why the whole grid must stop."""
 
@@ -63,6 +60,23 @@ class Progress(Protocol):
         ...
 
 
+class Filling(Protocol):
+    """What Tune's driver asks of the bank; see ``bench.cluster.banking.Bank``."""
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why the bank cannot be filled."""
+        ...
+
+    def advance(self) -> None:
+        """Take in what has ended, and submit what may run next."""
+        ...
+
+    def placed(self, job: str) -> None:
+        """A job that was handed out has a worker, or has ended."""
+        ...
+
+
 class _GivenUpError(Exception):
     """The trial was given up, and may not start again."""
 
@@ -78,14 +92,13 @@ class _TrialRunner(tune.Trainable):
         self,
         config: dict[str, Any],
         trials: Mapping[str, ResolvedTrial],
-        refs: Mapping[str, Any],
-        heads: Mapping[tuple[str, str], TextHead],
+        shelf: Any,
         store: Any,
         execution: Execution,
         run: RunTrial,
         tracked: bool,
     ) -> None:
-        self._trials, self._refs, self._heads, self._store = trials, refs, heads, store
+        self._trials, self._shelf, self._store = trials, shelf, store
         self._execution, self._run, self._tracked = execution, run, tracked
         self._begin(config[TRIAL_ID])
 
@@ -100,10 +113,9 @@ class _TrialRunner(tune.Trainable):
     def _start(self) -> Iterator[Row]:
         """The missing rows of the trial, each stored before it is yielded."""
         trial = self._trials[self._id]
-        keys = [shard.key for shard in trial.shards]
         # Kept until the next trial has its arrays: a process that releases all shared memory must map it again.
-        self._banked = banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
-        head = self._heads[trial.head_key] if trial.head_key is not None else None
+        self._banked, head = arrays_of(self._shelf, trial)
+        banked = self._banked
         return run_stored(
             self._begin_stored,
             lambda done: self._run(trial, banked, head, done, self._execution),
@@ -158,10 +170,10 @@ def may_pass(fault: Exception) -> bool:
 
 
 class Watch(Callback, Stopper):
-    """Updates the progress, and stops the grid when it cannot continue."""
+    """Updates the progress, fills the bank step by step, and stops the grid when it cannot continue."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress, bank: Filling) -> None:
+        self._progress, self._bank = progress, bank
         self._deaths = 0
         self.reason: str | None = None
 
@@ -169,7 +181,11 @@ class Watch(Callback, Stopper):
         """Empty: Tune pickles its callbacks for a restore, which the grid never uses; a terminal cannot be pickled."""
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._bank.advance()
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._bank.placed(trial.config[TRIAL_ID])
         self._progress.started(trial.config[TRIAL_ID])
 
     def on_trial_result(
@@ -183,6 +199,9 @@ class Watch(Callback, Stopper):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._progress.ended(trial.config[TRIAL_ID], failed=bool((trial.last_result or {}).get(FAILED)))
 
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._bank.placed(trial.config[TRIAL_ID])
+
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._deaths += 1
         if self._deaths > MAX_DEATHS_IN_A_ROW:
@@ -192,19 +211,7 @@ class Watch(Callback, Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self.reason is not None
-
-
-def waiting_trials(slots_now: int, nodes: int) -> int:
-    """Trials that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
-
-    Tune starts any of those that wait, so a small number keeps the order.
-
-    Args:
-        slots_now: trials that the nodes can run at a time.
-        nodes: that are alive.
-    """
-    return slots_now if nodes == 1 and slots_now else max(LEAST_WAITING, slots_now)
+        return self.reason is not None or self._bank.fault is not None
 
 
 def run_in_passes(
@@ -237,8 +244,7 @@ def run_in_passes(
 
 def run_trials(
     trials: Sequence[ResolvedTrial],
-    refs: Mapping[str, Any],
-    heads: Mapping[tuple[str, str], TextHead],
+    bank: Bank,
     store: Any,
     results: Path,
     progress: Progress,
@@ -252,8 +258,7 @@ def run_trials(
 
     Args:
         trials: each with a missing round, in the order in which they start.
-        refs: object references of the banked arrays, by shard key.
-        heads: text heads by (network, data set).
+        bank: of these trials; each starts when its arrays are there.
         store: handle from ``start_store``; the actor is stopped at the end.
         results: the results folder.
         progress: updated as trials start, finish rounds and end.
@@ -266,16 +271,15 @@ def run_trials(
         Why trials were given up, by id.
 
     Raises:
-        InputError: the grid cannot continue: the results folder cannot be written, no worker stays alive, or Tune
-            leaves trials unfinished. The rows so far are stored.
+        InputError: the grid cannot continue: the results folder cannot be written, the bank cannot be filled, no
+            worker stays alive, or Tune leaves trials unfinished. The rows so far are stored.
     """
     check_store(store)
     by_id = {t.id: t for t in trials}
     runner = tune.with_parameters(
         _TrialRunner,
         trials=by_id,
-        refs=refs,
-        heads=heads,
+        shelf=bank.shelf,
         store=store,
         execution=execution,
         run=run,
@@ -283,21 +287,23 @@ def run_trials(
     )
     takes = options_of(options.trial, execution.device)
     resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    os.environ[MAX_WAITING_VARIABLE] = str(waiting_trials(slots(options.trial, execution.device), nodes))
-    watch = Watch(progress)
+    os.environ[MAX_WAITING_VARIABLE] = str(waiting_tasks(options.trial, execution.device))
+    watch = Watch(progress, bank)
     followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
     scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
 
     def run_pass(trial_ids: Sequence[str]) -> None:
+        order = InOrder(trial_ids, bank.ready, lambda trial_id: bank.hand_out(trial_id, trial_id))
+        bank.wait(lambda: order.next_id() is not None)
+        if bank.fault:
+            return
         with process_folder(scratch_root) as scratch:
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
-                    search_alg=InOrder(trial_ids),
+                    search_alg=AsReady(order, options.max_concurrent),
                     num_samples=len(trial_ids),
                     reuse_actors=True,
-                    max_concurrent_trials=options.max_concurrent,
                 ),
                 run_config=RunConfig(
                     name="grid",
@@ -318,6 +324,8 @@ def run_trials(
     failures: dict[str, str] = ray.get(store.failures.remote())
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
+    if bank.fault:
+        raise bank.fault
     if watch.reason or left:
         raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune in a row finished none of {len(left)} trials")
     return {trial_id: failures[trial_id] for trial_id in by_id if trial_id in failures}
