@@ -6,11 +6,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune import Trainable
-from ray.tune.experiment import Experiment
 
 from bench.cluster.nodes import LEAST_WAITING, waiting_trials
-from bench.cluster.order import AsReady, InOrder
 from bench.cluster.running import (
     MAX_DEATHS_IN_A_ROW,
     MAX_PASSES,
@@ -38,28 +35,13 @@ class Followed:
         self.events.append(("ended", trial_id, failed))
 
 
-class Filled:
-    """A bank that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.fault: Exception | None = None
-        self.steps = 0
-        self.placed_jobs: list[str] = []
-
-    def advance(self) -> None:
-        self.steps += 1
-
-    def placed(self, job: str) -> None:
-        self.placed_jobs.append(job)
-
-
 def trial(**last_result: Any) -> Any:
     return SimpleNamespace(config={"trial_id": "a"}, last_result=last_result or None)
 
 
 def test_the_progress_follows_tune() -> None:
     progress = Followed()
-    watch = Watch(progress, Filled())
+    watch = Watch(progress)
     watch.on_trial_start(0, [], trial())
     watch.on_trial_result(0, [], trial(), {ROUND_SECONDS: 2.0})
     watch.on_trial_result(0, [], trial(), {"done": True})
@@ -75,7 +57,7 @@ def test_the_progress_follows_tune() -> None:
 
 
 def test_the_grid_stops_when_only_workers_die_or_a_trial_says_why() -> None:
-    watch = Watch(Followed(), Filled())
+    watch = Watch(Followed())
     for _ in range(MAX_DEATHS_IN_A_ROW):
         watch.on_trial_recover(0, [], trial())
     watch.on_trial_result(0, [], trial(), {ROUND_SECONDS: 1.0})
@@ -85,42 +67,9 @@ def test_the_grid_stops_when_only_workers_die_or_a_trial_says_why() -> None:
     watch.on_trial_recover(0, [], trial())
     assert watch.stop_all()
     assert str(watch.reason).startswith(f"{MAX_DEATHS_IN_A_ROW + 1} workers died")
-    full = Watch(Followed(), Filled())
+    full = Watch(Followed())
     full.on_trial_result(0, [], trial(), {"done": True, STOPPED: "the disk is full"})
     assert full.reason == "the disk is full"
-
-
-def test_the_bank_is_filled_at_every_step_and_its_fault_stops_the_grid() -> None:
-    bank = Filled()
-    watch = Watch(Followed(), bank)
-    watch.on_step_begin(0, [])
-    watch.on_step_begin(1, [])
-    watch.on_trial_start(1, [], trial())
-    assert (bank.steps, bank.placed_jobs) == (2, ["a"])
-    assert not watch.stop_all()
-    bank.fault = ValueError("no space")
-    assert watch.stop_all()
-
-
-def test_the_first_trial_that_is_ready_comes_next() -> None:
-    ready, handed_out = {"c"}, list[str]()
-    order = InOrder("abc", ready.__contains__, handed_out.append)
-    assert order.suggest("x") == {"trial_id": "c"}
-    assert order.suggest("y") is None
-    ready |= {"a", "b"}
-    assert [order.suggest(tune_id) for tune_id in "pqr"] == [{"trial_id": "a"}, {"trial_id": "b"}, InOrder.FINISHED]
-    assert handed_out == ["c", "a", "b"]
-
-
-def test_tune_has_nothing_to_wait_for_while_no_trial_is_ready() -> None:
-    ready = set[str]()
-    generator = AsReady(InOrder("ab", ready.__contains__))
-    generator.add_configurations(Experiment("grid", Trainable, num_samples=2))
-    assert generator.is_finished()
-    ready.add("b")
-    assert not generator.is_finished()
-    generator.set_finished()
-    assert generator.is_finished()
 
 
 def test_each_pass_runs_what_the_one_before_left_open() -> None:

@@ -11,10 +11,12 @@ import ray
 from ray import tune
 from ray.exceptions import RayError, RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune.stopper import CombinedStopper
 
 from activekd.errors import InputError
 from bench.cluster.address import LOGS
 from bench.cluster.banking import Bank, arrays_of
+from bench.cluster.filling import Filler
 from bench.cluster.nodes import options_of, waiting_tasks
 from bench.cluster.order import TRIAL_ID, AsReady, InOrder
 from bench.cluster.processes import process_folder
@@ -57,23 +59,6 @@ class Progress(Protocol):
 
     def ended(self, trial_id: str, *, failed: bool) -> None:
         """A trial is complete or was given up."""
-        ...
-
-
-class Filling(Protocol):
-    """What Tune's driver asks of the bank; see ``bench.cluster.banking.Bank``."""
-
-    @property
-    def fault(self) -> Exception | None:
-        """Why the bank cannot be filled."""
-        ...
-
-    def advance(self) -> None:
-        """Take in what has ended, and submit what may run next."""
-        ...
-
-    def placed(self, job: str) -> None:
-        """A job that was handed out has a worker, or has ended."""
         ...
 
 
@@ -170,10 +155,10 @@ def may_pass(fault: Exception) -> bool:
 
 
 class Watch(Callback, Stopper):
-    """Updates the progress, fills the bank step by step, and stops the grid when it cannot continue."""
+    """Updates the progress, and stops the grid when it cannot continue."""
 
-    def __init__(self, progress: Progress, bank: Filling) -> None:
-        self._progress, self._bank = progress, bank
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._deaths = 0
         self.reason: str | None = None
 
@@ -181,11 +166,7 @@ class Watch(Callback, Stopper):
         """Empty: Tune pickles its callbacks for a restore, which the grid never uses; a terminal cannot be pickled."""
         return {}
 
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._bank.advance()
-
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._bank.placed(trial.config[TRIAL_ID])
         self._progress.started(trial.config[TRIAL_ID])
 
     def on_trial_result(
@@ -199,9 +180,6 @@ class Watch(Callback, Stopper):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._progress.ended(trial.config[TRIAL_ID], failed=bool((trial.last_result or {}).get(FAILED)))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._bank.placed(trial.config[TRIAL_ID])
-
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._deaths += 1
         if self._deaths > MAX_DEATHS_IN_A_ROW:
@@ -211,7 +189,7 @@ class Watch(Callback, Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self.reason is not None or self._bank.fault is not None
+        return self.reason is not None
 
 
 def run_in_passes(
@@ -288,8 +266,8 @@ def run_trials(
     takes = options_of(options.trial, execution.device)
     resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
     os.environ[MAX_WAITING_VARIABLE] = str(waiting_tasks(options.trial, execution.device))
-    watch = Watch(progress, bank)
-    followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
+    watch, filler = Watch(progress), Filler(bank)
+    followers = [watch, filler, *callbacks, *([tracker(options.track, results)] if options.track else [])]
     scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
 
     def run_pass(trial_ids: Sequence[str]) -> None:
@@ -309,7 +287,7 @@ def run_trials(
                     name="grid",
                     storage_path=str(results / FOLDER if options.track else scratch),
                     verbose=0,
-                    stop=watch,
+                    stop=CombinedStopper(watch, filler),
                     callbacks=followers,
                     failure_config=FailureConfig(max_failures=-1),
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -320,7 +298,7 @@ def run_trials(
         failures, done = ray.get([store.failures.remote(), store.rounds_done.remote()])
         return [t for t in trial_ids if t not in failures and done.get(t, 0) < by_id[t].trial.rounds]
 
-    left = run_in_passes(list(by_id), run_pass, still_open, watch.stop_all)
+    left = run_in_passes(list(by_id), run_pass, still_open, lambda: watch.stop_all() or filler.stop_all())
     failures: dict[str, str] = ray.get(store.failures.remote())
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
