@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, 
 from activekd.datasets.folder import FOLDER
 from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
+from activekd.images.survey import Survey
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
@@ -65,9 +67,12 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     sides = _sides(trials, students, teachers, faults)
     faults.refuse()
 
+    survey = Survey()
+
     def load(source: tuple[str, int]) -> Dataset:
         name, side = source
-        return load_dataset(name, cache, lambda done, total: progress(name, done, total), short_side=side)
+        decoded = partial(progress, name)
+        return load_dataset(name, cache, decoded, short_side=side, survey=survey)
 
     sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
     datasets = faults.resolve(sources, load, shown=lambda source: source[0].removeprefix(FOLDER))
