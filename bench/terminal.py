@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Timer
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Annotated, NoReturn
@@ -28,6 +29,9 @@ EXIT_INTERRUPTED = 130
 LINE_SECONDS = 10.0
 """Seconds between progress lines when the output is not a terminal."""
 
+NAMED_SECONDS = 2.0
+"""Seconds after which a step before the trials is named."""
+
 WIDE = 10_000
 """Columns of an output that is not a terminal: nothing in it is wrapped or shortened."""
 
@@ -41,6 +45,18 @@ if not console.is_terminal:
 def say(text: str, out: Console = console) -> None:
     """Print a line as it is: no markup, no line break of its own."""
     out.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def named(what: str, seconds: float = NAMED_SECONDS, out: Console = console) -> Iterator[None]:
+    """Print what is being done if it takes longer than ``seconds``, while it is being done."""
+    timer = Timer(seconds, say, [f"{what} ...", out])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}

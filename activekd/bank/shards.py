@@ -42,6 +42,9 @@ class Shard:
     weights: str
     geometry: ViewGeometry
 
+    def __str__(self) -> str:
+        return f"features of {self.dataset}, {self.split}, view {self.view}, from {self.encoder}"
+
     @property
     def key(self) -> str:
         """Content address: exactly what changes the numbers; view 0 ignores the geometry."""

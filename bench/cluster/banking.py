@@ -143,10 +143,7 @@ class _Item:
 
     @property
     def name(self) -> str:
-        if self.shard is None:
-            return f"text head of {self.key[0]} for {self.key[1]}"
-        shard = self.shard
-        return f"{shard.encoder} features of {shard.dataset}, {shard.split}, view {shard.view}"
+        return f"text head of {self.key[0]} for {self.key[1]}" if self.shard is None else str(self.shard)
 
 
 class Bank:
