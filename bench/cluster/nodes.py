@@ -29,6 +29,9 @@ STORE_MOST = 10 * 2**30
 RESOURCE_AMOUNT = 0.001
 """Amount of a custom resource per task: binds the task to nodes with the resource, without limiting how many run."""
 
+LEAST_WAITING = 16
+"""Least number of trials that wait for resources on a cluster of several nodes, so that its autoscaler sees demand."""
+
 DASHBOARD_MODULE = "aiohttp_cors"
 """Module that the dashboard needs; ``ray[default]`` installs it."""
 
@@ -187,6 +190,24 @@ def slots(share: Share, device: str) -> int:
     total, takes = ray.cluster_resources(), options_of(share, device)
     by_cpus = int(total.get("CPU", 0) // takes["num_cpus"])
     return min(by_cpus, int(total.get("GPU", 0) / takes["num_gpus"])) if takes["num_gpus"] else by_cpus
+
+
+def waiting_tasks(share: Share, device: str) -> int:
+    """Tasks of a share to submit at a time: as many as run at once; at least LEAST_WAITING on several nodes."""
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return waiting_trials(slots(share, device), nodes)
+
+
+def waiting_trials(slots_now: int, nodes: int) -> int:
+    """Trials that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
+
+    Tune starts any of those that wait, so a small number keeps the order.
+
+    Args:
+        slots_now: trials that the nodes can run at a time.
+        nodes: that are alive.
+    """
+    return slots_now if nodes == 1 and slots_now else max(LEAST_WAITING, slots_now)
 
 
 def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:
