@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from activekd.bank import views as viewing
-from activekd.bank.held import HELD_SHARE, Held, Slab
+from activekd.bank.held import HELD_SHARE, UNBOUNDED, Held, Slab
 from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import load_dataset
 from activekd.errors import InputError
@@ -30,9 +30,9 @@ class User:
     """Keeps an entry."""
 
 
-def held(free: float, limit: float = float("inf")) -> Held:
-    """What fits: HELD_SHARE of ``free`` bytes, of which the entries take theirs."""
-    out = Held(DEVICE, lambda: free - out.n_bytes, limit)
+def held(free: float, limit: int = UNBOUNDED) -> Held:
+    """At most HELD_SHARE of ``free`` bytes, of which the entries take theirs."""
+    out = Held(DEVICE, lambda: int(free) - out.n_bytes, limit)
     return out
 
 
@@ -230,11 +230,11 @@ def test_an_embedded_data_set_is_rendered_on_the_host(cache: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_on_cuda_are_near_those_of_the_host() -> None:
     arrays = tuple(np.random.default_rng(view).normal(size=(10, 4)).astype(np.float16) for view in range(3))
-    for source in (Views(arrays, "cuda"), Views(arrays, "cuda", "key", Held("cuda", lambda: 0.0))):
+    for source in (Views(arrays, "cuda"), Views(arrays, "cuda", "key", Held("cuda", lambda: 0))):
         for batch, wanted in zip(source.batches(ROWS, VIEWS), Views(arrays).batches(ROWS, VIEWS), strict=True):
             assert torch.equal(batch.cpu(), wanted)
     of = images()
-    streamed = RenderedViews(of, GEOMETRY, 8, "bilinear", "cuda", Held("cuda", lambda: 1e9, 0))
+    streamed = RenderedViews(of, GEOMETRY, 8, "bilinear", "cuda", Held("cuda", lambda: 10**9, 0))
     holding = RenderedViews(of, GEOMETRY, 8, "bilinear", "cuda")
     host = rendered("cpu", of=of)
     for first, second, wanted in zip(*(s.batches(ROWS, VIEWS) for s in (streamed, holding, host)), strict=True):

@@ -72,7 +72,7 @@ def zero_shot_figures(names: Sequence[str], cache: Path) -> list[ZeroShotFigures
     import numpy as np
     import torch
 
-    from activekd.bank.views import compute
+    from activekd.bank.computing import compute
     from activekd.datasets import load_dataset
     from activekd.losses import teacher_logits
     from activekd.recipes import ViewGeometry

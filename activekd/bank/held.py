@@ -1,6 +1,5 @@
 """What a worker keeps in the memory of a device from trial to trial, least recently used first out."""
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -21,6 +20,9 @@ HELD_SHARE = 0.25
 
 HOST_BYTES = 2**30
 """Bytes of rendered views that a worker keeps in host memory."""
+
+UNBOUNDED = 2**62
+"""Bytes that no machine has."""
 
 T = TypeVar("T")
 
@@ -44,7 +46,7 @@ class Held:
         limit: bytes to hold at most; and at most HELD_SHARE of what is free or held.
     """
 
-    def __init__(self, device: str, free: Callable[[], float], limit: float | int = math.inf) -> None:
+    def __init__(self, device: str, free: Callable[[], int], limit: int = UNBOUNDED) -> None:
         self.device = torch.device(device)
         self._free, self._limit = free, limit
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
@@ -57,10 +59,10 @@ class Held:
     def room(self) -> int:
         """Bytes that ``get`` has room for, after all entries without users have left."""
         used = sum(entry.n_bytes for entry in self._entries.values() if entry.users)
-        return max(0, int(min(self._most() - used, 2**62)))
+        return max(0, self._most() - used)
 
-    def _most(self) -> float:
-        return min(self._limit, HELD_SHARE * (self._free() + self.n_bytes))
+    def _most(self) -> int:
+        return min(self._limit, int(HELD_SHARE * (self._free() + self.n_bytes)))
 
     def find(self, key: Hashable, user: object) -> Any:
         """The entry of this key, which ``user`` keeps for as long as it lives; None where it is absent."""
@@ -111,16 +113,16 @@ class Held:
 def held_on(device: str) -> Held:
     """What this process holds on a device; on the CPU, rendered views alone, at most HOST_BYTES."""
     if device == "cpu":
-        return Held(device, lambda: math.inf, HOST_BYTES)
+        return Held(device, lambda: UNBOUNDED, HOST_BYTES)
     return Held(device, partial(free_bytes, device))
 
 
-def free_bytes(device: str) -> float:
+def free_bytes(device: str) -> int:
     """Bytes of a device's memory that this process may still use, with those that torch has reserved and not used."""
     if device == "cuda":
         (free, total), reserved = torch.cuda.mem_get_info(), torch.cuda.memory_reserved()
-        share = torch.cuda.get_per_process_memory_fraction() * total - reserved
-        return max(0.0, min(free, share)) + reserved - torch.cuda.memory_allocated()
+        share = int(torch.cuda.get_per_process_memory_fraction() * total) - reserved
+        return max(0, min(free, share)) + reserved - torch.cuda.memory_allocated()
     return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
 
 
@@ -152,13 +154,15 @@ class Slab:
         rows: Int64[np.ndarray, " batch"],
         views: Int64[np.ndarray, " batch"],
         render: Callable[[np.ndarray, np.ndarray], Tensor],
-    ) -> UInt8[Tensor, "batch channels size size"]:
+    ) -> UInt8[Tensor, "batch ..."]:
         """Each (row, view); ``render`` is called with those that are absent, each once."""
         keys = views * self._n_rows + rows
         slots = self._slots[keys]
         absent = slots < 0
         if not absent.any():
             return self._at(slots)
+        if self._count == self.capacity:
+            return self._beside(slots, absent, render(rows[absent], views[absent]))
         wanted, inverse = np.unique(keys[absent], return_inverse=True)
         rendered = render(wanted % self._n_rows, wanted // self._n_rows)
         first, self._count = self._count, min(self.capacity, self._count + len(wanted))
@@ -167,11 +171,15 @@ class Slab:
         self._slots[wanted[:kept]] = np.arange(first, self._count)
         if kept == len(wanted):
             return self._at(self._slots[keys])
-        device = self._pixels.device
-        out = torch.empty((len(keys), *self._pixels.shape[1:]), dtype=torch.uint8, device=device)
-        out[upload(np.flatnonzero(absent), device)] = rendered[upload(inverse, device)]
-        if not absent.all():
-            out[upload(np.flatnonzero(~absent), device)] = self._at(slots[~absent])
+        return self._beside(slots, absent, rendered[upload(inverse, rendered.device)])
+
+    def _beside(self, slots: np.ndarray, absent: np.ndarray, rendered: Tensor) -> Tensor:
+        """A batch of rendered views, where they are absent from the slab, and of its own."""
+        if absent.all():
+            return rendered
+        out = torch.empty((len(slots), *rendered.shape[1:]), dtype=torch.uint8, device=rendered.device)
+        out[upload(np.flatnonzero(absent), out.device)] = rendered
+        out[upload(np.flatnonzero(~absent), out.device)] = self._at(slots[~absent])
         return out
 
     def _at(self, slots: np.ndarray) -> Tensor:

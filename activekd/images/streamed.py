@@ -1,7 +1,7 @@
 """Images on their way to a device: host threads copy them into pinned buffers ahead of the batches that need them."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -23,7 +23,7 @@ Packed = tuple[UInt8[Tensor, "pixels 3"], Int64[np.ndarray, " n"]]
 
 def stream(
     images: Images, batches: Iterable[Int64[np.ndarray, " _"]], device: torch.device, *, threads: int
-) -> Iterator[Packed]:
+) -> Generator[Packed]:
     """The images of each batch of rows, end to end on a device, in order.
 
     Threads read them AHEAD or more batches ahead; on ``cuda`` into pinned memory, which a stream beside the current
@@ -76,7 +76,7 @@ def _copier(device: torch.device) -> Callable[[Tensor], Tensor]:
     return copy
 
 
-def _packed(images: Images, batches: Iterable[np.ndarray], threads: int, *, pin: bool) -> Iterator[Packed]:
+def _packed(images: Images, batches: Iterable[np.ndarray], threads: int, *, pin: bool) -> Generator[Packed]:
     """The images of each batch in host memory, read ahead by threads."""
     pool = ThreadPoolExecutor(threads)
     waiting, ahead = iter(batches), deque[Future[Packed]]()
