@@ -125,38 +125,54 @@ def upload(array: np.ndarray, device: torch.device) -> Tensor:
 
 def _render(pixels: Tensor, crops: Tensor, height: int, width: int, size: int, interpolation: str) -> Tensor:
     start, stride, heights, widths, mirrored = crops.T[..., None]
-    dtype, n = working_type(pixels.device), len(crops)
-    lines = torch.arange(height, device=pixels.device).minimum(heights - 1) * stride
-    columns = torch.arange(width, device=pixels.device).minimum(widths - 1)
+    device, dtype, n = pixels.device, working_type(pixels.device), len(crops)
+    lines = torch.arange(height, device=device).minimum(heights - 1) * stride
+    columns = torch.arange(width, device=device).minimum(widths - 1)
     padded = pixels[(start + lines)[:, :, None] + columns[:, None, :]]
-    across = PARTS * _filters(widths, width, size, interpolation, dtype)
-    across = torch.where(mirrored[:, :, None] != 0, across.flip(1), across)
-    x = padded.permute(0, 1, 3, 2).to(dtype).reshape(n, height * 3, width)
+    outputs = torch.arange(size, device=device).expand(n, size)
+    across = _filters(widths, width, torch.where(mirrored != 0, size - 1 - outputs, outputs), interpolation, PARTS)
+    down = _filters(heights, height, outputs, interpolation, 1)
+    x = padded.permute(0, 1, 3, 2).to(dtype, memory_format=torch.contiguous_format).view(n, height * 3, width)
     x = torch.bmm(x, across.transpose(1, 2)).round_().clamp_(0, 255 * PARTS)
-    x = torch.bmm(_filters(heights, height, size, interpolation, dtype), x.view(n, height, 3 * size))
+    x = torch.bmm(down, x.view(n, height, 3 * size))
     x = x.mul_(1 / PARTS).add_(0.5).clamp_(0, 255).to(torch.uint8)
     return x.view(n, size, 3, size).permute(0, 2, 1, 3).contiguous()
 
 
 def _filters(
-    lengths: Int64[Tensor, "n 1"], padded: int, size: int, interpolation: str, dtype: torch.dtype
-) -> Float[Tensor, "n {size} {padded}"]:
-    """The matrices that resize lines of these lengths, padded to one length, to ``size``; see ``render_crops``."""
+    lengths: Int64[Tensor, "n 1"], longest: int, outputs: Int64[Tensor, "n size"], interpolation: str, factor: int
+) -> Float[Tensor, "n size {longest}"]:
+    """The matrices that resize lines, padded to the longest, to as many pixels as there are outputs.
+
+    Args:
+        lengths: of the lines.
+        longest: of them.
+        outputs: position of each output; reversed for a flip.
+        interpolation: ``bilinear`` or ``bicubic``.
+        factor: of all weights, a power of two.
+    """
+    size, support = outputs.shape[1], SUPPORT[interpolation]
     scale = lengths[:, :, None].float() / size
-    centres = (torch.arange(size, device=lengths.device)[None, :, None] + 0.5) * scale
-    inputs = torch.arange(padded, device=lengths.device)[None, None, :]
-    away = ((inputs + 0.5) - centres).abs_().div_(scale.clamp(min=1.0))
+    stretch = scale.clamp(min=1.0)
+    centres = (outputs[:, :, None] + 0.5) * scale
+    first = (centres - support * stretch).floor_().clamp_(min=0).long()
+    # Outside its taps a filter is zero, so the weights of the taps alone are computed.
+    n_taps = int(2 * support * max(1.0, longest / size)) + 2
+    taps = first + torch.arange(n_taps, device=lengths.device)
+    away = ((taps + 0.5) - centres).abs_().div_(stretch)
     if interpolation == "bilinear":
         weights = (1 - away).clamp_(min=0)
     else:
         near = ((CUBIC + 2) * away - (CUBIC + 3)) * away.square() + 1
         far = (((away - 5) * away + 8) * away - 4) * CUBIC
-        weights = torch.where(away < 1, near, torch.where(away < SUPPORT[interpolation], far, 0.0))
-    weights = torch.where(inputs < lengths[:, :, None], weights, 0.0)
+        weights = torch.where(away < 1, near, torch.where(away < support, far, 0.0))
+    weights = torch.where(taps < lengths[:, :, None], weights, 0.0)
     weights = weights / weights.sum(dim=2, keepdim=True)
     # Wide filters have small weights, and so finer steps.
     shift = scale.log2().floor_().clamp_(min=2).long() - 2
     step = WEIGHT_STEP / (torch.ones_like(shift) << shift)
     exact = (weights / step).round_().mul_(step)
-    largest = inputs == exact.argmax(dim=2, keepdim=True)
-    return (exact + largest * (1 - exact.sum(dim=2, keepdim=True))).to(dtype)
+    largest = weights.argmax(dim=2, keepdim=True) == torch.arange(n_taps, device=lengths.device)
+    exact = (exact + largest * (1 - exact.sum(dim=2, keepdim=True))) * factor
+    out = torch.zeros((len(lengths), size, longest + n_taps), dtype=working_type(lengths.device), device=lengths.device)
+    return out.scatter_(2, taps, exact.to(out.dtype))[:, :, :longest]
