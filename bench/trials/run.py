@@ -15,7 +15,8 @@ from activekd.bank.shards import Shard
 from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import Split
 from activekd.images.node import node_copy
-from activekd.loop import Round, StudentViews, TeacherViews, run_rounds
+from activekd.loop import run_rounds
+from activekd.rounds import Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
 from bench.columns import PICKED, Row
 from bench.trials.inputs import Banked
