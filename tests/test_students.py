@@ -1,5 +1,6 @@
 """Students by name: their facts without weights, weights from a file, and the names that are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from activekd.students.networks import STUDENTS, StudentNetwork, student_network
 from bench.checks import check_networks, resolve
 from bench.spec import read_spec
 from bench.trials import inputs
+from bench.trials.resolved import computed_together
 
 SMALL = "timm:test_resnet"
 
@@ -163,6 +165,29 @@ def test_features_that_fp16_cannot_hold_are_not_banked(tmp_path: Path, monkeypat
     ):
         inputs.compute_shard(shard, split, network, tmp_path)
     assert not shard.path(tmp_path).exists()
+
+
+def test_shards_of_one_split_are_computed_together_and_only_those_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, geometry = load_dataset("digits", tmp_path).test, ViewGeometry(4, (0.5, 1.0), (1.0, 1.0), 0.0)
+    seen: list[list[int]] = []
+
+    def counted(images: Any, encoder: Any, geometry: ViewGeometry, views: list[int]) -> list[np.ndarray]:
+        seen.append(views)
+        return [np.full((len(images), 1), 1 + view, dtype=np.float16) for view in views]
+
+    monkeypatch.setattr(inputs, "compute", counted)
+    monkeypatch.setattr(inputs, "_encoder", lambda encoder, device: None)
+    shards = [Shard("digits", "test", view, split.pixels.fingerprint, "net", "", geometry) for view in range(4)]
+    network = student_network("frozen:efficientnet_lite0")
+    inputs.compute_shard(shards[2], split, network, tmp_path)
+    for _ in range(2):
+        arrays = inputs.compute_shards(shards, split, network, tmp_path)
+        assert [array[0, 0] for array in arrays] == [1, 2, 3, 4]
+    assert seen == [[2], [0, 1, 3]]
+    other = replace(shards[0], split="train")
+    assert computed_together([shards[0], other, shards[1]]) == [shards[:2], [other]]
 
 
 def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(

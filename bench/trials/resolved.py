@@ -162,6 +162,15 @@ def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
     return dict(out.values())
 
 
+def computed_together(shards: Iterable[Shard]) -> list[list[Shard]]:
+    """The shards in groups of one split, encoder and geometry, for which images are read once."""
+    groups: dict[tuple[object, ...], list[Shard]] = {}
+    for shard in shards:
+        group = (shard.images, shard.split, shard.encoder, shard.weights, shard.geometry)
+        groups.setdefault(group, []).append(shard)
+    return list(groups.values())
+
+
 def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], ResolvedTrial]:
     """Each (teacher network, data set) whose text head a trial reads, with one such trial."""
     return {trial.head_key: trial for trial in trials if trial.head_key is not None}
