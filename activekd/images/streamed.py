@@ -53,9 +53,9 @@ def upload_images(images: Images, device: torch.device, *, threads: int) -> UInt
     ends = images.offsets[1:]
     cuts = np.searchsorted(ends, np.arange(UPLOAD_BYTES, images.n_bytes, UPLOAD_BYTES))
     batches = [rows for rows in np.split(np.arange(len(images)), np.unique(cuts)) if len(rows)]
-    first = 0
-    for pixels, _ in _packed(images, batches, threads, pin=device.type == "cuda"):
-        out[first : first + len(pixels)].copy_(pixels, non_blocking=True)
+    first, pinned = 0, device.type == "cuda"
+    for pixels, _ in _packed(images, batches, threads, pin=pinned):
+        out[first : first + len(pixels)].copy_(pixels, non_blocking=pinned)
         first += len(pixels)
     return out
 
