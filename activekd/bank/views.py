@@ -185,16 +185,15 @@ class RenderedViews:
         return self._slab(count, self.n_rows * (count - 1), self.geometry, int(self._memory.room() * TRAINING_SHARE))
 
     def _slab(self, n_views: int, n: int, geometry: ViewGeometry | None, room: int) -> Slab:
-        n_bytes, memory = 3 * self.size**2, self._memory
+        n_bytes = 3 * self.size**2
         capacity = min(n, room // n_bytes)
-        slab = memory.get(
-            ("views", self.images.fingerprint, self.size, self.interpolation, geometry),
-            self,
-            capacity * n_bytes,
-            lambda: Slab(self.n_rows, n_views, capacity, self.shape, memory.device),
-        )
-        assert slab is not None
-        return slab
+        key = ("views", self.images.fingerprint, self.size, self.interpolation, geometry)
+        slab = self._memory.get(key, self, capacity * n_bytes, lambda: self._new_slab(n_views, capacity))
+        # Another process may have taken the room meanwhile.
+        return self._new_slab(n_views, 0) if slab is None else slab
+
+    def _new_slab(self, n_views: int, capacity: int) -> Slab:
+        return Slab(self.n_rows, n_views, capacity, self.shape, self._memory.device)
 
     def gather(
         self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]

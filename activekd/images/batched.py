@@ -118,7 +118,7 @@ def render_crops(
 
 
 def upload(array: np.ndarray, device: torch.device) -> Tensor:
-    """A small host array on the device; on ``cuda`` without a wait, from pinned memory."""
+    """A host array on a device; on ``cuda`` without a wait, from pinned memory."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
