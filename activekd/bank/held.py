@@ -15,7 +15,7 @@ from torch import Tensor
 from activekd.errors import InputError
 from activekd.images.batched import upload
 
-HELD_SHARE = 0.25
+HELD_SHARE = 0.2
 """Largest share of a device's memory, of what is free or held, that a worker holds; the rest is for its networks."""
 
 HOST_BYTES = 2**30

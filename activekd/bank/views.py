@@ -131,7 +131,8 @@ class Views:
         """The batch of each step of a fit, in order."""
         table = self._table()
         if table is None:
-            return map(self.gather, rows, views)
+            device = torch.device(self.device)
+            return (upload(batch, device) for batch in map(self._gathered, rows, views))
         indices = upload(views * self.n_rows + rows, table.device)
         return (table.index_select(0, step) for step in indices)
 
