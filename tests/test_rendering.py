@@ -65,6 +65,20 @@ def test_a_batch_is_rendered_as_torchvision_does(name: str, size: int, interpola
         assert (found.int() - wanted.int()).abs().max() <= TOLERANCE[interpolation]
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_float16_is_precise_enough(name: str, interpolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On ``cuda`` the products have float16 factors and results, and sums in float32; so have they here on the CPU."""
+    monkeypatch.setattr(batched, "working_type", lambda device: torch.float16)
+    images, rows = noise(SHAPES[name]), np.arange(len(SHAPES[name]))
+    for view in range(3):
+        wanted = render(images, rows, view, CROPS, size=64, interpolation=interpolation)
+        found = on_device(images, rows, view, 64, interpolation)
+        assert (found.int() - wanted.int()).abs().max() <= TOLERANCE[interpolation]
+        alone = [on_device(images, rows[k : k + 1], view, 64, interpolation) for k in range(len(rows))]
+        assert torch.equal(found, torch.cat(alone))
+
+
 def test_a_flip_mirrors_the_crop_and_a_crop_of_its_size_is_unchanged() -> None:
     images = noise([[6, 5]])
     assert isinstance(images.source, np.ndarray)
