@@ -12,17 +12,16 @@ from activekd.datasets import drawn_for
 from activekd.datasets.folder import FOLDER
 from activekd.datasets.sizes import Sizes, dataset_sizes
 from activekd.errors import Faults
-from activekd.folders import IMAGE_CACHE_VARIABLE, keeps_decoded_images
+from activekd.folders import keeps_decoded_images
 from activekd.images.decoding import decoded_side, kept_size
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER, ViewGeometry
 from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
-from bench.settings import BANK_VARIABLE
 from bench.spec import Trial
 from bench.terminal import print_notes
-from bench.trials.resolved import banked_bytes, renders_at_every_step
+from bench.trials.resolved import banked_bytes
 
 PHOTO = (375, 500)
 """Height and width in pixels of a typical photograph of these data sets, to estimate the cost of decoding."""
@@ -39,7 +38,7 @@ class Load:
         name: of the student or the network.
         trained: images in optimiser steps, labeled and unlabeled.
         predicted: images in forward passes alone.
-        rendered: images rendered at every step, because their views do not fit into the bank.
+        rendered: views rendered for students that are trained end to end, each once a trial.
     """
 
     name: str
@@ -66,7 +65,6 @@ class Estimate:
         decoded: images decoded from files, once.
         cache_bytes: of the image cache on disk; 0 where it is switched off.
         bank_bytes: of the bank on disk and in the object store.
-        live: (data set, student) pairs whose inputs are rendered at every step.
     """
 
     totals: Mapping[str, int]
@@ -77,7 +75,6 @@ class Estimate:
     decoded: int
     cache_bytes: int
     bank_bytes: int
-    live: tuple[tuple[str, str], ...]
 
 
 def estimate(trials: Sequence[Trial], cache: Path, *, diagnostics: bool = True) -> Estimate:
@@ -106,7 +103,6 @@ def estimate(trials: Sequence[Trial], cache: Path, *, diagnostics: bool = True) 
     faults.refuse()
     loads: dict[str, Load] = {}
     banked: dict[tuple[str, int, str, int, ViewGeometry | None], int] = {}
-    live: dict[tuple[str, str], None] = {}
     taught: dict[str, Load] = {}
     pools: dict[str, set[str]] = {}
     decoded: dict[tuple[str, int], int] = {}
@@ -122,9 +118,7 @@ def estimate(trials: Sequence[Trial], cache: Path, *, diagnostics: bool = True) 
         images_of = {pool: size.n_pool, f"test of {trial.dataset}": size.n_test}
         if size.from_files:
             decoded |= {(name, side): n for name, n in images_of.items()}
-        if load.rendered:
-            live[trial.dataset, trial.student] = None
-        else:
+        if student.frozen:
             for name, view, n in _views(images_of, trial.views.count):
                 key = (name, side, f"{student.encoder_name}@{student.size}", view, _geometry(trial, view))
                 banked[key] = banked_bytes(student, n)
@@ -147,7 +141,6 @@ def estimate(trials: Sequence[Trial], cache: Path, *, diagnostics: bool = True) 
         decoded=sum(decoded.values()),
         cache_bytes=sum(n * cached_bytes(side) for (_, side), n in decoded.items()) if keeps_decoded_images() else 0,
         bank_bytes=sum(banked.values()),
-        live=tuple(live),
     )
 
 
@@ -192,8 +185,8 @@ def _student_load(
     if diagnostics and per_query > 1:
         # The diversity of the picks, and of equally many images drawn at random.
         predicted += queries * 2 * per_query
-    is_live = renders_at_every_step(student, size.n_pool, size.n_test, trial.views.count)
-    return steps, Load(trial.student, trained, predicted, trained + predicted if is_live else 0)
+    views = size.n_pool * trial.views.count + size.n_test
+    return steps, Load(trial.student, trained, predicted, 0 if student.frozen else min(views, trained + predicted))
 
 
 def _counts(trials: Sequence[Trial]) -> dict[str, int]:
@@ -268,14 +261,6 @@ def print_plan(name: str, estimated: Estimate, out: Console) -> None:
         if n_draws > 1:
             out.print(f"{dataset}: {n_draws} pools are drawn, one per seed", highlight=False, soft_wrap=True)
     print_notes({dataset: size.notes for dataset, size in estimated.sizes.items()}, out)
-    if estimated.live:
-        rendered = sum(s.rendered for s in estimated.students.values())
-        out.print(
-            f"{len(estimated.live)} (data set, student) pairs have too many views for the bank (${BANK_VARIABLE}): "
-            f"{rendered:,} images are rendered at every step; without the image cache "
-            f"({IMAGE_CACHE_VARIABLE}=off) they are also decoded at every step.",
-            highlight=False,
-        )
 
 
 def print_hours(estimated: Estimate, throughput: Throughput, slots: int, out: Console) -> None:

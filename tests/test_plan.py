@@ -22,7 +22,6 @@ from bench.spec import read_spec
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ACTIVEKD_DATA", raising=False)
-    monkeypatch.delenv("ACTIVEKD_BANK_GB", raising=False)
 
 
 def test_the_paper_has_73_settings(tmp_path: Path) -> None:
@@ -51,25 +50,10 @@ def test_a_small_plan_by_hand(tiny_spec: Path, tmp_path: Path) -> None:
     assert load.predicted == 4 * 3 * (test + pool) + 4 * 2 * 20
     plain = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path, diagnostics=False)
     assert plain.students["resnet6_mini@16"].predicted == 4 * 3 * test + 2 * 2 * pool
-    assert load.rendered == 0
+    assert load.rendered == 4 * (2 * pool + test)
     assert made.teachers["glyphclip"].predicted == 2 * pool + test
-    pixels = 3 * 16 * 16 * (2 * pool + test)
-    features = 2 * NETWORKS["glyphclip"].feature_width * (2 * pool + test)
-    assert made.bank_bytes == pixels + features
+    assert made.bank_bytes == 2 * NETWORKS["glyphclip"].feature_width * (2 * pool + test)
     assert made.cache_bytes == 0
-
-
-def test_views_too_many_for_the_bank_are_rendered(
-    tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
-    made = planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
-    load = made.students["resnet6_mini@16"]
-    assert made.live == (("digits", "resnet6_mini@16"),)
-    assert load.rendered == load.trained + load.predicted
-    monkeypatch.setenv("ACTIVEKD_BANK_GB", "much")
-    with pytest.raises(InputError, match="ACTIVEKD_BANK_GB is 'much'; expected: a number of GB"):
-        planning.estimate(read_spec(str(tiny_spec)).trials, tmp_path)
 
 
 def test_hours_follow_from_the_throughput(tiny_spec: Path, tmp_path: Path) -> None:
@@ -82,7 +66,7 @@ def test_hours_follow_from_the_throughput(tiny_spec: Path, tmp_path: Path) -> No
     assert "decoding into the image cache" not in parts
     measured = planning.Throughput({load.name: 5.0}, {load.name: 20.0, teacher.name: 40.0}, rendered=7.0, decoded=3.0)
     parts = planning.hours(made, measured, 1)
-    assert parts["trials"] == pytest.approx((load.trained / 5 + load.predicted / 20) / 3600)
+    assert parts["trials"] == pytest.approx((load.trained / 5 + load.predicted / 20 + load.rendered / 7) / 3600)
     assert parts["decoding into the image cache"] == 0
 
 

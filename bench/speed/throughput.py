@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from activekd.bank.views import LiveViews
 from activekd.images.decoding import SHORT_SIDE
 from activekd.images.pixels import Images
+from activekd.images.rendering import render
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork, vision_language_network
 from activekd.recipes import ViewGeometry
 from activekd.students.heads import AsFloat, Student
@@ -178,5 +178,5 @@ def _rendering() -> Callable[[], object]:
     height, width = SHORT_SIDE, SHORT_SIDE * PHOTO[1] // PHOTO[0]
     pixels = np.zeros(3 * height * width, dtype=np.uint8)
     images = Images(np.array([[height, width]], dtype=np.int64), pixels)
-    views = LiveViews(images, ViewGeometry(2, (0.5, 1.0), (0.75, 1.3333), 0.5), 224, "bicubic")
-    return partial(views.gather, np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))
+    geometry = ViewGeometry(2, (0.5, 1.0), (0.75, 1.3333), 0.5)
+    return partial(render, images, np.zeros(1, dtype=np.int64), 1, geometry, size=224, interpolation="bicubic")
