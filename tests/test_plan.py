@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from activekd.bank.held import HELD_SHARE
 from activekd.datasets import DATASETS, load_dataset
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.sizes import EMBEDDED, Sizes, dataset_sizes
@@ -191,12 +192,10 @@ def test_a_step_is_cut_where_it_exceeds_its_share_of_a_card(tiny: Estimate) -> N
 
 def test_images_that_do_not_fit_the_card_stream(tmp_path: Path) -> None:
     made = estimate(read_spec("paper").only("student=resnet50_dino,seed=0,selector=random").trials, tmp_path)
-    n_bytes = 150_000 * decoded_bytes(256)
-    assert made.images["imagenet"].n_bytes == n_bytes
-    needs = step_needs(made, None)
-    room = n_bytes + needs["resnet50_dino"].n_bytes + 2e9
-    assert streams(made, needs, Card(room)) == {"imagenet": False}
-    assert streams(made, needs, Card(room, share=0.5)) == {"imagenet": True}
+    assert made.images["imagenet"].n_bytes == 100_000 * decoded_bytes(256)
+    room = made.images["imagenet"].n_bytes / HELD_SHARE + 1e9
+    assert streams(made, Card(room)) == {"imagenet": False}
+    assert streams(made, Card(room, share=0.9)) == {"imagenet": True}
 
 
 def test_a_plan_is_printed_with_its_counts_and_its_hours(tiny: Estimate) -> None:

@@ -67,8 +67,7 @@ def shared_work(trials: Sequence[Trial], names: Names, device: str) -> Bank:
         if size.from_files:
             bank.decoded |= {(name, side): n for name, n in images_of.items()}
             if not student.frozen:
-                n = size.n_pool + size.n_test
-                bank.images[trial.dataset] = DecodedImages(n, n * decoded_bytes(side))
+                bank.images[trial.dataset] = DecodedImages(size.n_pool, size.n_pool * decoded_bytes(side))
         encoders: list[tuple[str, int, int, int]] = []
         if student.frozen:
             encoders.append((student.encoder_name, student.size, names.widths[trial.student], trial.views.count))

@@ -16,9 +16,6 @@ from bench.spec import Trial
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.resolved import ResolvedTrial
 
-MEMO_BYTES = 2_000_000_000
-"""Bytes of rendered crops that a worker keeps on a CPU."""
-
 NOT_FITTED = "zeroshot"
 """The adaptation whose class prototypes are the text embeddings."""
 
@@ -50,7 +47,9 @@ class _Crops:
             read: crops that each trial reads.
             workers: that run the trials.
         """
-        kept = min(1.0, MEMO_BYTES / (self.n * 3 * self.size**2))
+        from activekd.bank.held import HOST_BYTES
+
+        kept = min(1.0, HOST_BYTES / (self.n * 3 * self.size**2))
         workers, total = min(workers, len(read)), sum(read)
         return round((1 - kept) * total + kept * workers * distinct(self.n, total / workers))
 

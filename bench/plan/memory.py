@@ -1,6 +1,5 @@
 """What trials hold on a device: steps and micro-batches, cohorts and their features, decoded images or their stream."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from activekd.errors import InputError
@@ -127,7 +126,8 @@ def _feature_bytes(job: Job, estimated: Estimate) -> int:
     return BYTES * sum(widths) * (size.n_pool * trial.views.count + size.n_test)
 
 
-def streams(estimated: Estimate, needs: Mapping[str, StepNeeds], card: Card) -> dict[str, bool]:
-    """Whether the decoded images of each data set stream to the card, since they do not fit beside the largest step."""
-    step = max((need.n_bytes for need in needs.values()), default=0)
-    return {name: held.n_bytes > card.of_trial - step for name, held in estimated.images.items()}
+def streams(estimated: Estimate, card: Card) -> dict[str, bool]:
+    """Whether the decoded images of each pool stream to the card, since a worker does not hold so many there."""
+    from activekd.bank.held import HELD_SHARE
+
+    return {name: held.n_bytes > HELD_SHARE * card.of_trial for name, held in estimated.images.items()}

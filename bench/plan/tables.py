@@ -100,13 +100,15 @@ def _print_steps(estimated: Estimate, card: Card | None, out: Console) -> None:
     for student, need in needs.items():
         if need.fault:
             say(f"{student}: {need.fault}", out)
+    from activekd.bank.held import HELD_SHARE
+
     if card is None:
         say("micro-batches and streams: give the memory of a card, as --card-gb 80", out)
         return
-    which = [dataset for dataset, does in streams(estimated, needs, card).items() if does]
+    which = [dataset for dataset, does in streams(estimated, card).items() if does]
     say(
-        f"a trial has {card.of_trial / GB:,.1f} GB of a card of {card.n_bytes / GB:g} GB; images that stream to it, since "
-        f"they do not fit beside the largest step: {', '.join(which) or 'none'}",
+        f"a trial has {card.of_trial / GB:,.1f} GB of a card of {card.n_bytes / GB:g} GB, and holds decoded images there "
+        f"of up to {HELD_SHARE * card.of_trial / GB:,.1f} GB; those that stream: {', '.join(which) or 'none'}",
         out,
     )
 

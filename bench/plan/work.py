@@ -78,10 +78,10 @@ class Job:
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """Decoded images of a data set, which a device holds or streams.
+    """Decoded images of a pool, which a device holds or reads as a stream.
 
     Attributes:
-        n: images of the pool and of the test split.
+        n: images of the pool.
         n_bytes: of their pixels, about.
     """
 
@@ -104,7 +104,7 @@ class Estimate:
         rendering: crops that workers render for students trained end to end.
         jobs: of the trials.
         examples: of the tasks of the trials.
-        images: of each data set from files on which a student is trained end to end.
+        images: of the pool of each data set from files on which a student is trained end to end.
         cache_bytes: of the image cache on disk; 0 where it is switched off.
         bank_bytes: of the bank on disk and in the object store.
     """

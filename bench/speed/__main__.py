@@ -156,6 +156,26 @@ def throughput(
         _print_machine(there, f"{share.cpus} threads a slot", f"{at_once} slots measured at once")
 
 
+@app.command(
+    epilog="Examples: `python -m bench.speed plan` · "
+    "`python -m bench.speed plan caltech-real --only seed=0,teacher=none`"
+)
+def plan(
+    spec: SpecName = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUE,...", help="The trials to run; `all` runs every trial.")
+    ] = "seed=0",
+    device: Annotated[Device, typer.Option(help="Where the trials run.")] = "auto",
+) -> None:
+    """A plan against itself, and against a run of its trials, which takes its time. Exit code 1 where a bar is missed."""
+    with user_errors():
+        from bench.speed.planned import plan_bars
+
+        name, there = spec or default_spec(), local_device(device)
+        bars = plan_bars(name, None if only == "all" else only, there, console)
+        _judge(_shown(bars), there)
+
+
 @app.callback(invoke_without_command=True)
 def everything(context: typer.Context, version: Version = False) -> None:
     """Measure speed on this machine. Without a command, `demo` and `train`."""
