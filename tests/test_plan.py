@@ -23,7 +23,7 @@ from bench.plan.jobs import distinct
 from bench.plan.memory import Card, cohort_needs, step_needs, streams
 from bench.plan.rates import FORWARD_SHARE, given_rates, rate_of, read_rates, write_rates
 from bench.plan.tables import print_hours, print_plan
-from bench.plan.work import PICTURE, Estimate, Task
+from bench.plan.work import DIAGNOSTICS, PICTURE, Estimate, Task
 from bench.spec import Share, read_spec
 
 POOL, TEST = EMBEDDED["digits"].n_pool, EMBEDDED["digits"].n_test
@@ -80,6 +80,7 @@ def test_a_small_plan_by_hand(tiny: Estimate, tiny_spec: Path, tmp_path: Path) -
     assert work[Task("diagnose", STUDENT)] == 2 * (3 + 1) * POOL + 4 * 2 * 20
     plain = estimate(read_spec(str(tiny_spec)).trials, tmp_path, diagnostics=False)
     assert Task("diagnose", STUDENT) not in plain.work
+    assert work[Task("measure", DIAGNOSTICS)] == 4 * 3 * POOL * 10
     assert work[Task("select", "random")] == 2 * 2 * POOL * 10 * 10
     assert work[Task("encode", "glyphclip", 32)] == work[Task("render", PICTURE, 32)] == 2 * POOL + TEST
     assert tiny.bank_bytes == 2 * NETWORKS["glyphclip"].feature_width * (2 * POOL + TEST)
@@ -135,7 +136,7 @@ def test_hours_follow_from_the_rates(tiny: Estimate) -> None:
     assert spent.parts["encode"] == pytest.approx((2 * POOL + TEST) / 5 / 3600)
     assert spent.wall == pytest.approx(max(spent.total / 2, spent.longest))
     assert hours(tiny, known, 100).wall == spent.longest
-    assert {task.part for task in spent.unknown} == {"render", "teacher", "select"}
+    assert {task.part for task in spent.unknown} == {"render", "teacher", "select", "measure"}
     assert sum(spent.students.values()) == pytest.approx(spent.total - spent.parts["encode"])
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from activekd.datasets import Dataset, Split, drawn_for
 from activekd.datasets.sizes import Sizes
-from activekd.recipes import ViewGeometry
+from activekd.recipes import NO_TEACHER, ViewGeometry
 from bench.plan.names import Names
-from bench.plan.work import PHOTOGRAPH, PICTURE, Example, Job, Task
+from bench.plan.work import DIAGNOSTICS, PHOTOGRAPH, PICTURE, Example, Job, Task
 from bench.spec import Trial
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.resolved import ResolvedTrial
@@ -137,7 +137,10 @@ class TrialWork:
         self, work: "Counter[Task]", task: Task, trial: Trial, amount: int, sizes: Mapping[str, int], members: float = 1
     ) -> None:
         work[task] += amount
-        self._means.setdefault(task, _Mean(trial)).add(amount, members, sizes)
+        mean = self._means.setdefault(task, _Mean(trial))
+        mean.add(amount, members, sizes)
+        if mean.trial.teacher == NO_TEACHER:
+            mean.trial = trial
 
     def _add_fits(self, work: "Counter[Task]", trials: Sequence[Trial], size: Sizes) -> int:
         """Add the fits of all rounds; returns the most that are computed together."""
@@ -203,6 +206,8 @@ class TrialWork:
             compared = len(trials) * queries * 2 * per_query if per_query > 1 else 0
             amount = (tested - asked) * size.n_pool + compared
             self._add(work, Task("diagnose", first.student), first, amount, sizes)
+            amount = len(trials) * first.rounds * size.n_pool * size.n_classes
+            self._add(work, Task("measure", DIAGNOSTICS), first, amount, {**sizes, "query_size": per_query})
 
     def _asks(self, trial: Trial) -> bool:
         """Whether the selector of a trial needs predictions of the pool."""

@@ -21,6 +21,7 @@ LABELS: Mapping[Part, str] = {
     "predict": "predictions",
     "select": "queries",
     "diagnose": "predictions for diagnostics",
+    "measure": "diagnostics",
 }
 
 
@@ -28,6 +29,8 @@ def unit_of(task: Task, estimated: Estimate) -> str:
     """What the rate of a task counts."""
     if task.part == "select":
         return "images x classes x picks"
+    if task.part == "measure":
+        return "images x classes"
     if task.part == "teacher" or (task.part == "student" and estimated.students[task.name].frozen):
         return "trial-steps"
     return "crops" if task.part == "render" else "images"
@@ -107,8 +110,8 @@ def _print_steps(estimated: Estimate, card: Card | None, out: Console) -> None:
         return
     which = [dataset for dataset, does in streams(estimated, card).items() if does]
     say(
-        f"a trial has {card.of_trial / GB:,.1f} GB of a card of {card.n_bytes / GB:g} GB, and holds decoded images there "
-        f"of up to {HELD_SHARE * card.of_trial / GB:,.1f} GB; those that stream: {', '.join(which) or 'none'}",
+        f"a trial has {card.of_trial / GB:,.1f} GB of a card of {card.n_bytes / GB:g} GB, and holds decoded images "
+        f"there of up to {HELD_SHARE * card.of_trial / GB:,.1f} GB; those that stream: {', '.join(which) or 'none'}",
         out,
     )
 

@@ -17,7 +17,9 @@ PHOTO = (375, 500)
 PHOTOGRAPH, PICTURE = "photograph", "small picture"
 """What a crop is rendered from: an image of a file, or one of a data set that a package embeds."""
 
-Part = Literal["decode", "encode", "render", "teacher", "student", "predict", "select", "diagnose"]
+DIAGNOSTICS = "diagnostics"
+
+Part = Literal["decode", "encode", "render", "teacher", "student", "predict", "select", "diagnose", "measure"]
 
 
 class Task(NamedTuple):
@@ -25,9 +27,10 @@ class Task(NamedTuple):
 
     Attributes:
         part: ``decode`` files and ``encode`` the bank (images), ``render`` crops, fit a ``teacher`` (steps) or a
-            ``student`` (images in optimiser steps; on a frozen backbone trial-steps), ``predict`` and ``diagnose``
-            (images), ``select`` (images x classes x picks).
-        name: of the network, teacher, student or selector; the source of a crop, PHOTOGRAPH or PICTURE.
+            ``student`` (images in optimiser steps; on a frozen backbone trial-steps), ``predict`` (images), ``select``
+            (images x classes x picks), ``diagnose``: predict for diagnostics (images), ``measure`` them (images x
+            classes).
+        name: of the network, teacher, student or selector; the source of a crop, PHOTOGRAPH or PICTURE; DIAGNOSTICS.
         size: images of a student's step; side of a crop in pixels; 0 for other parts.
     """
 
@@ -41,7 +44,7 @@ class Example:
     """What a task is measured on: a trial that has it, and the mean sizes over all of the task.
 
     Attributes:
-        trial: the first trial that has the task.
+        trial: the first trial that has the task, with a teacher if any has one.
         n_classes: classes.
         n_labeled: labeled images of a fit.
         n_pool: images of the pool.

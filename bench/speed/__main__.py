@@ -167,7 +167,10 @@ def plan(
     ] = "seed=0",
     device: Annotated[Device, typer.Option(help="Where the trials run.")] = "auto",
 ) -> None:
-    """A plan against itself, and against a run of its trials, which takes its time. Exit code 1 where a bar is missed."""
+    """A plan against itself, and against a run of its trials.
+
+    Minutes, or as long as the trials take. Exit code 1 where a bar is missed.
+    """
     with user_errors():
         from bench.speed.planned import plan_bars
 

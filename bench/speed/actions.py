@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from activekd.bank.views import Views
-from activekd.datasets import Labeled
+from activekd.bank.computing import ENCODE_BATCH, ENCODE_BATCH_CUDA, compute
+from activekd.bank.views import RenderedViews, Views, ViewSource
+from activekd.datasets import Dataset, Labeled, Split
+from activekd.devices import results_device
+from activekd.diagnostics import Measured, Opinion, diagnose
 from activekd.images.decoding import SHORT_SIDE
 from activekd.images.pixels import Images
 from activekd.images.rendering import render
@@ -27,10 +30,9 @@ from activekd.students.heads import build_student
 from activekd.students.networks import StudentNetwork
 from activekd.students.predict import predict
 from activekd.teachers import teacher
-from activekd.teachers.encoder import VisionLanguageEncoder
 from activekd.teachers.text_heads import TextHead
 from bench.plan.work import PHOTO, PHOTOGRAPH, Estimate, Example, Task
-from bench.speed.untrained import untrained_student, untrained_vision_language
+from bench.speed.untrained import untrained_encoder, untrained_student
 
 CPU_PIXELS = 8 * 224**2
 """Most pixels of a batch on a CPU, where larger ones are no faster an image."""
@@ -41,6 +43,9 @@ FIT_PIXELS = 64 * 224**2
 FIT_ROWS = 2_000_000
 """Most rows of features of a timed fit of a cohort, over its members; bounds its steps."""
 
+WIDTH = 512
+"""Numbers a feature of a student trained end to end, about."""
+
 POOL, QUERY = 10_000, 100
 """Most images of a pool, and labels of a query, of which a selection is timed."""
 
@@ -48,6 +53,11 @@ PREDICTED = 2_000
 """Most images of a timed prediction from features."""
 
 N_VIEWS = 2
+CROPS = ViewGeometry(N_VIEWS, (0.5, 1.0), (0.75, 1.3333), 0.5)
+RENDERED = 16
+SMALL = (28, 28)
+"""Height and width in pixels of a small picture."""
+
 LR = 1e-4
 """Of timed fits, which do not diverge on noise."""
 
@@ -103,6 +113,7 @@ def timed(of: Subject) -> Timed:
         "student": _training,
         "predict": _predicting,
         "select": _selecting,
+        "measure": _measuring,
     }
     return make[of.task.part](of)
 
@@ -125,12 +136,18 @@ def _decoding(of: Subject) -> Timed:
     return Timed(decode, 1)
 
 
+def _images(n: int, name: str) -> Images:
+    """Black images of the size of decoded photographs, or of small pictures."""
+    side = (SHORT_SIDE, SHORT_SIDE * PHOTO[1] // PHOTO[0]) if name == PHOTOGRAPH else SMALL
+    shapes = np.tile(np.array([side], dtype=np.int64), (n, 1))
+    return Images(shapes, np.zeros(n * 3 * side[0] * side[1], dtype=np.uint8))
+
+
 def _rendering(of: Subject) -> Timed:
-    side = (SHORT_SIDE, SHORT_SIDE * PHOTO[1] // PHOTO[0]) if of.task.name == PHOTOGRAPH else (28, 28)
-    n, geometry = 16, ViewGeometry(2, (0.5, 1.0), (0.75, 1.3333), 0.5)
-    images = Images(np.tile(np.array([side], dtype=np.int64), (n, 1)), np.zeros(n * 3 * side[0] * side[1], np.uint8))
-    crop = partial(render, images, np.arange(n), 1, geometry, size=of.task.size, interpolation="bicubic")
-    return Timed(crop, n)
+    images = _images(RENDERED, of.task.name)
+    rows = np.arange(len(images))
+    crop = partial(render, images, rows, 1, CROPS, size=of.task.size, interpolation="bicubic")
+    return Timed(crop, len(images))
 
 
 def _batch(of: Subject, images: int, size: int) -> int:
@@ -139,20 +156,15 @@ def _batch(of: Subject, images: int, size: int) -> int:
 
 
 def _encoding(of: Subject) -> Timed:
-    network, n = of.network, _batch(of, 64, of.task.size)
-    batch = torch.randint(0, 256, (n, 3, of.task.size, of.task.size), dtype=torch.uint8)
-    if isinstance(network, VisionLanguageNetwork):
-        network.register()
-        encoder = VisionLanguageEncoder(untrained_vision_language(network.model), None, of.device)
-        encode: Callable[[], object] = partial(encoder.encode, batch)
-    else:
-        assert network is not None
-        body = untrained_student(network.backbone, 1).backbone.eval().to(of.device)
-
-        def encode() -> object:
-            return body(batch.to(of.device)).half().cpu().numpy()
-
-    return Timed(torch.inference_mode()(encode), n)
+    """The forward pass on a CPU, where rendering is a task of its own; elsewhere rendering too, from decoded images."""
+    assert of.network is not None
+    encoder = untrained_encoder(of.network, of.device)
+    if of.device == "cpu":
+        n = _batch(of, ENCODE_BATCH, of.task.size)
+        batch = torch.randint(0, 256, (n, 3, of.task.size, of.task.size), dtype=torch.uint8)
+        return Timed(torch.inference_mode()(partial(encoder.encode, batch)), n)
+    images = _images(ENCODE_BATCH_CUDA, PHOTOGRAPH)
+    return Timed(partial(compute, images, encoder, CROPS, [1]), len(images))
 
 
 def _labeled(of: Subject, n: int, n_classes: int) -> Labeled:
@@ -160,9 +172,9 @@ def _labeled(of: Subject, n: int, n_classes: int) -> Labeled:
     return Labeled(rows, rows % n_classes)
 
 
-def _features(n: int, width: int, seed: int) -> Views:
-    rng = np.random.default_rng(seed)
-    return Views(tuple(rng.normal(size=(n, width)).astype(np.float16) for _ in range(N_VIEWS)))
+def _features(of: Subject, n: int, width: int) -> Views:
+    rng = np.random.default_rng(width)
+    return Views(tuple(rng.normal(size=(n, width)).astype(np.float16) for _ in range(N_VIEWS)), of.device)
 
 
 def _head(n_classes: int, width: int) -> TextHead:
@@ -183,7 +195,7 @@ def _teaching(of: Subject) -> Timed:
     batches = -(-n // recipe.batch)
     recipe = replace(recipe, epochs=max(1, min(recipe.epochs, 200 // batches)))
     views, head, labeled = (
-        _features(n, of.teacher_width, 2),
+        _features(of, n, of.teacher_width),
         _head(n_classes, of.teacher_width),
         _labeled(of, n, n_classes),
     )
@@ -211,7 +223,7 @@ def _guide(of: Subject, n: int) -> Guide | None:
     if not of.teacher_width:
         return None
     head = _head(of.example.n_classes, of.teacher_width)
-    return Guide(_features(n, of.teacher_width, 3), torch.from_numpy(head.text).to(of.device), head.logit_scale)
+    return Guide(_features(of, n, of.teacher_width), torch.from_numpy(head.text).to(of.device), head.logit_scale)
 
 
 def _cohort(of: Subject) -> Timed:
@@ -222,7 +234,7 @@ def _cohort(of: Subject) -> Timed:
     steps = max(1, min(example.steps, FIT_ROWS // (members * of.task.size)))
     recipe = replace(trial.recipe, steps=steps, step_rule="fixed", lr=LR)
     inputs, guide, labeled, geometry = (
-        _features(n, of.width, 4),
+        _features(of, n, of.width),
         _guide(of, n),
         _labeled(of, n_labeled, n_classes),
         _geometry(of),
@@ -255,7 +267,7 @@ def _end_to_end(of: Subject) -> Timed:
     images = recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0)
     recipe = replace(recipe, steps=max(1, min(example.steps, FIT_PIXELS // (images * student.size**2))))
     n = 2 * images
-    inputs, guide = _pixels(n, student.size), _guide(of, n)
+    inputs, guide = _pixels(of, n), _guide(of, n)
     labeled, geometry = _labeled(of, n // 2, example.n_classes), _geometry(of)
 
     def fit() -> None:
@@ -276,9 +288,13 @@ def _end_to_end(of: Subject) -> Timed:
     return Timed(fit, recipe.steps * images)
 
 
-def _pixels(n: int, size: int) -> Views:
-    rng = np.random.default_rng(5)
-    return Views(tuple(rng.integers(0, 256, size=(n, 3, size, size), dtype=np.uint8) for _ in range(N_VIEWS)))
+def _pixels(of: Subject, n: int) -> ViewSource:
+    """Inputs of a student: rendered before on a CPU, where rendering is a task of its own; elsewhere at each step."""
+    student, rng = _network(of), np.random.default_rng(0)
+    if of.device == "cpu":
+        shape = (n, 3, student.size, student.size)
+        return Views(tuple(rng.integers(0, 256, size=shape, dtype=np.uint8) for _ in range(N_VIEWS)))
+    return RenderedViews(_images(n, PHOTOGRAPH), CROPS, student.size, student.backbone.interpolation, of.device)
 
 
 def _predicting(of: Subject) -> Timed:
@@ -288,10 +304,10 @@ def _predicting(of: Subject) -> Timed:
     if student.frozen:
         n, rng = min(PREDICTED, example.n_pool), stream(0, "speed")
         made = build_student(student, (of.width,), n_classes, trunk_width=trial.recipe.trunk_width, rng=rng)
-        inputs = _features(n, of.width, 4)
+        inputs = _features(of, n, of.width)
     else:
         n = _batch(of, 512, student.size)
-        made, inputs = untrained_student(student.backbone, n_classes), _pixels(n, student.size)
+        made, inputs = untrained_student(student.backbone, n_classes), _pixels(of, n)
     made, guide = made.to(of.device), _guide(of, n)
 
     def foretell() -> None:
@@ -303,12 +319,44 @@ def _predicting(of: Subject) -> Timed:
     return Timed(foretell, n)
 
 
+def _results(of: Subject, tensor: Tensor) -> Tensor:
+    """A prediction where it stays for the query."""
+    return tensor.to(results_device(of.device))
+
+
 def _selecting(of: Subject) -> Timed:
     assert of.example is not None
     example, chosen = of.example, selector(of.task.name)
     n_classes = example.n_classes
     n, query_size = min(example.n_pool, POOL), min(example.query_size, QUERY)
-    labeled = min(n_classes, n - query_size)
-    view = declared(made_up_view(0, n, n_classes, of.width or 512, labeled), chosen)
+    view = declared(made_up_view(0, n, n_classes, of.width or WIDTH, min(n_classes, n - query_size)), chosen)
+    view = replace(view, arrays={name: _results(of, array) for name, array in view.arrays.items()})
     query = partial(select, chosen, view, query_size)
     return Timed(lambda: query(rng=stream(0, "speed")), n * n_classes * query_size)
+
+
+def _measuring(of: Subject) -> Timed:
+    """The diagnostics of a round, with the teacher's predictions of the pool, which no query needs."""
+    assert of.example is not None
+    example = of.example
+    n_classes, n, query_size = example.n_classes, min(example.n_pool, POOL), min(example.query_size, QUERY)
+    view = made_up_view(0, n, n_classes, of.width or WIDTH, min(n_classes, n - query_size))
+    split = Split(None, np.arange(n) % n_classes)
+    dataset = Dataset("noise", tuple(map(str, range(n_classes))), (), split, split, split)
+    student, features = (_results(of, array) for array in (view.student_probabilities, view.features))
+    guide, picked = _guide(of, n), np.asarray(view.pool.unlabeled[:query_size])
+    heads = torch.zeros(2, n, dtype=torch.int64)
+
+    def measure() -> None:
+        opinion = None
+        if guide is not None:
+            shown = torch.from_numpy(guide.views.arrays[0]).to(guide.prototypes.device)
+            top = teacher_logits(shown, guide.prototypes, guide.logit_scale).softmax(dim=1).max(dim=1)
+            opinion = Opinion(top.indices.cpu().numpy(), top.values.cpu().numpy())
+        teacher_test = None if guide is None else student
+        measured = Measured(
+            student, lambda rows: features[torch.from_numpy(rows)], student, opinion, teacher_test, heads
+        )
+        diagnose(dataset, view.pool, picked, measured, rng=stream(0, "speed"))
+
+    return Timed(measure, n * n_classes)
