@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from activekd.bank.computing import ENCODE_BATCH, ENCODE_BATCH_CUDA, compute
 from activekd.bank.views import RenderedViews, Views, ViewSource
