@@ -22,7 +22,7 @@ from bench.plan.hours import hours
 from bench.plan.jobs import distinct
 from bench.plan.memory import Card, cohort_needs, step_needs, streams
 from bench.plan.rates import FORWARD_SHARE, given_rates, rate_of, read_rates, write_rates
-from bench.plan.tables import print_hours, print_plan
+from bench.plan.tables import print_hours, print_plan, print_rates
 from bench.plan.work import DIAGNOSTICS, PICTURE, Estimate, Task
 from bench.spec import Share, read_spec
 
@@ -203,7 +203,9 @@ def test_a_plan_is_printed_with_its_counts_and_its_hours(tiny: Estimate) -> None
     out = io.StringIO()
     console = Console(file=out, width=140)
     print_plan("tiny", tiny, Card(80e9), console)
-    spent = hours(tiny, {Task("student", STUDENT): 1.0}, 1)
+    known = {Task("student", STUDENT): 1.0}
+    spent = hours(tiny, known, 1)
+    print_rates(tiny, known, console)
     print_hours(tiny, spent, Share(gpus=0.5), "cuda", console)
     cells = [[word.strip() for word in re.split("[│┃]", line)[1:-1]] for line in out.getvalue().splitlines()]
     assert ["optimiser steps", "30"] in cells
@@ -211,6 +213,7 @@ def test_a_plan_is_printed_with_its_counts_and_its_hours(tiny: Estimate) -> None
     assert ["one slot, all in turn", f"{spent.total:.4g}"] in cells
     assert ["device-hours, 0.5 of a card a trial", f"{spent.total / 2:.4g}"] in cells
     assert "a trial has 79.2 GB of a card of 80 GB" in out.getvalue()
+    assert f"assumed: a forward pass costs 0.33 of a training step ({STUDENT})" in out.getvalue()
     assert "not counted, for lack of a rate: fits of teachers, 48 trial-steps (glyphclip+clap)" in out.getvalue()
 
 

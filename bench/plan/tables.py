@@ -7,7 +7,7 @@ from rich.table import Table
 
 from bench.plan.hours import Hours
 from bench.plan.memory import GB, Card, cohort_needs, step_needs, streams
-from bench.plan.rates import FORWARD_SHARE, RATED, Rates
+from bench.plan.rates import FORWARD_SHARE, RATED, Rates, rate_of
 from bench.plan.work import Estimate, Part, Task
 from bench.spec import Share
 from bench.terminal import print_notes, say
@@ -128,7 +128,7 @@ def _print_cohorts(estimated: Estimate, out: Console) -> None:
 
 
 def print_rates(estimated: Estimate, rates: Rates, out: Console) -> None:
-    """Print the rates that the plan uses, as a table."""
+    """Print the rates that the plan uses, as a table, and which are assumed."""
     table = Table("what", "of", "size", "together", "a second", "unit", title="rates of one slot")
     for part in RATED:
         for task in sorted(rates):
@@ -144,6 +144,13 @@ def print_rates(estimated: Estimate, rates: Rates, out: Console) -> None:
                     unit_of(task, estimated),
                 )
     out.print(table)
+    assumed = [
+        task.name
+        for task in estimated.work
+        if task.part == "predict" and task not in rates and rate_of(task, rates, estimated) is not None
+    ]
+    if assumed:
+        say(f"assumed: a forward pass costs {FORWARD_SHARE:.2g} of a training step ({', '.join(assumed)})", out)
 
 
 def print_hours(estimated: Estimate, spent: Hours, share: Share, device: str, out: Console) -> None:
@@ -179,14 +186,3 @@ def print_hours(estimated: Estimate, spent: Hours, share: Share, device: str, ou
                 f"not counted, for lack of a rate: {label}, {amount:,} {unit} ({', '.join(dict.fromkeys(names))})",
                 out,
             )
-
-
-def _print_assumption(estimated: Estimate, rates: Rates, out: Console) -> None:
-    """Say for which students a forward pass is assumed to cost FORWARD_SHARE of a training step."""
-    names = [
-        name
-        for name, student in estimated.students.items()
-        if not student.frozen and Task("predict", name) not in rates and any(task.name == name for task in rates)
-    ]
-    if names:
-        say(f"assumed: a forward pass costs {FORWARD_SHARE:.2g} of a training step ({', '.join(names)})", out)

@@ -149,7 +149,7 @@ def throughput(
         n_slots = slots or max(1, default_slots() // share.cpus)
         estimated = estimate(whole.trials, cache_folder(), slots=n_slots, device=there)
         at_once = min(n_slots, local_slots(share, there))
-        rates = measured_rates(estimated, there, console, threads=share.cpus, at_once=at_once)
+        rates = measured_rates(estimated, there, console, share=share, at_once=at_once)
         if save is not None:
             write_rates(rates, save)
         print_hours(estimated, hours(estimated, rates, n_slots), share, there, console)

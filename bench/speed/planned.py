@@ -140,7 +140,7 @@ def plan_bars(source: str, only: str | None, device: str, out: Console) -> Itera
 
 
 def _measured(estimated: Estimate, device: str, share: Share, slots: int, out: Console) -> Rates:
-    return measured_rates(estimated, device, out, threads=share.cpus, at_once=slots)
+    return measured_rates(estimated, device, out, share=share, at_once=slots)
 
 
 def _stored_bar(whole: Spec, run: Run, device: str, share: Share, slots: int, out: Console) -> Iterable[Bar]:

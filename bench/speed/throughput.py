@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.plan.rates import RATED, Rates
 from bench.plan.tables import LABELS, unit_of
 from bench.plan.work import Estimate, Task
+from bench.spec import Share
 from bench.speed.actions import Subject, subject, timed
 from bench.terminal import say
 
@@ -22,6 +23,8 @@ AGREEMENT = 0.1
 """Largest difference of two successive measurements that agree, as a share of the larger."""
 
 MOST_TRIES = 10
+
+ONE = Share()
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def _rate(action: Callable[[], object], amount: float, clock: Callable[[], float
     return amount * calls / spent
 
 
-def measured_rates(estimated: Estimate, device: str, out: Console, *, threads: int = 1, at_once: int = 1) -> Rates:
+def measured_rates(estimated: Estimate, device: str, out: Console, *, share: Share = ONE, at_once: int = 1) -> Rates:
     """The rate of each task of a plan on this machine, with random weights and noise as data.
 
     A line is printed for each rate as it is measured.
@@ -74,14 +77,14 @@ def measured_rates(estimated: Estimate, device: str, out: Console, *, threads: i
         estimated: of the grid.
         device: where networks run.
         out: where to print.
-        threads: of torch, of a slot.
+        share: of this machine that a slot takes: threads of torch, and memory of a card.
         at_once: slots that measure at the same time, each in a process; with 1, this process measures.
     """
     tasks = [task for task in estimated.work if task.part in RATED]
     rates: dict[Task, float] = {}
-    with _slots(at_once) as measure:
+    with _slots(at_once, share) as measure:
         for task in sorted(tasks, key=lambda task: (RATED.index(task.part), task)):
-            found = measure(subject(task, estimated, device), threads)
+            found = measure(subject(task, estimated, device))
             rates[task] = sum(rate.value for rate in found) / len(found)
             steady = all(rate.steady for rate in found)
             note = "" if steady else f", not steady: no two of {MOST_TRIES} in a row within {AGREEMENT:.0%}"
@@ -90,20 +93,23 @@ def measured_rates(estimated: Estimate, device: str, out: Console, *, threads: i
     return rates
 
 
-def _measure(of: Subject, threads: int) -> Rate:
+def _measure(of: Subject, share: Share) -> Rate:
     import torch
 
-    torch.set_num_threads(threads)
+    from activekd.devices import limit_memory
+
+    torch.set_num_threads(share.cpus)
+    limit_memory(of.device, share.gpus)
     made = timed(of)
     return steady_rate(made.action, made.amount)
 
 
 @contextmanager
-def _slots(n: int) -> Iterator[Callable[[Subject, int], Sequence[Rate]]]:
+def _slots(n: int, share: Share) -> Iterator[Callable[[Subject], Sequence[Rate]]]:
     """Measures a task in n processes at the same time, which stay warm from task to task."""
     if n == 1:
-        yield lambda of, threads: [_measure(of, threads)]
+        yield lambda of: [_measure(of, share)]
         return
     with ExitStack() as stack:
         pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in range(n)]
-        yield lambda of, threads: [f.result() for f in [pool.submit(_measure, of, threads) for pool in pools]]
+        yield lambda of: [f.result() for f in [pool.submit(_measure, of, share) for pool in pools]]
