@@ -183,9 +183,8 @@ def test_faults_of_a_file_of_rates_come_at_once(tmp_path: Path) -> None:
 
 
 def test_a_step_is_cut_where_it_exceeds_its_share_of_a_card(tiny: Estimate) -> None:
-    need = step_needs(tiny, None)[STUDENT]
-    assert (need.images, need.micro_batches) == (16, None)
-    assert step_needs(tiny, Card(80e9))[STUDENT].micro_batches == 1
+    need = step_needs(tiny, Card(80e9))[STUDENT]
+    assert (need.images, need.micro_batches) == (16, 1)
     small = step_needs(tiny, Card(80e9, share=0.01))[STUDENT]
     assert small.micro_batches is None
     assert "expected: fewer trials on a card" in small.fault

@@ -36,7 +36,7 @@ class StepNeeds:
     Attributes:
         images: of the step, labeled and unlabeled.
         n_bytes: of the step in one piece.
-        micro_batches: into which it is cut on the card; None without a card, or where none fits.
+        micro_batches: into which it is cut on the card; None where none fits.
         fault: why no micro-batch fits.
     """
 
@@ -65,12 +65,12 @@ class CohortNeeds:
     feature_bytes: int
 
 
-def step_needs(estimated: Estimate, card: Card | None) -> dict[str, StepNeeds]:
+def step_needs(estimated: Estimate, card: Card) -> dict[str, StepNeeds]:
     """The largest step of each student that is trained end to end, by name.
 
     Args:
         estimated: of the grid.
-        card: that it is to fit; None for no card.
+        card: that it is to fit.
     """
     from activekd.students.step_memory import STEP_SHARE, n_micro_batches, step_memory
 
@@ -83,11 +83,10 @@ def step_needs(estimated: Estimate, card: Card | None) -> dict[str, StepNeeds]:
         memory = step_memory(estimated.students[name])
         assert memory is not None
         parts, fault = None, ""
-        if card is not None:
-            try:
-                parts = n_micro_batches(memory, *batch, int(STEP_SHARE * card.of_trial))
-            except InputError as error:
-                fault = str(error)
+        try:
+            parts = n_micro_batches(memory, *batch, int(STEP_SHARE * card.of_trial))
+        except InputError as error:
+            fault = str(error)
         out[name] = StepNeeds(sum(batch), memory.of(sum(batch)), parts, fault)
     return out
 

@@ -47,7 +47,7 @@ def print_plan(name: str, estimated: Estimate, card: Card | None, out: Console) 
     """
     _print_counts(name, estimated, out)
     _print_data(estimated, out)
-    _print_steps(estimated, card, out)
+    _print_card(estimated, card, out)
     _print_cohorts(estimated, out)
 
 
@@ -89,25 +89,27 @@ def _print_data(estimated: Estimate, out: Console) -> None:
     print_notes({dataset: size.notes for dataset, size in estimated.sizes.items()}, out)
 
 
-def _print_steps(estimated: Estimate, card: Card | None, out: Console) -> None:
-    needs = step_needs(estimated, card)
-    if not needs:
+def _print_card(estimated: Estimate, card: Card | None, out: Console) -> None:
+    if all(student.frozen for student in estimated.students.values()):
         return
+    if card is None:
+        say(
+            "device memory of a training step, micro-batches and streams: give the memory of a card, as --card-gb 80",
+            out,
+        )
+        return
+    from activekd.bank.held import HELD_SHARE
+
     table = Table(
         "student", "images a step", "GB", "micro-batches", title="device memory of a training step, end to end"
     )
+    needs = step_needs(estimated, card)
     for student, need in needs.items():
-        parts = "" if card is None else "none fits" if need.micro_batches is None else str(need.micro_batches)
-        table.add_row(student, f"{need.images:,}", f"{need.n_bytes / GB:,.2f}", parts)
+        table.add_row(student, f"{need.images:,}", f"{need.n_bytes / GB:,.2f}", str(need.micro_batches or "none fits"))
     out.print(table)
     for student, need in needs.items():
         if need.fault:
             say(f"{student}: {need.fault}", out)
-    from activekd.bank.held import HELD_SHARE
-
-    if card is None:
-        say("micro-batches and streams: give the memory of a card, as --card-gb 80", out)
-        return
     which = [dataset for dataset, does in streams(estimated, card).items() if does]
     say(
         f"a trial has {card.of_trial / GB:,.1f} GB of a card of {card.n_bytes / GB:g} GB, and holds decoded images "
