@@ -62,8 +62,8 @@ def run_on_ray(
 
 
 def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
-    """The trials as workers need them: images only if a student's inputs are rendered at every step."""
-    live = {t.source for t in trials if not t.student_train}
+    """The trials as workers need them: images only for students that are trained end to end."""
+    live = {t.source for t in trials if not t.student.frozen}
     datasets = {t.source: t.dataset for t in trials}
     light = {source: d if source in live else d.without_images() for source, d in datasets.items()}
     return [replace(t, dataset=light[t.source]) for t in trials]
