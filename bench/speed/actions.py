@@ -41,6 +41,9 @@ CPU_PIXELS = 8 * 224**2
 FIT_PIXELS = 64 * 224**2
 """Most pixels of a timed fit on a CPU; bounds its steps."""
 
+FIT_STEPS = 50
+"""Most steps of a timed fit elsewhere."""
+
 FIT_ROWS = 2_000_000
 """Most rows of features of a timed fit of a cohort, over its members; bounds its steps."""
 
@@ -168,7 +171,7 @@ def _encoding(of: Subject) -> Timed:
     return Timed(partial(compute, images, encoder, CROPS, [1]), len(images))
 
 
-def _labeled(of: Subject, n: int, n_classes: int) -> Labeled:
+def _labeled(n: int, n_classes: int) -> Labeled:
     rows = np.arange(n)
     return Labeled(rows, rows % n_classes)
 
@@ -195,12 +198,9 @@ def _teaching(of: Subject) -> Timed:
     n, n_classes = example.n_labeled, example.n_classes
     batches = -(-n // recipe.batch)
     recipe = replace(recipe, epochs=max(1, min(recipe.epochs, 200 // batches)))
-    views, head, labeled = (
-        _features(of, n, of.teacher_width),
-        _head(n_classes, of.teacher_width),
-        _labeled(of, n, n_classes),
-    )
-    adapt, members, geometry = teacher(example.trial.teacher).adapt, example.members, _geometry(of)
+    views, head = _features(of, n, of.teacher_width), _head(n_classes, of.teacher_width)
+    labeled, geometry = _labeled(n, n_classes), _geometry(of)
+    adapt, members = teacher(example.trial.teacher).adapt, example.members
 
     def fit() -> None:
         rngs = [stream(member, "speed") for member in range(members)]
@@ -234,12 +234,8 @@ def _cohort(of: Subject) -> Timed:
     n_labeled = min(example.n_labeled, n - 1)
     steps = max(1, min(example.steps, FIT_ROWS // (members * of.task.size)))
     recipe = replace(trial.recipe, steps=steps, step_rule="fixed", lr=LR)
-    inputs, guide, labeled, geometry = (
-        _features(of, n, of.width),
-        _guide(of, n),
-        _labeled(of, n_labeled, n_classes),
-        _geometry(of),
-    )
+    inputs, guide = _features(of, n, of.width), _guide(of, n)
+    labeled, geometry = _labeled(n_labeled, n_classes), _geometry(of)
 
     def fit() -> None:
         fits = []
@@ -266,25 +262,15 @@ def _end_to_end(of: Subject) -> Timed:
     )
     on_unlabeled = example.trial.distillation in {"unlabeled", "both"}
     images = recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0)
-    recipe = replace(recipe, steps=max(1, min(example.steps, FIT_PIXELS // (images * student.size**2))))
+    most = FIT_PIXELS // (images * student.size**2) if of.device == "cpu" else FIT_STEPS
+    recipe = replace(recipe, steps=max(1, min(example.steps, most)))
     n = 2 * images
     inputs, guide = _pixels(of, n), _guide(of, n)
-    labeled, geometry = _labeled(of, n // 2, example.n_classes), _geometry(of)
+    labeled, unlabeled, geometry = _labeled(n // 2, example.n_classes), np.arange(n // 2, n), _geometry(of)
 
     def fit() -> None:
-        rng = stream(0, "speed")
-        fit_student(
-            made,
-            inputs,
-            labeled,
-            np.arange(n // 2, n),
-            guide,
-            example.trial.distillation,
-            recipe,
-            geometry,
-            rng=rng,
-            device=of.device,
-        )
+        arguments = made, inputs, labeled, unlabeled, guide, example.trial.distillation, recipe, geometry
+        fit_student(*arguments, rng=stream(0, "speed"), device=of.device)
 
     return Timed(fit, recipe.steps * images)
 
