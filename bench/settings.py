@@ -132,3 +132,18 @@ def local_device(device: Device) -> str:
 def default_slots() -> int:
     """Default number of trials at a time: one per CPU of this machine."""
     return os.cpu_count() or 1
+
+
+def local_slots(share: Share, device: str) -> int:
+    """Trials that this machine runs at a time: by its CPUs and, on ``cuda``, by its cards; at least 1.
+
+    Args:
+        share: of a trial.
+        device: where the trials run.
+    """
+    of_cpus = default_slots() // share.cpus
+    if device != "cuda" or not share.gpus:
+        return max(1, of_cpus)
+    import torch
+
+    return max(1, min(of_cpus, int(torch.cuda.device_count() / share.gpus)))

@@ -28,7 +28,7 @@ from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
 from bench.checks import resolve
 from bench.settings import cache_folder
 from bench.spec import read_spec
-from bench.speed.throughput import photograph
+from bench.speed.actions import photograph
 from bench.speed.untrained import untrained_student, untrained_vision_language
 from bench.terminal import DecodingLines
 from bench.trials.inputs import compute_shard
