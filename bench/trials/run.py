@@ -14,7 +14,8 @@ import torch
 from activekd.bank.shards import Shard
 from activekd.bank.views import LiveViews, Views, ViewSource
 from activekd.datasets import Split
-from activekd.loop import Round, StudentViews, TeacherViews, run_rounds
+from activekd.loop import run_rounds
+from activekd.rounds import Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
 from bench.columns import PICKED, Row
 from bench.trials.inputs import Banked
