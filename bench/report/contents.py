@@ -104,7 +104,9 @@ def caveats(facts: Facts) -> list[str]:
         out.append(
             f"The rows have protocol {facts.protocol}; this version runs protocol {PROTOCOL}, whose numbers may differ."
         )
-    if chosen_on := [f"{name} ({split})" for name in facts.distinct["dataset"] if (split := test_split(name)) != "test"]:
+    if chosen_on := [
+        f"{name} ({split})" for name in facts.distinct["dataset"] if (split := test_split(name)) != "test"
+    ]:
         out.append(
             f"Accuracy is measured on another split than test, to choose by: {', '.join(chosen_on)}. "
             f"These are no results on test images."
