@@ -19,8 +19,8 @@ class Choices:
         name: the whole name.
         base: a key of CATALOG.
         pool: the split that is the pool, ``train`` or ``val``; the latter is for copies without the train images.
-        test: the split on which accuracy is measured: ``test``, or ``train`` or ``val`` where the other is the pool. What
-            a study chooses, such as a recipe, it chooses there, and the test split stays unseen.
+        test: the split on which accuracy is measured: ``test``, or ``train`` or ``val`` where the other is the pool.
+            What a study chooses, such as a recipe, it chooses there, and the test split stays unseen.
         size: images in the pool, as written: a number or ``all``; None takes the catalogue's.
         draw: number of the draw of the pool, as written; None is draw 0.
         classes: .npz file, relative to ``$ACTIVEKD_DATA``, whose array ``class_idx`` lists the classes to keep.

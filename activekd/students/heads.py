@@ -101,7 +101,7 @@ def pretrained(name: str) -> tuple[nn.Module, int]:
 
 
 def _with_frozen_norms(network: nn.Module) -> nn.Module:
-    from timm.layers import freeze_batch_norm_2d
+    from timm.layers.norm_act import freeze_batch_norm_2d
 
     return freeze_batch_norm_2d(network)
 
