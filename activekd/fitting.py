@@ -154,6 +154,7 @@ class Fitter:
             self.student.test.shape,
             self.dataset.n_classes,
             trunk_width=self.recipe.trunk_width,
+            batch_norm=self.recipe.batch_norm,
             rng=stream(want.seed, "student", want.index),
         )
 

@@ -221,6 +221,17 @@ def test_choices_of_a_name_change_its_size(tmp_path: Path) -> None:
     assert dataset_sizes("imagenet?size=all", tmp_path).n_pool == 1_281_167
     assert dataset_sizes("caltech101?pool=val&size=500", tmp_path).n_pool == 500
     assert dataset_sizes("caltech101?pool=val", tmp_path).n_pool == CATALOG["caltech101"].n_val
+    by_split = {
+        choices: (size.n_pool, size.n_val, size.n_test)
+        for choices in ("test=test", "test=val", "pool=val", "pool=val&test=train")
+        if (size := dataset_sizes(f"caltech101?{choices}", tmp_path))
+    }
+    assert by_split == {
+        "test=test": (4128, 1649, 2465),
+        "test=val": (4128, 0, 1649),
+        "pool=val": (1649, 0, 2465),
+        "pool=val&test=train": (1649, 0, 4128),
+    }
     with pytest.raises(InputError, match="ACTIVEKD_DATA is not set"):
         dataset_sizes("caltech101?classes=head.npz", tmp_path)
 

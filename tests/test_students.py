@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students import encoders
 from activekd.students.encoders import FrozenFeatures, check_loads
-from activekd.students.heads import build_student, pretrained
+from activekd.students.heads import Student, build_student, pretrained
 from activekd.students.networks import STUDENTS, StudentNetwork, student_network
 from bench.checks import check_networks, resolve
 from bench.spec import read_spec
@@ -271,3 +271,25 @@ def test_pretrained_student_is_trained_end_to_end_from_its_weights() -> None:
     backbones = [torch.cat([p.flatten() for p in s.backbone.parameters()]) for s in (first, other)]
     assert torch.equal(*backbones)
     assert not torch.equal(first.label_head.weight, other.label_head.weight)
+
+
+def test_frozen_batch_norm_stays_as_pretrained_and_normalises_alike_in_training_and_prediction() -> None:
+    network, images = student_network("efficientnet_lite0@32"), torch.randint(0, 256, (4, 3, 32, 32)).byte()
+
+    def build(batch_norm: Literal["trained", "frozen"]) -> Student:
+        rng = stream(0, "student", 0)
+        return build_student(network, (3, 32, 32), 5, trunk_width=256, batch_norm=batch_norm, rng=rng)
+
+    trained, frozen = build("trained"), build("frozen")
+    with torch.no_grad():
+        wanted = trained.eval()(images)
+        assert torch.allclose(frozen.train()(images).label_logits, wanted.label_logits, atol=1e-4)
+        assert not torch.allclose(trained.train()(images).label_logits, wanted.label_logits, atol=1e-2)
+    before = dict(build("frozen").state_dict())
+    optimiser = torch.optim.SGD(frozen.parameters(), lr=0.1)
+    frozen.train()(images).label_logits.sum().backward()
+    optimiser.step()
+    changed = {name for name, value in frozen.state_dict().items() if not torch.equal(value, before[name])}
+    assert "label_head.weight" in changed
+    assert any(".conv" in name for name in changed)
+    assert not any(".bn" in name for name in changed)

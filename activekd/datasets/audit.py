@@ -150,8 +150,7 @@ def audit_folder(
 
 def _counts(name: str, listing: Listing) -> tuple[tuple[str, int, int], ...]:
     entry = CATALOG[name]
-    wanted = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
     return (
         ("classes", len(listing.class_names), entry.n_classes),
-        *((f"{part} images", len(listing.parts[part].paths), wanted[part]) for part in PARTS),
+        *((f"{part} images", len(listing.parts[part].paths), entry.n_images[part]) for part in PARTS),
     )

@@ -25,6 +25,10 @@ class Part:
     labels: Int64[np.ndarray, " n"]
 
 
+NO_PART = Part((), np.empty(0, dtype=np.int64))
+"""A split without files."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """Class names, image paths and labels of a data set, from its lists alone.
@@ -164,7 +168,7 @@ def _imagenet(folder: Path, images: Path, survey: Survey) -> Listing:
     absent = [str(images / sub / w) for sub in ("train", "val") for w in order if not (images / sub / w).is_dir()]
     if absent:
         raise InputError(f"{len(absent)} class folders are missing: {shown(absent)}; expected: one per class of {file}")
-    parts = {"val": Part((), np.empty(0, dtype=np.int64))}
+    parts = {"val": NO_PART}
     for part, sub in (("train", "train"), ("test", "val")):
         names_of = survey.names([f"{images}/{sub}/{wordnet}" for wordnet in order], is_image)
         items = [

@@ -102,7 +102,14 @@ def distillation_step(repeats: int) -> tuple[float, float]:
 
     def fit(guide: Guide) -> None:
         rng, batches = stream(0, "speed"), stream(0, "speed batches")
-        student = build_student(trial.student, inputs.shape, dataset.n_classes, trunk_width=recipe.trunk_width, rng=rng)
+        student = build_student(
+            trial.student,
+            inputs.shape,
+            dataset.n_classes,
+            trunk_width=recipe.trunk_width,
+            batch_norm=recipe.batch_norm,
+            rng=rng,
+        )
         fit_student(student, inputs, labeled, pool.unlabeled, guide, "both", recipe, geometry, rng=batches)
 
     live = LiveGuide(teacher, prototypes, scale, images, geometry, encoder)
