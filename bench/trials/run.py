@@ -14,6 +14,7 @@ import torch
 from activekd.bank.shards import Shard
 from activekd.bank.views import LiveViews, Views, ViewSource
 from activekd.datasets import Split
+from activekd.devices import deterministic_algorithms, limit_memory
 from activekd.loop import run_rounds
 from activekd.rounds import Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
@@ -32,11 +33,15 @@ class Execution:
         device: on which the networks are trained.
         threads: of torch, one per CPU of the trial.
         diagnostics: measure them in every round.
+        gpu_share: of a card, for each worker on ``cuda``; it bounds the memory of the worker.
+        deterministic: only deterministic algorithms, so that two runs on one card give equal rows.
     """
 
     device: str = "cpu"
     threads: int = 1
     diagnostics: bool = True
+    gpu_share: float = 1.0
+    deterministic: bool = False
 
 
 RunTrial = Callable[[ResolvedTrial, Banked, TextHead | None, Sequence[Row], Execution], Iterator[Row]]
@@ -58,6 +63,7 @@ def run_trial(
         ValueError: the trial has a teacher, and ``head`` is None.
     """
     torch.set_num_threads(execution.threads)
+    limit_memory(execution.device, execution.gpu_share)
     names = trial.trial
     teacher = None
     if trial.teacher is not None:
@@ -81,8 +87,9 @@ def run_trial(
         device=execution.device,
         diagnostics=execution.diagnostics,
     )
-    for measured in rounds:
-        yield _row(trial, measured, execution)
+    with deterministic_algorithms(execution.deterministic):
+        for measured in rounds:
+            yield _row(trial, measured, execution)
 
 
 def run_stored(
@@ -137,17 +144,18 @@ def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:
         "query_size": trial.query_size,
         **values,
         **{name: None if math.isnan(value) else value for name, value in (diagnostics or {}).items()},
-        **provenance(execution.device, execution.threads),
+        **provenance(execution.device, execution.threads, execution.deterministic),
         PICKED: list(picked),
     }
 
 
 @lru_cache(maxsize=2)
-def provenance(device: str, threads: int = 1) -> dict[str, str]:
+def provenance(device: str, threads: int = 1, deterministic: bool = False) -> dict[str, str]:
     """Commit of the code, versions of the libraries that decide the numbers, and the device.
 
     The device includes the instruction set of the CPU and the number of threads: both change the rounding of sums, and
-    training amplifies the difference.
+    training amplifies the difference. Of a GPU it says whether its algorithms were deterministic; those of the CPU
+    always are.
     """
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
@@ -155,7 +163,8 @@ def provenance(device: str, threads: int = 1) -> dict[str, str]:
         "commit": _commit(),
         "versions": f"python {platform.python_version()} {versions}",
         "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else cpu}"
-        + (f" {threads} threads" if threads > 1 else ""),
+        + (f" {threads} threads" if threads > 1 else "")
+        + (" deterministic" if deterministic and device != "cpu" else ""),
     }
 
 

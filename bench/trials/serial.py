@@ -1,12 +1,13 @@
 """Trials one after the other in this process, without Ray: for a debugger."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from bench.columns import seconds_of
-from bench.settings import Options, local_device
+from bench.settings import DETERMINISTIC_ENVIRONMENT, Options, local_device
 from bench.store.rows import Store
 from bench.terminal import GridProgress
 from bench.trials.inputs import compute_shard, compute_text_head
@@ -33,7 +34,9 @@ def run_serially(
         begin: called once, when nothing refuses the grid any more and before anything is written.
     """
     device, threads = local_device(options.device), options.extraction.cpus
-    execution = Execution(device, options.trial.cpus, options.diagnostics)
+    execution = Execution(device, options.trial.cpus, options.diagnostics, deterministic=options.deterministic)
+    if options.deterministic:
+        os.environ.update(DETERMINISTIC_ENVIRONMENT)
     shards = shards_of(trials)
     begin()
     store = Store(folder)
