@@ -56,6 +56,9 @@ POOL, QUERY = 10_000, 100
 PREDICTED = 2_000
 """Most images of a timed prediction from features."""
 
+FEATURE_BYTES = 64 * 2**20
+"""Most bytes of features, which a CPU does not hold in its caches."""
+
 N_VIEWS = 2
 CROPS = ViewGeometry(N_VIEWS, (0.5, 1.0), (0.75, 1.3333), 0.5)
 RENDERED = 16
@@ -178,7 +181,16 @@ def _labeled(n: int, n_classes: int) -> Labeled:
 
 def _features(of: Subject, n: int, width: int) -> Views:
     rng = np.random.default_rng(width)
-    return Views(tuple(rng.normal(size=(n, width)).astype(np.float16) for _ in range(N_VIEWS)), of.device)
+    return Views(tuple(rng.normal(size=(n, width)).astype(np.float16) for _ in range(_n_views(of))), of.device)
+
+
+def _n_views(of: Subject) -> int:
+    """Views of the features: those of the trial on a frozen backbone, as far as FEATURE_BYTES go; else N_VIEWS."""
+    assert of.example is not None
+    if not of.width:
+        return N_VIEWS
+    within = FEATURE_BYTES // (2 * min(of.example.n_pool, POOL) * of.width)
+    return max(1, min(of.example.trial.views.count, within))
 
 
 def _head(n_classes: int, width: int) -> TextHead:
@@ -189,7 +201,7 @@ def _head(n_classes: int, width: int) -> TextHead:
 
 def _geometry(of: Subject) -> ViewGeometry:
     assert of.example is not None
-    return replace(of.example.trial.views, count=N_VIEWS)
+    return replace(of.example.trial.views, count=_n_views(of))
 
 
 def _teaching(of: Subject) -> Timed:
