@@ -108,16 +108,16 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         say(f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}")
         failures = dict.fromkeys(left.given_up, "")
         if left.trials:
-            todo = sorted(with_shards(left.trials), key=lambda t: t.work(left.done.get(t.id, 0)), reverse=True)
+            todo = with_shards(left.trials)
             progress = GridProgress.of_trials(spec.trials, left.done, every=options.log_every)
             if options.serial:
                 from bench.trials.serial import run_serially
 
-                run_serially(todo, cache, folder, progress, options, begin)
+                run_serially(todo, left.done, cache, folder, progress, options, begin)
             else:
                 from bench.cluster.grid import run_on_ray
 
-                failures |= run_on_ray(todo, cache, folder.resolve(), progress, options, begin)
+                failures |= run_on_ray(todo, left.done, cache, folder.resolve(), progress, options, begin)
         else:
             begin()
         if failures:

@@ -8,16 +8,19 @@ from activekd.errors import InputError
 from bench.cluster.address import LOCAL
 from bench.cluster.banking import fill_bank
 from bench.cluster.nodes import connected, lacking_room
-from bench.cluster.running import run_trials
+from bench.cluster.running import run_jobs, waiting_here
 from bench.cluster.storing import start_store
 from bench.settings import Options, local_device
 from bench.terminal import GridProgress, say
+from bench.trials.cohorts import cohorts
+from bench.trials.first_fits import shared_first_fits
 from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of, text_heads_of
 from bench.trials.run import Execution
 
 
 def run_on_ray(
     trials: Sequence[ResolvedTrial],
+    done: Mapping[str, int],
     cache: Path,
     folder: Path,
     progress: GridProgress,
@@ -27,7 +30,8 @@ def run_on_ray(
     """Run the missing rounds of these trials on a Ray started on this machine, or on a running cluster.
 
     Args:
-        trials: each with a missing round, in the order in which they start.
+        trials: each with a missing round.
+        done: stored rounds of each trial, by id.
         cache: folder of the caches.
         folder: the results folder.
         progress: updated after every step.
@@ -56,9 +60,16 @@ def run_on_ray(
         with progress:
             store = start_store(folder, options.attempts)
             heads_of = text_heads_of(trials)
+            progress.banked(0, len(shards))
             refs, heads = fill_bank(shards, heads_of, cache, device, options.extraction, progress)
-            light = _without_banked_images(trials)
-            return run_trials(light, refs, heads, store, folder, progress, execution, options)
+            jobs = cohorts(
+                _without_banked_images(trials),
+                min(waiting_here(options, device), options.max_concurrent or len(trials)),
+                done,
+                together=options.track is None,
+                first_fits=shared_first_fits(trials, done, cache, execution.of_fits),
+            )
+            return run_jobs(jobs, refs, heads, store, folder, progress, execution, options)
 
 
 def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:

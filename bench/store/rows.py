@@ -87,9 +87,9 @@ class Store:
 
     def begin(self, trial_id: str) -> list[Row]:
         """The stored rows of a trial that is about to start."""
-        rows = self._rows_of(trial_id)
+        rows = list(self.rows_of(trial_id))
         self.note("begins", trial_id, round=len(rows))
-        return list(rows)
+        return rows
 
     def append(self, row: Row) -> Row:
         """Store a row, and answer with the row that is stored for its (trial_id, round).
@@ -116,7 +116,8 @@ class Store:
         self._histories[trial_id] = history
         return row
 
-    def _rows_of(self, trial_id: str) -> list[Row]:
+    def rows_of(self, trial_id: str) -> list[Row]:
+        """The stored rows of a trial."""
         history = self._histories.get(trial_id)
         return history.rows if history else []
 

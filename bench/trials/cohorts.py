@@ -1,0 +1,150 @@
+"""Cohorts: trials that run together in one job, because they differ in selector and seed alone."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain, pairwise
+from math import ceil
+from pathlib import Path
+from typing import TypeVar
+
+from activekd.errors import InputError
+from activekd.networks.vision_language import WIDEST
+from bench.spec import Trial
+from bench.trials.resolved import ResolvedTrial
+
+JOBS_A_SLOT = 3
+"""Cohorts per slot, so that slots end at about the same time; fewer where they would lack LEAST_MEMBERS."""
+
+LEAST_MEMBERS = 8
+"""Trials of a cohort below which a batched product gains little; smaller ones only where a slot would be idle."""
+
+COHORT_BYTES = 250e6
+"""Memory of a cohort's fits beyond the features that all cohorts of a node share."""
+
+PARAMETER_BYTES = 24
+"""Bytes of a trained float32 parameter: value, gradient, two moments, two temporaries of the optimiser's step."""
+
+DRAWN_BYTES = 16
+"""Bytes of a drawn image of a fit: its row and its view."""
+
+_NAMES = tuple(f.name for f in fields(Trial) if f.name not in {"selector", "seed", "recipe_name", "group"})
+
+Item = TypeVar("Item")
+
+
+def _shared(trial: ResolvedTrial) -> dict[str, object]:
+    """What the trials of a cohort share: the draw of the data, and every number but the seed."""
+    return {"data": trial.source, **{name: getattr(trial.trial, name) for name in _NAMES}}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Trials that run together: on a frozen backbone, and different in selector and seed alone; or a single trial.
+
+    A trial has the same rows in any cohort.
+
+    Attributes:
+        trials: at least one.
+        work: of their missing rounds, as ``ResolvedTrial.work`` counts it.
+        first_fit: folder of the fit of round 0 that a single trial trained end to end shares with those that differ in
+            the selector; None without one.
+
+    Raises:
+        InputError: the trials differ in anything but selector and seed, or several are trained end to end.
+    """
+
+    trials: tuple[ResolvedTrial, ...]
+    work: float = 0.0
+    first_fit: Path | None = None
+
+    def __post_init__(self) -> None:
+        first, *others = map(_shared, self.trials)
+        differ = {name: value for other in others for name, value in other.items() if value != first[name]}
+        if differ:
+            found = "; ".join(f"{name}: {first[name]} and {value}" for name, value in differ.items())
+            raise InputError(
+                f"a cohort of trials that differ in {found}; expected: trials that differ in selector and seed alone"
+            )
+        if others and not self.trials[0].student.frozen:
+            raise InputError(
+                f"a cohort of {len(self.trials)} students '{first['student']}', which are trained end to end; "
+                f"expected: students on a frozen backbone, or one trial"
+            )
+
+    @property
+    def id(self) -> str:
+        """The id of its only trial, or 16 hexadecimal digits of the hash of its trials' ids."""
+        if len(self.trials) == 1:
+            return self.trials[0].id
+        return hashlib.sha256(" ".join(sorted(t.id for t in self.trials)).encode()).hexdigest()[:16]
+
+
+def cohorts(
+    trials: Sequence[ResolvedTrial],
+    slots: int,
+    done: Mapping[str, int],
+    *,
+    together: bool = True,
+    first_fits: Mapping[str, Path] | None = None,
+) -> list[Cohort]:
+    """Group trials into cohorts, the largest work first.
+
+    Trials on a frozen backbone that may share a cohort are split so that every slot has several cohorts, if these keep
+    LEAST_MEMBERS, and so that a cohort keeps within COHORT_BYTES. The selectors of a seed share round 0, and so stay
+    together unless the cohorts would be too large or a slot idle.
+
+    Args:
+        trials: each with a missing round.
+        slots: jobs that run at a time.
+        done: stored rounds of each trial, by id; 0 where a trial is absent.
+        together: whether trials may share a cohort at all.
+        first_fits: folder of the shared fit of round 0, by trial id; see ``bench.trials.first_fits``.
+    """
+    groups: dict[tuple[object, ...], list[ResolvedTrial]] = {}
+    for trial in trials:
+        joins = together and trial.student.frozen
+        groups.setdefault(tuple(_shared(trial).values()) if joins else (trial.id,), []).append(trial)
+    n_joining = sum(t.student.frozen for t in trials)
+    busy, several = ceil(n_joining / max(1, slots)), ceil(n_joining / max(1, JOBS_A_SLOT * slots))
+    size = min(busy, max(several, LEAST_MEMBERS))
+    out = []
+    for group in groups.values():
+        for part in _parts(group, max(1, min(size, int(COHORT_BYTES // member_bytes(group[0]))))):
+            work = sum(t.work(done.get(t.id, 0)) for t in part)
+            out.append(Cohort(tuple(part), work, (first_fits or {}).get(part[0].id)))
+    return sorted(out, key=lambda cohort: cohort.work, reverse=True)
+
+
+def member_bytes(trial: ResolvedTrial) -> int:
+    """Memory that a trial adds to a cohort at most: its parameters under training, and the draws of its last fit.
+
+    The width of the features counts as WIDEST.
+    """
+    recipe, n_classes = trial.trial.recipe, trial.dataset.n_classes
+    width = recipe.trunk_width if trial.student.trunk else WIDEST
+    parameters = 2 * n_classes * (width + 1)
+    if trial.student.trunk:
+        parameters += WIDEST * (width + 2) + width
+    labeled = n_classes * trial.trial.shots + (trial.trial.rounds - 1) * trial.query_size
+    steps = recipe.n_steps(labeled, max(0, len(trial.dataset.train) - labeled))
+    return PARAMETER_BYTES * parameters + DRAWN_BYTES * steps * (recipe.batch_labeled + recipe.batch_unlabeled)
+
+
+def _parts(group: Sequence[ResolvedTrial], most: int) -> list[list[ResolvedTrial]]:
+    """A group in parts of at most ``most`` trials: of whole seeds, or of one seed each if a seed has more trials."""
+    seeds: dict[int, list[ResolvedTrial]] = {}
+    for trial in group:
+        seeds.setdefault(trial.trial.seed, []).append(trial)
+    largest = max(map(len, seeds.values()))
+    if largest > most:
+        return [part for of_seed in seeds.values() for part in _evenly(of_seed, ceil(len(of_seed) / most))]
+    parts = _evenly(list(seeds.values()), ceil(len(seeds) / (most // largest)))
+    return [list(chain.from_iterable(part)) for part in parts]
+
+
+def _evenly(items: Sequence[Item], n: int) -> list[list[Item]]:
+    """The items in order, in n parts whose sizes differ by at most one."""
+    size, larger = divmod(len(items), n)
+    starts = [k * size + min(k, larger) for k in range(n + 1)]
+    return [list(items[a:b]) for a, b in pairwise(starts)]
