@@ -233,9 +233,10 @@ class GridProgress:
             self._running.discard(trial_id)
             self._trials_done += not failed
             self._failed += failed
-            if not failed:
+            if not failed and self._left_of[trial_id] > 0:
                 # Rounds that a worker stored before it died without reporting them.
                 self._rounds_done = min(self._rounds_done + self._left_of[trial_id], self._rounds)
+                self._last_round = monotonic()
             self._left_of[trial_id] = 0
         self.tick()
 
