@@ -1,8 +1,8 @@
 """Cohorts: trials that run together in one job, because they differ in selector and seed alone."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from itertools import chain, pairwise
 from math import ceil
 from pathlib import Path
@@ -38,6 +38,18 @@ def _shared(trial: ResolvedTrial) -> dict[str, object]:
     return {"data": trial.source, **{name: getattr(trial.trial, name) for name in _NAMES}}
 
 
+def _differences(one: Mapping[str, object], other: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """What differs between two trials, with both values; the fields of a recipe one by one."""
+    for name, value in one.items():
+        if value == other[name]:
+            continue
+        theirs = other[name]
+        if is_dataclass(value) and is_dataclass(theirs):
+            yield from _differences(vars(value), vars(theirs), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}: {value} and {theirs}"
+
+
 @dataclass(frozen=True)
 class Cohort:
     """Trials that run together: on a frozen backbone, and different in selector and seed alone; or a single trial.
@@ -60,9 +72,8 @@ class Cohort:
 
     def __post_init__(self) -> None:
         first, *others = map(_shared, self.trials)
-        differ = {name: value for other in others for name, value in other.items() if value != first[name]}
-        if differ:
-            found = "; ".join(f"{name}: {first[name]} and {value}" for name, value in differ.items())
+        if any(other != first for other in others):
+            found = "; ".join(_differences(first, next(other for other in others if other != first)))
             raise InputError(
                 f"a cohort of trials that differ in {found}; expected: trials that differ in selector and seed alone"
             )
