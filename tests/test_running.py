@@ -1,7 +1,9 @@
 """What Ray Tune's driver does besides running jobs: when it stops, what it repeats, what waits, who follows."""
 
+import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -126,6 +128,75 @@ def test_a_step_may_say_why_the_grid_must_stop() -> None:
     watch.on_trial_result(0, [], trial(), {"done": True, STOPPED: "the disk is full"})
     assert watch.reason == "the disk is full"
     assert watch.stop_all()
+
+
+TUNE = """
+import os, sys, time
+from pathlib import Path
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+
+from bench.cluster.order import JOB_ID, InOrder, ReleaseAtDeath
+
+folder = Path(sys.argv[1])
+asked = 0
+
+
+class Counting(InOrder):
+    def suggest(self, trial_id):
+        global asked
+        asked += 1
+        return super().suggest(trial_id)
+
+
+class Job(tune.Trainable):
+    def setup(self, config, folder):
+        self.folder, self.job = folder, config[JOB_ID]
+
+    def step(self):
+        if self.job == "slow":
+            time.sleep(3)
+        if self.job == "deadly" and not (folder / "died").exists():
+            (folder / "died").touch()
+            os._exit(1)
+        while self.job == "deadly" and not (folder / "after deadly").exists():
+            time.sleep(0.1)
+        (folder / self.job).touch()
+        (folder / f"{self.job} at {time.monotonic_ns()}").touch()
+        return {"done": True}
+
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+order = Counting(["slow", "after slow", "deadly", "after deadly"], {"after slow": "slow", "after deadly": "deadly"})
+Tuner(
+    tune.with_resources(tune.with_parameters(Job, folder=folder), {"cpu": 1}),
+    tune_config=TuneConfig(search_alg=order, num_samples=4, max_concurrent_trials=2),
+    run_config=RunConfig(
+        storage_path=str(folder / "tune"),
+        verbose=0,
+        failure_config=FailureConfig(max_failures=-1),
+        checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        callbacks=[ReleaseAtDeath(order)],
+    ),
+).fit()
+print("asked", asked)
+"""
+
+
+def test_under_tune_a_job_that_follows_waits_without_a_busy_driver_and_not_for_the_dead(tmp_path: Path) -> None:
+    """While the slow job runs alone, Tune asks about ten times a second; a busy loop would ask thousands of times."""
+    done = subprocess.run(
+        [sys.executable, "-c", TUNE, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    asked = int(done.stdout.split("asked ")[1])
+    assert 4 <= asked < 2000
+    ended = {path.name.partition(" at ")[0]: int(path.name.rpartition(" ")[2]) for path in tmp_path.glob("* at *")}
+    assert ended.keys() == {"slow", "after slow", "deadly", "after deadly"}
+    assert ended["slow"] < ended["after slow"]
+    assert ended["after deadly"] < ended["deadly"]
 
 
 def test_each_pass_runs_what_the_one_before_left_open() -> None:
