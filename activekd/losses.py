@@ -1,14 +1,20 @@
-"""Equations on logits: teacher logits, distillation loss, dual-head loss, predicted mixture, CLAP's objective."""
+"""Equations on logits: teacher logits, distillation loss, dual-head loss, predicted mixture, CLAP's objective.
+
+Losses of a cohort take one more dimension in front, that of the members, and return the sum of the members' losses. A
+member's gradient is therefore the same alone and in company.
+"""
 
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from activekd.aligned import pad
+
 
 def teacher_logits(
-    features: Tensor, prototypes: Float32[Tensor, "classes dim"], logit_scale: float
-) -> Float32[Tensor, "batch classes"]:
+    features: Tensor, prototypes: Float32[Tensor, "*members classes dim"], logit_scale: float
+) -> Float32[Tensor, "*members batch classes"]:
     """``logit_scale`` x cosine of image features and class prototypes; logits before softmax at T = 1.
 
     They are computed in float32, also inside a block of autocast. PCoreSet's released code has the factor 100 for its
@@ -16,17 +22,31 @@ def teacher_logits(
     alike, which a softmax over classes ignores, and is left out.
 
     Args:
-        features: image features of any norm and dtype, (batch, dim).
+        features: image features of any norm and dtype, (*members, batch, dim).
         prototypes: class prototypes of any norm.
         logit_scale: the network's factor from the cosine of image and text to a logit (Radford et al. 2021, Section
             2.3: exp(t)).
     """
     with torch.autocast(features.device.type, enabled=False):
-        return logit_scale * F.normalize(features.float(), dim=1) @ F.normalize(prototypes.float(), dim=1).T
+        images, classes = features.float(), prototypes.float()
+        if prototypes.dim() == 2:
+            return logit_scale * F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).mT
+        images, classes = pad(images, -1), pad(pad(classes, -1), -2)
+        cosines = F.normalize(images, dim=-1) @ F.normalize(classes, dim=-1).mT
+        return logit_scale * cosines[..., : prototypes.shape[-2]]
+
+
+def _cross_entropy(
+    logits: Float[Tensor, "*members batch classes"], labels: Int64[Tensor, "*members batch"]
+) -> Float[Tensor, ""]:
+    total = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="sum")
+    return total / labels.shape[-1]
 
 
 def distillation_loss(
-    student: Float[Tensor, "batch classes"], teacher: Float[Tensor, "batch classes"], temperature: float
+    student: Float[Tensor, "*members batch classes"],
+    teacher: Float[Tensor, "*members batch classes"],
+    temperature: float,
 ) -> Float[Tensor, ""]:
     """Mean KL(teacher || student) over the batch at a temperature T, times T^2 (Hinton et al. 2015).
 
@@ -38,18 +58,19 @@ def distillation_loss(
     Returns:
         The loss in nats.
     """
-    target = F.log_softmax(teacher.detach() / temperature, dim=1)
-    log_probabilities = F.log_softmax(student / temperature, dim=1)
-    return temperature**2 * F.kl_div(log_probabilities, target, log_target=True, reduction="batchmean")
+    target = F.log_softmax(teacher.detach() / temperature, dim=-1)
+    log_probabilities = F.log_softmax(student / temperature, dim=-1)
+    total = F.kl_div(log_probabilities, target, log_target=True, reduction="sum")
+    return temperature**2 * (total / student.shape[-2])
 
 
 def dual_head_loss(
-    label_logits: Float[Tensor, "labeled classes"],
-    labels: Int64[Tensor, " labeled"],
-    distill_labeled: Float[Tensor, "labeled classes"] | None,
-    teacher_labeled: Float[Tensor, "labeled classes"] | None,
-    distill_unlabeled: Float[Tensor, "unlabeled classes"] | None,
-    teacher_unlabeled: Float[Tensor, "unlabeled classes"] | None,
+    label_logits: Float[Tensor, "*members labeled classes"],
+    labels: Int64[Tensor, "*members labeled"],
+    distill_labeled: Float[Tensor, "*members labeled classes"] | None,
+    teacher_labeled: Float[Tensor, "*members labeled classes"] | None,
+    distill_unlabeled: Float[Tensor, "*members unlabeled classes"] | None,
+    teacher_unlabeled: Float[Tensor, "*members unlabeled classes"] | None,
     *,
     weights: tuple[float, float, float],
     temperature: float,
@@ -74,7 +95,7 @@ def dual_head_loss(
         The loss in nats.
     """
     weight_ce, weight_labeled, weight_unlabeled = weights
-    loss = weight_ce * F.cross_entropy(label_logits, labels)
+    loss = weight_ce * _cross_entropy(label_logits, labels)
     if distill_labeled is not None and teacher_labeled is not None:
         loss = loss + weight_labeled * distillation_loss(distill_labeled, teacher_labeled, temperature)
     if distill_unlabeled is not None and teacher_unlabeled is not None:
@@ -104,11 +125,11 @@ def mixture(
 
 
 def clap_loss(
-    logits: Float[Tensor, "batch classes"],
-    labels: Int64[Tensor, " batch"],
-    prototypes: Float[Tensor, "classes dim"],
+    logits: Float[Tensor, "*members batch classes"],
+    labels: Int64[Tensor, "*members batch"],
+    prototypes: Float[Tensor, "*members classes dim"],
     text: Float[Tensor, "classes dim"],
-    multipliers: Float[Tensor, " classes"],
+    multipliers: Float[Tensor, "*members classes"],
 ) -> Float[Tensor, ""]:
     """CLAP's objective (Silva-Rodriguez et al. 2024, Equation 6): CE + mean_c lambda_c ||w_c - t_c||^2.
 
@@ -119,8 +140,8 @@ def clap_loss(
         text: t, the un-normalised mean text embeddings, where the prototypes start.
         multipliers: lambda, one weight per class.
     """
-    penalty = (multipliers * (prototypes - text).square().sum(dim=1)).mean()
-    return F.cross_entropy(logits, labels) + penalty
+    penalty = (multipliers * (prototypes - text).square().sum(dim=-1)).mean(dim=-1).sum()
+    return _cross_entropy(logits, labels) + penalty
 
 
 def clap_multipliers(

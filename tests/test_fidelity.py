@@ -111,10 +111,10 @@ def test_first_steps_of_clap_by_hand() -> None:
         TextHead(zero_shot, text, 100.0),
         Views((features,)),
         ONE_VIEW,
-        Labeled(np.arange(n), labels),
+        [Labeled(np.arange(n), labels)],
         recipe,
-        stream(0, "clap"),
-    )
+        [stream(0, "clap")],
+    )[0]
 
     x = features.astype(np.float64) / np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     t = text.astype(np.float64)

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"activekd", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.pool"},
+    {"activekd", "activekd.aligned", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.pool"},
     {"activekd.recipes", "activekd.losses", "activekd.folders", "activekd.archives", "activekd.finite"},
     {"activekd.images", "activekd.networks"},
     {"activekd.datasets"},
@@ -16,6 +16,9 @@ FLOORS = [
     {"activekd.teachers", "activekd.selectors"},
     {"activekd.students"},
     {"activekd.diagnostics"},
+    {"activekd.rounds"},
+    {"activekd.fitted"},
+    {"activekd.fitting"},
     {"activekd.loop"},
     {"bench", "bench.columns", "bench.spec", "bench.cluster.address"},
     {"bench.settings", "bench.terminal", "bench.store", "bench.stats"},

@@ -14,8 +14,10 @@ from ray.exceptions import ActorDiedError
 
 from activekd.datasets import Dataset, Split
 from activekd.errors import InputError
+from activekd.rounds import FirstFit
 from activekd.selectors import Selector, selector
 from activekd.selectors.view import PoolView
+from activekd.students.cohort import MOST_TOGETHER
 from activekd.students.networks import student_network
 from bench.checks import resolve
 from bench.cluster.attempts import WARY_DEATHS, Attempts, Ended
@@ -25,12 +27,11 @@ from bench.cluster.storing import GridStore
 from bench.columns import COSTS, PICKED, PROVENANCE, Row
 from bench.spec import read_spec
 from bench.store.rows import StorageError, logged, stored_rows
-from bench.trials.cohorts import COHORT_BYTES, Cohort, cohorts, member_bytes
+from bench.trials.cohorts import LEAST_MEMBERS, Cohort, cohorts
 from bench.trials.first_fits import FitFolders, StoredFits, fit_folder, has_fit, shared_first_fits
 from bench.trials.inputs import compute_shard
 from bench.trials.resolved import ResolvedTrial, shards_of, with_shards
 from bench.trials.run import Execution, Fault, run_cohort_rows, run_stored
-from bench.trials.standin import FirstFit
 
 ADAPTER, TRAINED = "adapter:efficientnet_lite0@32", "resnet6_mini@16"
 SIX = ("random", "entropy", "coreset", "badge", "classbalanced", "pcoreset")
@@ -75,29 +76,24 @@ def seeds_of(job: Cohort) -> set[int]:
 
 @pytest.mark.parametrize(
     ("slots", "expected"),
-    [(1, [6] * 4), (2, [6] * 4), (4, [6] * 4), (8, [3] * 8), (24, [1] * 24), (100, [1] * 24)],
+    [(1, [12, 12]), (2, [12, 12]), (3, [6] * 4), (4, [6] * 4), (8, [3] * 8), (24, [1] * 24), (100, [1] * 24)],
 )
 def test_cohorts_keep_every_slot_busy_and_the_selectors_of_a_seed_together(
     slots: int, expected: list[int], tmp_path: Path
 ) -> None:
-    """24 trials; three jobs a slot would be 8 and 4 trials a job on one and two slots, and so whole seeds of 6."""
+    """24 trials: three jobs a slot would have fewer than 16, so a slot has one job at least, of whole seeds of 6."""
     jobs = cohorts(trials_of(tmp_path, ADAPTER), slots, {})
     assert sizes(jobs) == expected
-    assert all(len(seeds_of(job)) == 1 for job in jobs)
+    assert all(len(seeds_of(job)) == max(1, len(job.trials) // 6) for job in jobs)
     assert len({t.id for job in jobs for t in job.trials}) == 24
+    assert LEAST_MEMBERS == MOST_TOGETHER
 
 
-def test_several_seeds_share_a_cohort_in_even_parts(tmp_path: Path) -> None:
-    """Two selectors and seven seeds, one slot: at most 8 trials a cohort, so 4 seeds and 3."""
-    jobs = cohorts(trials_of(tmp_path, ADAPTER, selectors=SIX[:2], seeds=7), 1, {})
-    assert [sorted(seeds_of(job)) for job in jobs] == [[0, 1, 2, 3], [4, 5, 6]]
-
-
-def test_cohorts_keep_within_their_memory(tmp_path: Path) -> None:
-    trials = trials_of(tmp_path, ADAPTER, seeds=8, n_classes=1000)
-    jobs = cohorts(trials, 1, {})
-    assert sizes(jobs) == [6] * 8
-    assert 6 * member_bytes(trials[0]) <= COHORT_BYTES < 12 * member_bytes(trials[0])
+def test_many_trials_make_several_jobs_a_slot_in_even_parts(tmp_path: Path) -> None:
+    """Two selectors and 55 seeds, one slot: 110 trials, a third of them at most 37 and so 18 seeds a job."""
+    jobs = cohorts(trials_of(tmp_path, ADAPTER, selectors=SIX[:2], seeds=55), 1, {})
+    assert sizes(jobs) == [28, 28, 28, 26]
+    assert sorted(seed for job in jobs for seed in seeds_of(job)) == list(range(55))
 
 
 def test_trials_that_differ_in_more_than_selector_and_seed_have_cohorts_of_their_own(tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ def test_every_student_is_known_without_its_weights(name: str) -> None:
     assert network.size in {16, 224}
     assert network.encoder_name in {"pixels/bilinear", "pixels/bicubic"}
     if backbone(name).find is not None:
-        assert student_network(f"frozen:{name}").frozen
+        heads, adapter = student_network(f"frozen:{name}"), student_network(f"adapter:{name}")
+        assert (heads.frozen, heads.trunk, adapter.frozen, adapter.trunk) == (True, False, True, True)
+        assert heads.encoder_name == adapter.encoder_name == f"frozen:{name}"
 
 
 def test_inputs_are_made_as_the_weights_want_them() -> None:
@@ -204,6 +206,7 @@ def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(
         ("resnet18@big", "size 'big'"),
         ("vit_small_patch16_224@128", "takes 224 px alone"),
         ("frozen:resnet6_mini", "no pretrained weights to freeze"),
+        ("adapter:resnet6_mini", "no pretrained weights to freeze"),
     ],
 )
 def test_students_that_are_refused(name: str, message: str) -> None:
@@ -216,7 +219,14 @@ def test_tags_of_named_students_exist() -> None:
         assert tag in timm.list_pretrained(f"{name}.*")
 
 
-@pytest.mark.parametrize(("name", "shape"), [("resnet6_mini@16", (3, 16, 16)), ("frozen:efficientnet_lite0", (1280,))])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("resnet6_mini@16", (3, 16, 16)),
+        ("frozen:efficientnet_lite0", (1280,)),
+        ("adapter:efficientnet_lite0", (1280,)),
+    ],
+)
 def test_students_start_from_their_stream(name: str, shape: tuple[int, ...]) -> None:
     network = student_network(name)
     first, again, other = (

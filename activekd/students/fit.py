@@ -24,22 +24,38 @@ class Guide:
 
     Attributes:
         views: image features of the train split.
-        prototypes: class prototypes of the round, on the device of the fit.
+        prototypes: class prototypes of the round, on the device of the fit; of each member for a cohort.
         logit_scale: the network's factor from the cosine of image and text to a logit.
     """
 
     views: Views
-    prototypes: Float32[Tensor, "classes dim"]
+    prototypes: Float32[Tensor, "*members classes dim"]
     logit_scale: float
 
     def batches(
         self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
-    ) -> Iterator[Float32[Tensor, "batch classes"]]:
-        """Teacher logits of the student's crops, step by step; of view 0 where the teacher has a single view."""
+    ) -> Iterator[Float32[Tensor, "*members batch classes"]]:
+        """Teacher logits of the student's crops, step by step; of view 0 where the teacher has a single view.
+
+        For a cohort, the batch of each step holds those of the members, one after the other.
+        """
         if len(self.views) == 1:
             views = np.zeros_like(views)
         for features in self.views.batches(rows, views):
-            yield teacher_logits(features.to(self.prototypes.device), self.prototypes, self.logit_scale)
+            shown = features.to(self.prototypes.device).unflatten(0, (*self.prototypes.shape[:-2], -1))
+            yield teacher_logits(shown, self.prototypes, self.logit_scale)
+
+
+def distils(guide: Guide | None, distillation: Distillation, n_unlabeled: int) -> tuple[bool, bool]:
+    """Whether a fit distils on its labeled images, and on its unlabeled images.
+
+    Raises:
+        ValueError: a teacher without distillation, or distillation without a teacher.
+    """
+    if (guide is None) != (distillation == "none"):
+        given = "without" if guide is None else "with"
+        raise ValueError(f"distillation '{distillation}' {given} a teacher; expected: 'none' exactly without one")
+    return distillation in {"labeled", "both"}, distillation in {"unlabeled", "both"} and n_unlabeled > 0
 
 
 def fit_student(
@@ -77,11 +93,7 @@ def fit_student(
         InputError: no labeled rows, or weights that are not finite after the fit.
         ValueError: a teacher without distillation, or distillation without a teacher.
     """
-    if (guide is None) != (distillation == "none"):
-        given = "without" if guide is None else "with"
-        raise ValueError(f"distillation '{distillation}' {given} a teacher; expected: 'none' exactly without one")
-    on_labeled = guide is not None and distillation in {"labeled", "both"}
-    on_unlabeled = guide is not None and distillation in {"unlabeled", "both"} and len(unlabeled) > 0
+    on_labeled, on_unlabeled = distils(guide, distillation, len(unlabeled))
     draws = draw(labeled, unlabeled, recipe, geometry, with_unlabeled=on_unlabeled, rng=rng)
     steps, n = draws.steps, draws.n_labeled
     weights = (recipe.weight_ce, recipe.weight_kd_labeled, recipe.weight_kd_unlabeled)
@@ -114,11 +126,20 @@ def fit_student(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    _check_finite(student, recipe, f"{steps} steps on {len(labeled.rows)} labeled rows")
+    check_fitted(student, recipe, f"{steps} steps on {len(labeled.rows)} labeled rows")
 
 
-def _check_finite(student: Student, recipe: Recipe, fit: str) -> None:
-    """Check, with one wait for the device, that the fit ended in finite weights and statistics."""
+def check_fitted(student: Student, recipe: Recipe, fit: str) -> None:
+    """Check, with one wait for the device, that a fit ended in finite weights and statistics.
+
+    Args:
+        student: after the fit.
+        recipe: of the fit.
+        fit: what was fitted, for the message.
+
+    Raises:
+        InputError: a tensor has a value that is not finite.
+    """
     weights = {name: value for name, value in student.state_dict().items() if value.is_floating_point()}
     finite = torch.stack([value.isfinite().all() for value in weights.values()]).cpu().tolist()
     broken = [name for name, holds in zip(weights, finite, strict=True) if not holds]

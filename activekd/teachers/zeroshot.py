@@ -1,5 +1,7 @@
 """The zero-shot teacher: the text embeddings are the class prototypes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -15,10 +17,10 @@ def zeroshot(
     head: TextHead,
     views: Views,
     geometry: ViewGeometry,
-    labeled: Labeled,
+    labeled: Sequence[Labeled],
     recipe: ClapRecipe,
-    rng: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
     device: str = "cpu",
-) -> Float32[Tensor, "classes dim"]:
-    """The zero-shot teacher (Radford et al. 2021): ``head.zero_shot`` as class prototypes; all else is unused."""
-    return torch.from_numpy(head.zero_shot)
+) -> Float32[Tensor, "members classes dim"]:
+    """The zero-shot teacher (Radford et al. 2021): ``head.zero_shot`` as class prototypes of each member."""
+    return torch.from_numpy(head.zero_shot).expand(len(labeled), -1, -1)

@@ -9,24 +9,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from activekd.errors import InputError
-from activekd.networks.vision_language import WIDEST
 from bench.spec import Trial
 from bench.trials.resolved import ResolvedTrial
 
 JOBS_A_SLOT = 3
 """Cohorts per slot, so that slots end at about the same time; fewer where they would lack LEAST_MEMBERS."""
 
-LEAST_MEMBERS = 8
-"""Trials of a cohort below which a batched product gains little; smaller ones only where a slot would be idle."""
+LEAST_MEMBERS = 16
+"""Trials of a cohort below which slots would rather have fewer cohorts: as many as are fitted in one batched product.
 
-COHORT_BYTES = 250e6
-"""Memory of a cohort's fits beyond the features that all cohorts of a node share."""
-
-PARAMETER_BYTES = 24
-"""Bytes of a trained float32 parameter: value, gradient, two moments, two temporaries of the optimiser's step."""
-
-DRAWN_BYTES = 16
-"""Bytes of a drawn image of a fit: its row and its view."""
+Smaller ones come where a slot would be idle, or where no more trials may share a cohort.
+"""
 
 _NAMES = tuple(f.name for f in fields(Trial) if f.name not in {"selector", "seed", "recipe_name", "group"})
 
@@ -102,8 +95,8 @@ def cohorts(
     """Group trials into cohorts, the largest work first.
 
     Trials on a frozen backbone that may share a cohort are split so that every slot has several cohorts, if these keep
-    LEAST_MEMBERS, and so that a cohort keeps within COHORT_BYTES. The selectors of a seed share round 0, and so stay
-    together unless the cohorts would be too large or a slot idle.
+    LEAST_MEMBERS. The selectors of a seed share round 0, and so stay together unless a slot would be idle. The memory
+    of a cohort does not grow with its trials: no more are fitted together than fit.
 
     Args:
         trials: each with a missing round.
@@ -118,28 +111,13 @@ def cohorts(
         groups.setdefault(tuple(_shared(trial).values()) if joins else (trial.id,), []).append(trial)
     n_joining = sum(t.student.frozen for t in trials)
     busy, several = ceil(n_joining / max(1, slots)), ceil(n_joining / max(1, JOBS_A_SLOT * slots))
-    size = min(busy, max(several, LEAST_MEMBERS))
+    size = max(1, min(busy, max(several, LEAST_MEMBERS)))
     out = []
     for group in groups.values():
-        for part in _parts(group, max(1, min(size, int(COHORT_BYTES // member_bytes(group[0]))))):
+        for part in _parts(group, size):
             work = sum(t.work(done.get(t.id, 0)) for t in part)
             out.append(Cohort(tuple(part), work, (first_fits or {}).get(part[0].id)))
     return sorted(out, key=lambda cohort: cohort.work, reverse=True)
-
-
-def member_bytes(trial: ResolvedTrial) -> int:
-    """Memory that a trial adds to a cohort at most: its parameters under training, and the draws of its last fit.
-
-    The width of the features counts as WIDEST.
-    """
-    recipe, n_classes = trial.trial.recipe, trial.dataset.n_classes
-    width = recipe.trunk_width if trial.student.trunk else WIDEST
-    parameters = 2 * n_classes * (width + 1)
-    if trial.student.trunk:
-        parameters += WIDEST * (width + 2) + width
-    labeled = n_classes * trial.trial.shots + (trial.trial.rounds - 1) * trial.query_size
-    steps = recipe.n_steps(labeled, max(0, len(trial.dataset.train) - labeled))
-    return PARAMETER_BYTES * parameters + DRAWN_BYTES * steps * (recipe.batch_labeled + recipe.batch_unlabeled)
 
 
 def _parts(group: Sequence[ResolvedTrial], most: int) -> list[list[ResolvedTrial]]:

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 
 from activekd.bank.shards import is_whole, write_whole
+from activekd.rounds import FirstFit
 from bench.spec import PROTOCOL
 from bench.trials.resolved import ResolvedTrial
-from bench.trials.standin import FirstFit
 
 FOLDER = "first-fits"
 

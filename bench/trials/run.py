@@ -15,14 +15,14 @@ import torch
 from activekd.bank.shards import Shard
 from activekd.bank.views import LiveViews, Views, ViewSource
 from activekd.datasets import Split
-from activekd.loop import Round, StudentViews, TeacherViews
+from activekd.loop import run_cohort
+from activekd.rounds import Member, Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
 from bench.columns import PICKED, Row
 from bench.trials.cohorts import Cohort
 from bench.trials.first_fits import StoredFits
 from bench.trials.inputs import Banked
 from bench.trials.resolved import ResolvedTrial
-from bench.trials.standin import Member, run_cohort
 
 LIBRARIES = ("torch", "timm", "open_clip_torch", "ray", "numpy")
 

@@ -190,7 +190,8 @@ def rounds(
     chosen: Selector, *, features: np.ndarray | None = None, teacher: np.ndarray | None = None, **changed: Any
 ) -> list[Any]:
     """Two rounds of heads on given features, with a zero-shot teacher if its test features are given."""
-    from activekd.loop import StudentViews, TeacherViews, run_rounds
+    from activekd.loop import run_rounds
+    from activekd.rounds import StudentViews, TeacherViews
 
     inputs = Views((one_hot(LABELS) if features is None else features,))
     guided = None

@@ -1,0 +1,165 @@
+"""The fits of a round and what they predict: a teacher and a student, which trials with equal labels share."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from activekd.diagnostics import Opinion
+from activekd.errors import InputError
+from activekd.finite import check_rows, count_broken
+from activekd.losses import teacher_logits
+from activekd.recipes import Distillation, Recipe
+from activekd.rounds import StudentViews, TeacherViews
+from activekd.students.fit import Guide
+from activekd.students.heads import Student
+from activekd.students.predict import Prediction, predict
+
+SLICE = 8192
+"""Train rows per slice of the teacher's predictions; bounds the memory of its probabilities."""
+
+
+@contextmanager
+def naming(index: int, who: str = "") -> Iterator[None]:
+    """Name the round, and who acts in it, in the errors of the block; an InputError stays one."""
+    place = f"round {index}, {who}" if who else f"round {index}"
+    try:
+        yield
+    except InputError as fault:
+        raise InputError(f"{place}: {fault}") from fault
+    except ValueError as fault:
+        raise ValueError(f"{place}: {fault}") from fault
+    except Exception as fault:
+        fault.add_note(place)
+        raise
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The teacher of a round.
+
+    Attributes:
+        views: the teacher with its features.
+        prototypes: its class prototypes, on the CPU.
+    """
+
+    views: TeacherViews
+    prototypes: Float32[Tensor, "classes dim"]
+
+    @classmethod
+    def checked(cls, views: TeacherViews, prototypes: Tensor, n_labeled: int, recipe: Recipe) -> "Taught":
+        """The teacher with these prototypes, after a fit on ``n_labeled`` rows.
+
+        Raises:
+            InputError: they are not finite, or have norm 0.
+        """
+        what = f"class prototypes, fitted on {n_labeled} labeled rows,"
+        remedy = f"a fit that converges, as with a clap.lr below {recipe.clap.lr:g}"
+        check_rows(prototypes, what, remedy, nonzero=True)
+        return cls(views, prototypes)
+
+    def guide(self, device: str) -> Guide:
+        """The teacher as the student's fit reads it."""
+        return Guide(self.views.train, self.prototypes.to(device), self.views.head.logit_scale)
+
+    def probabilities(self, features: np.ndarray) -> Float32[Tensor, "n classes"]:
+        """Probabilities at temperature 1 of images with these features."""
+        rows = torch.from_numpy(np.array(features))
+        out = teacher_logits(rows, self.prototypes, self.views.head.logit_scale).softmax(dim=1)
+        if broken := count_broken(out):
+            raise InputError(
+                f"{self.views.who}: probabilities of {broken} of {len(out)} rows are not finite; "
+                f"expected: finite image features"
+            )
+        return out
+
+    def opinion(self) -> Opinion:
+        """The predicted class of each train row and its probability, computed in slices."""
+        features = self.views.train.arrays[0]
+        tops = [
+            self.probabilities(features[start : start + SLICE]).max(dim=1) for start in range(0, len(features), SLICE)
+        ]
+        classes = torch.cat([top.indices for top in tops]).numpy()
+        return Opinion(classes, torch.cat([top.values for top in tops]).numpy())
+
+
+class Fitted:
+    """The fitted teacher and student of a round; each prediction is computed once, when it is first read.
+
+    Attributes:
+        taught: the fitted teacher; None without one.
+        teacher_seconds: of the teacher's fit.
+        train_seconds: of building and fitting the student.
+        test_seconds: of predicting the test split by both.
+        pool_seconds: of predicting the train split by the student; 0 until it is read.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        network: Student,
+        student: StudentViews,
+        taught: Taught | None,
+        recipe: Recipe,
+        distillation: Distillation,
+        device: str,
+        *,
+        features: bool,
+        teacher_seconds: float,
+        train_seconds: float,
+    ) -> None:
+        self._index, self._who, self._features = index, student.who, features
+        self._train, self._test = student.train, student.test
+        self._predict = partial(predict, network, recipe=recipe, distillation=distillation, device=device)
+        self.taught = taught
+        self.teacher_seconds, self.train_seconds = teacher_seconds, train_seconds
+        self.test_seconds = self.pool_seconds = 0.0
+
+    @cached_property
+    def test(self) -> Prediction:
+        """The student's predictions of the test split."""
+        start = perf_counter()
+        with naming(self._index, f"{self._who} on the test split"):
+            out = self._predict(self._test)
+        self.test_seconds += perf_counter() - start
+        return out
+
+    @cached_property
+    def taught_test(self) -> Float32[Tensor, "n classes"] | None:
+        """The teacher's probabilities of the test split; None without a teacher."""
+        if self.taught is None:
+            return None
+        start = perf_counter()
+        with naming(self._index):
+            out = self.taught.probabilities(self.taught.views.test)
+        self.test_seconds += perf_counter() - start
+        return out
+
+    @cached_property
+    def pool(self) -> Prediction:
+        """The student's predictions of the train split, with features if a selector needs them."""
+        start = perf_counter()
+        with naming(self._index, f"{self._who} on the train split"):
+            out = self._predict(self._train, features=self._features)
+        self.pool_seconds = perf_counter() - start
+        return out
+
+    @cached_property
+    def opinion(self) -> Opinion | None:
+        """The teacher's prediction of each train row; None without a teacher."""
+        if self.taught is None:
+            return None
+        with naming(self._index):
+            return self.taught.opinion()
+
+    def features(self, rows: Int64[np.ndarray, " n"]) -> Float32[Tensor, "n dim"]:
+        """The student's features of these train rows."""
+        out = self._predict(self._train, rows=rows, features=True).features
+        assert out is not None
+        return out
