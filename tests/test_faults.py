@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from faults import (
-    ROUNDS,
     STORE,
     WORKER,
     Grid,
@@ -101,32 +100,29 @@ def test_one_grid_through_a_fault_of_each_kind(grid: Grid, undisturbed: Grid) ->
         pytest.skip("no file system can be mounted here: the full disk was left out")
 
 
-def test_killed_workers_of_cohorts(tmp_path: Path, ok: Path) -> None:
-    """Of two cohorts of four trials: each repeats the round in flight of its trials at most."""
+def test_a_killed_worker_of_a_cohort(tmp_path: Path, ok: Path) -> None:
+    """Of two cohorts of two trials: it repeats the round in flight of its trials at most."""
     edits = (
         ("resnet6_mini@16", "adapter:efficientnet_lite0@32"),
         ('["glyphclip+zeroshot"]', '["none"]'),
         ('"digits"', f'"folder:{ok}"'),
-        ("steps = 90\n", "steps = 400\n"),
+        ("steps = 90\n", "steps = 200\n"),
     )
     serial = ("--serial", "--device", "cpu", "--no-report")
-    undisturbed = Grid(tmp_path / "undisturbed", tmp_path / "cache", options=serial, seeds=SEEDS, edits=edits)
+    undisturbed = Grid(tmp_path / "undisturbed", tmp_path / "cache", options=serial, seeds=2, edits=edits)
     undisturbed.finish()
     assert_whole(undisturbed, undisturbed)
-    grid = Grid(tmp_path / "grid", tmp_path / "cache", seeds=SEEDS, edits=edits)
+    grid = Grid(tmp_path / "grid", tmp_path / "cache", seeds=2, edits=edits)
     try:
         process = grid.start()
-        for at in (3, 17):
-            wait_for_rows(grid, at, process)
-            kill(wait_for_processes(grid, WORKER, process)[0])
+        wait_for_rows(grid, 3, process)
+        kill(wait_for_processes(grid, WORKER, process)[0])
         end(process)
     finally:
         grid.kill_all()
     assert_whole(grid, undisturbed)
     assert begun_again(grid.run) >= 1
-    died = [event for event in logged(grid.run) if event["event"] == "died"]
-    assert {event["round"] for event in died} <= set(range(ROUNDS))
-    assert len(died) >= 1
+    assert 1 <= sum(event["event"] == "died" for event in logged(grid.run)) <= 2
 
 
 def test_a_lost_node(grid: Grid, undisturbed: Grid) -> None:
