@@ -123,6 +123,14 @@ def run(
     diagnostics: Annotated[
         bool, typer.Option(help="Also measure calibration, diversity and coverage: one more prediction of the pool.")
     ] = True,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Only deterministic algorithms on a GPU: two runs on one card give equal rows, at some cost. The CPU "
+            "has no others.",
+        ),
+    ] = False,
     report: Annotated[
         bool, typer.Option(help="Write tables, figures and pages at the end, as `python -m bench.report RUN` does.")
     ] = True,
@@ -145,6 +153,7 @@ def run(
             dashboard_host=dashboard_host,
             spill=(_folder(spill, "--spill") or cache_folder() / "spill").resolve(),
             diagnostics=diagnostics,
+            deterministic=deterministic,
             report=report,
         )
         raise typer.Exit(launch(whole, only, _folder(out, "--out") or store.RUNS / whole.name, options))

@@ -34,6 +34,10 @@ VARIABLES: Mapping[str, str] = {
 DEFAULT_SPEC = "demo"
 BANK_GB = 2.0
 
+DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""What a process needs for ``--deterministic`` before it first uses ``cuda``: the workspaces with which cuBLAS adds up
+in the same order in every run. Processes on other devices ignore it."""
+
 LOCK = "grid.lock"
 """Lock file of the results folder, held while a grid runs on it."""
 
@@ -57,6 +61,7 @@ class Options:
         dashboard_host: where a local Ray's dashboard listens.
         spill: folder for objects that do not fit into a local Ray's memory.
         diagnostics: measure them in every round.
+        deterministic: only deterministic algorithms, so that two runs on one card give equal rows.
         report: write it at the end.
     """
 
@@ -74,6 +79,7 @@ class Options:
     dashboard_host: str = "127.0.0.1"
     spill: Path = Path("spill")
     diagnostics: bool = True
+    deterministic: bool = False
     report: bool = True
 
 
@@ -127,13 +133,11 @@ def local_device(device: Device) -> str:
         return device
     import torch
 
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    from activekd.devices import check_device
+
     if device == "auto":
-        return "cuda" if there["cuda"] else "cpu"
-    if not there[device]:
-        raise InputError(
-            f"--device {device}: this machine has none; expected: {', '.join(d for d in there if there[d])}"
-        )
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    check_device(device, "--device")
     return device
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, RLock, Thread
+from threading import Event, RLock, Thread, Timer
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Annotated, NoReturn
@@ -29,6 +29,9 @@ EXIT_INTERRUPTED = 130
 LINE_SECONDS = 10.0
 """Seconds between progress lines when the output is not a terminal."""
 
+NAMED_SECONDS = 2.0
+"""Seconds after which a step before the trials is named."""
+
 WIDE = 10_000
 """Columns of an output that is not a terminal: nothing in it is wrapped or shortened."""
 
@@ -42,6 +45,18 @@ if not console.is_terminal:
 def say(text: str, out: Console = console) -> None:
     """Print a line as it is: no markup, no line break of its own."""
     out.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def named(what: str, seconds: float = NAMED_SECONDS, out: Console = console) -> Iterator[None]:
+    """Print what is being done if it takes longer than ``seconds``, while it is being done."""
+    timer = Timer(seconds, say, [f"{what} ...", out])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -141,6 +156,7 @@ class GridProgress:
         self._began: float | None = None
         self._last_round: float | None = None
         self._bank: tuple[int, int] = (0, 0)
+        self._bank_now = ""
         self._bank_began: tuple[float, int] | None = None
         self._every, self._last_line = every, monotonic()
         self._out = out
@@ -190,18 +206,19 @@ class GridProgress:
             if self._out.is_terminal:
                 done, total = self._bank
                 self._bar.update(
-                    self._bank_task, completed=done, total=total, state=self._bank_state(), visible=total > 0
+                    self._bank_task, completed=done, total=total, state=self._bank_state(), visible=done < total
                 )
                 self._bar.update(self._round_task, completed=self._rounds_done, state=self.state())
             elif monotonic() - self._last_line >= self._every:
                 self._line()
 
-    def banked(self, done: int, total: int) -> None:
-        """``done`` of the bank's ``total`` arrays are ready."""
+    def banked(self, done: int, total: int, now: str = "") -> None:
+        """``done`` of the bank's ``total`` arrays are ready; ``now`` names those in work."""
         with self._lock:
-            self._bank = done, total
+            news = (done, total) != self._bank
+            self._bank, self._bank_now = (done, total), now
             self._bank_began = self._bank_began or (monotonic(), done)
-            if done == total and not self._out.is_terminal:
+            if news and done == total and not self._out.is_terminal:
                 say(f"bank: {done} of {total} arrays", self._out)
         self.tick()
 
@@ -277,16 +294,15 @@ class GridProgress:
         return f"{text}, {rate}, ETA {_shown(left)}"
 
     def _bank_state(self) -> str:
-        """Rate and time left of the bank; empty before its second array."""
+        """What of the bank is in work, its rate and time left."""
         if self._bank_began is None:
             return ""
         (done, total), (began, before), now = self._bank, self._bank_began, monotonic()
+        work = f"now {self._bank_now}, " if self._bank_now else ""
         if done == before or now == began:
-            return f"{_shown(now - began)} so far"
-        return (
-            f"{_rate(done - before, now - began, 'arrays')}, "
-            f"ETA {_shown((total - done) * (now - began) / (done - before))}"
-        )
+            return f"{work}{_shown(now - began)} so far"
+        rate = _rate(done - before, now - began, "arrays")
+        return f"{work}{rate}, ETA {_shown((total - done) * (now - began) / (done - before))}"
 
     def _line(self) -> None:
         self._last_line = monotonic()

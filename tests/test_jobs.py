@@ -460,7 +460,7 @@ def test_the_first_trial_of_a_configuration_and_seed_precedes_the_others(tmp_pat
     StoredFits(shared[d], "here").write(1, fit_of(1.0))
     assert followers_of_first_fits(jobs, {}) == {b: a, c: a}
 
-    order = InOrder([a, b, c, d, e, f], follows)
+    order = InOrder([a, b, c, d, e, f], follows=follows)
     given = [order.suggest(f"tune{k}") for k in range(3)]
     assert given == [{"job_id": a}, {"job_id": d}, None]
     order.on_trial_result("tune1", {})

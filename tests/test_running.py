@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.cluster.nodes import LEAST_WAITING, waiting_jobs
 from bench.cluster.order import JOB_ID
-from bench.cluster.running import LEAST_WAITING, MAX_PASSES, run_in_passes, waiting_jobs
+from bench.cluster.running import MAX_PASSES, run_in_passes
 from bench.cluster.tracking import FOLDER, tracker
 from bench.cluster.watching import ENDED, ROUNDS, STOPPED, Watch
 
@@ -138,7 +139,7 @@ import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 
-from bench.cluster.order import JOB_ID, InOrder, ReleaseAtDeath
+from bench.cluster.order import JOB_ID, AsReady, InOrder, ReleaseAtDeath
 
 folder = Path(sys.argv[1])
 asked = 0
@@ -169,10 +170,11 @@ class Job(tune.Trainable):
 
 
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-order = Counting(["slow", "after slow", "deadly", "after deadly"], {"after slow": "slow", "after deadly": "deadly"})
+follows = {"after slow": "slow", "after deadly": "deadly"}
+order = Counting(["slow", "after slow", "deadly", "after deadly"], follows=follows)
 Tuner(
     tune.with_resources(tune.with_parameters(Job, folder=folder), {"cpu": 1}),
-    tune_config=TuneConfig(search_alg=order, num_samples=4, max_concurrent_trials=2),
+    tune_config=TuneConfig(search_alg=AsReady(order, 2), num_samples=4),
     run_config=RunConfig(
         storage_path=str(folder / "tune"),
         verbose=0,

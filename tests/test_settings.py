@@ -7,6 +7,7 @@ import pytest
 
 from activekd.errors import InputError
 from bench.settings import BANK_GB, VARIABLES, bank_limit_bytes, cache_folder, default_spec, local_device
+from bench.trials.run import provenance
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +32,12 @@ def test_defaults_where_no_variable_is_set(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("ACTIVEKD_CACHE", str(tmp_path))
     monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.5")
     assert (default_spec(), cache_folder(), bank_limit_bytes()) == ("paper", tmp_path.resolve(), 5e8)
+
+
+def test_provenance_names_deterministic_algorithms_where_others_exist() -> None:
+    plain = provenance("cpu")["device"]
+    assert provenance("cpu", deterministic=True)["device"] == plain
+    assert provenance("mps", 2, deterministic=True)["device"].endswith(" 2 threads deterministic")
 
 
 def test_a_device_that_is_absent_is_refused() -> None:

@@ -13,6 +13,7 @@ from activekd.datasets.names import repeated
 from activekd.datasets.repeats import equal_files_line
 from activekd.errors import InputError
 from activekd.images.cache import undecodable
+from activekd.images.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def audit(
     paths = [path for part in PARTS for path in listing.parts[part].paths]
     listed = set(paths)
     tree = image_tree(listing.images) if listing.images.is_dir() else None
-    absent = {path for path in paths if not (listing.images / path).is_file()}
+    statuses = Survey().statuses(f"{listing.images}/{path}" for path in paths)
+    absent = {path for path, status in zip(paths, statuses, strict=True) if isinstance(status, str)}
     there = [listing.images / path for path in dict.fromkeys(paths) if path not in absent]
     broken = _undecodable(there, progress) if decode else ()
     return Audit(

@@ -18,6 +18,7 @@ from activekd.datasets.split import Source, Split, class_faults
 from activekd.errors import InputError
 from activekd.folders import data_folder
 from activekd.images.decoding import SHORT_SIDE
+from activekd.images.survey import Survey
 from activekd.streams import stream
 
 TEMPLATES = Path(__file__).parent / "clip_templates.json"
@@ -25,7 +26,7 @@ TEMPLATES = Path(__file__).parent / "clip_templates.json"
 
 
 def benchmark_source(
-    name: str, cache: Path, progress: Callable[[int, int], object], *, short_side: int = SHORT_SIDE
+    name: str, cache: Path, progress: Callable[[int, int], object], survey: Survey, *, short_side: int = SHORT_SIDE
 ) -> Source:
     """A data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices in its name.
 
@@ -39,6 +40,7 @@ def benchmark_source(
         name: a key of CATALOG, with or without choices (``choices_of``).
         cache: folder of the cache of decoded images.
         progress: called with the number of images decoded so far and the total.
+        survey: what is known of the files, of all draws of a pool.
         short_side: shorter side in pixels that larger images are scaled down to.
 
     Raises:
@@ -46,17 +48,17 @@ def benchmark_source(
     """
     choices = choices_of(name)
     root = data_folder()
-    listing = read_listing(choices.base, root)
-    faults = _list_faults(choices.base, listing)
+    listing = survey.once((choices.base, root), lambda: read_listing(choices.base, root, survey))
+    faults = [*survey.once((choices.base, root, "faults"), lambda: _list_faults(choices.base, listing))]
     if choices.classes is not None:
         listing = restricted(listing, kept_classes(root / choices.classes, len(listing.class_names)))
     pool, test = drawn(listing.parts[choices.pool], choices), listing.parts["test"]
     held_out = listing.parts["val"] if choices.pool == "train" else Part((), np.empty(0, dtype=np.int64))
-    faults += _missing_faults(name, listing, (*pool.paths, *test.paths))
+    faults += _missing_faults(name, listing, (*pool.paths, *test.paths), survey)
     faults += class_faults(name, listing.class_names, {"train": pool.labels, "test": test.labels})
     if faults:
         raise InputError(*faults)
-    splits = decode_parts(listing.images, {"train": pool, "test": test}, cache, progress, short_side=short_side)
+    splits = decode_parts(listing.images, {"train": pool, "test": test}, cache, progress, survey, short_side=short_side)
     twice = repeated(listing.class_names)
     return Source(
         listing.class_names,
@@ -146,8 +148,9 @@ def _list_faults(base: str, listing: Listing) -> list[str]:
     ]
 
 
-def _missing_faults(name: str, listing: Listing, paths: tuple[str, ...]) -> list[str]:
-    missing = [path for path in paths if not (listing.images / path).is_file()]
+def _missing_faults(name: str, listing: Listing, paths: tuple[str, ...], survey: Survey) -> list[str]:
+    statuses = survey.statuses(f"{listing.images}/{path}" for path in paths)
+    missing = [path for path, status in zip(paths, statuses, strict=True) if isinstance(status, str)]
     if not missing:
         return []
     return [

@@ -1,20 +1,22 @@
 """A grid on Ray: the nodes, the bank, the store and the trials, one after the other."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from activekd.bank.given import forget_features
 from activekd.errors import InputError
 from bench.cluster.address import LOCAL
-from bench.cluster.banking import fill_bank
-from bench.cluster.nodes import connected, lacking_room
-from bench.cluster.running import run_jobs, waiting_here
+from bench.cluster.banking import Bank
+from bench.cluster.nodes import connected, lacking_room, waiting_tasks
+from bench.cluster.running import run_jobs
 from bench.cluster.storing import start_store
 from bench.settings import Options, local_device
-from bench.terminal import GridProgress, say
-from bench.trials.cohorts import cohorts
+from bench.terminal import GridProgress, named, say
+from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.first_fits import shared_first_fits
-from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of, text_heads_of
+from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of
 from bench.trials.run import Execution
 
 
@@ -45,7 +47,9 @@ def run_on_ray(
         InputError: there is no cluster, a local Ray has no room for a trial, or the grid cannot continue.
     """
     shards = shards_of(trials)
-    with connected(options) as connection:
+    with ExitStack() as stack:
+        with named("Ray: starting" if options.address == LOCAL else f"Ray: joining {options.address}"):
+            connection = stack.enter_context(connected(options))
         for line in connection.lines(bank_bytes(shards)):
             say(line)
         device = connection.device(options.device)
@@ -55,26 +59,31 @@ def run_on_ray(
             if options.address == LOCAL:
                 raise InputError("; ".join(lacking))
             say(f"waiting for larger nodes: {'; '.join(lacking)}")
-        execution = Execution(device, options.trial.cpus, options.diagnostics)
+        execution = Execution(
+            device, options.trial.cpus, options.diagnostics, options.trial.gpus, options.deterministic
+        )
         begin()
         with progress:
             store = start_store(folder, options.attempts)
-            heads_of = text_heads_of(trials)
-            progress.banked(0, len(shards))
-            refs, heads = fill_bank(shards, heads_of, cache, device, options.extraction, progress)
             jobs = cohorts(
-                _without_banked_images(trials),
-                min(waiting_here(options, device), options.max_concurrent or len(trials)),
+                trials,
+                min(waiting_tasks(options.trial, device), options.max_concurrent or len(trials)),
                 done,
                 together=options.track is None,
                 first_fits=shared_first_fits(trials, done, cache, execution.of_fits),
             )
-            return run_jobs(jobs, refs, heads, store, folder, progress, execution, options)
+            with named("the bank: looking for cached arrays"):
+                ordered = [trial for job in jobs for trial in job.trials]
+                bank = Bank(ordered, cache, device, options.extraction, progress)
+            forget_features()
+            light = _without_banked_images(jobs)
+            return run_jobs(light, bank, store, folder, progress, execution, options)
 
 
-def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
-    """The trials as workers need them: images only if a student's inputs are rendered at every step."""
+def _without_banked_images(jobs: Sequence[Cohort]) -> list[Cohort]:
+    """The jobs as workers need them: images only if a student's inputs are rendered at every step."""
+    trials = [trial for job in jobs for trial in job.trials]
     live = {t.source for t in trials if not t.student_train}
     datasets = {t.source: t.dataset for t in trials}
     light = {source: d if source in live else d.without_images() for source, d in datasets.items()}
-    return [replace(t, dataset=light[t.source]) for t in trials]
+    return [replace(job, trials=tuple(replace(t, dataset=light[t.source]) for t in job.trials)) for job in jobs]

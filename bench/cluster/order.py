@@ -1,50 +1,68 @@
-"""The order of jobs under Ray Tune: a search algorithm that suggests them as given, or once others are ready."""
+"""The order of jobs under Ray Tune: the first of those that can start, as given."""
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
-from ray.tune.search import Searcher
+from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
 JOB_ID = "job_id"
 """The one entry of a Tune trial's configuration."""
 
 
 class InOrder(Searcher):
-    """Run jobs in the given order, in O(1) per job.
+    """Run jobs in the given order, but none before it is ready.
 
-    A job that follows another waits until that one has given a result, has ended or was released; then it is next.
-    Meanwhile Tune gets None, which it takes as "nothing yet": it asks again after each event, or after a tenth of a
-    second without one.
+    A job that follows another is not ready before that one has given a result, has ended or was released.
 
     Args:
-        job_ids: in the order in which they start.
+        job_ids: in the order in which they are to start.
+        ready: whether a job can start without waiting.
+        hand_out: called with each job that is handed to Tune.
         follows: the job that must be ahead, by the id of one that follows it.
     """
 
-    def __init__(self, job_ids: Sequence[str], follows: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        job_ids: Sequence[str],
+        ready: Callable[[str], bool] = lambda job_id: True,
+        hand_out: Callable[[str], object] = lambda job_id: None,
+        follows: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
-        behind = follows or {}
-        self._ready = deque(job_id for job_id in job_ids if job_id not in behind)
-        self._waiting: dict[str, list[str]] = {}
-        for job_id in job_ids:
-            if job_id in behind:
-                self._waiting.setdefault(behind[job_id], []).append(job_id)
+        self._ready, self._hand_out = ready, hand_out
+        self._behind: dict[str, list[str]] = {}
+        for job_id, ahead in (follows or {}).items():
+            self._behind.setdefault(ahead, []).append(job_id)
+        self._left = OrderedDict.fromkeys(job_id for job_id in job_ids if job_id not in (follows or {}))
         self._job_of: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty: Tune pickles its search for a restore, which the grid never uses."""
+        return {}
+
+    def next_id(self) -> str | None:
+        """The first job that is ready; None while none is."""
+        return next((job_id for job_id in self._left if self._ready(job_id)), None)
 
     def suggest(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
-        if self._ready:
-            self._job_of[trial_id] = job_id = self._ready.popleft()
-            return {JOB_ID: job_id}
-        return None if self._waiting else Searcher.FINISHED
+        chosen = self.next_id()
+        if chosen is None:
+            return None if self._left or self._behind else Searcher.FINISHED
+        del self._left[chosen]
+        self._hand_out(chosen)
+        self._job_of[trial_id] = chosen
+        return {JOB_ID: chosen}
 
     def release(self, job_id: str) -> None:
-        """Let the jobs that follow this one start."""
-        self._ready.extendleft(reversed(self._waiting.pop(job_id, [])))
+        """Let the jobs that follow this one start next."""
+        for behind in reversed(self._behind.pop(job_id, [])):
+            self._left[behind] = None
+            self._left.move_to_end(behind, last=False)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Release what follows the job: its first round is stored, or has failed."""
@@ -60,6 +78,25 @@ class InOrder(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing; see ``save``."""
+
+
+class AsReady(SearchGenerator):
+    """Tune's generator of trials, which counts as finished for as long as no job is ready.
+
+    So an idle worker gives its resources back to the tasks that fill the bank, where Tune would keep one for the next
+    job, and a run of Tune ends when nothing runs and nothing can start.
+
+    Args:
+        order: of the jobs.
+        max_concurrent: jobs at a time; None for as many as fit.
+    """
+
+    def __init__(self, order: InOrder, max_concurrent: int | None = None) -> None:
+        super().__init__(order if max_concurrent is None else ConcurrencyLimiter(order, max_concurrent))
+        self._order = order
+
+    def is_finished(self) -> bool:
+        return super().is_finished() or self._order.next_id() is None
 
 
 class ReleaseAtDeath(Callback):

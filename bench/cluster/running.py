@@ -11,12 +11,14 @@ import ray
 from ray import tune
 from ray.exceptions import RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.stopper import CombinedStopper
 
 from activekd.errors import InputError
-from activekd.teachers.text_heads import TextHead
 from bench.cluster.attempts import Attempts, Ended
-from bench.cluster.nodes import options_of, slots
-from bench.cluster.order import JOB_ID, InOrder, ReleaseAtDeath
+from bench.cluster.banking import Bank, arrays_of
+from bench.cluster.filling import Filler
+from bench.cluster.nodes import options_of, waiting_tasks
+from bench.cluster.order import JOB_ID, AsReady, InOrder, ReleaseAtDeath
 from bench.cluster.processes import process_folder
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
@@ -36,9 +38,6 @@ With ``reuse_actors``, a worker that dies while it is handed to its next job end
 """
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
-LEAST_WAITING = 16
-"""Least number of jobs that wait for resources on a cluster of several nodes, so that its autoscaler sees demand."""
-
 STEP_SECONDS = 1.0
 """A step of a job returns at the first event after so many seconds: Tune spends milliseconds on each."""
 
@@ -72,14 +71,13 @@ class _CohortRunner(tune.Trainable):
         self,
         config: dict[str, Any],
         jobs: Mapping[str, Cohort],
-        refs: Mapping[str, Any],
-        heads: Mapping[tuple[str, str], TextHead],
+        shelf: Any,
         store: Any,
         execution: Execution,
         run: RunCohort,
         tracked: bool,
     ) -> None:
-        self._jobs, self._refs, self._heads, self._store = jobs, refs, heads, _StoreActor(store)
+        self._jobs, self._shelf, self._store = jobs, shelf, _StoreActor(store)
         self._execution, self._run, self._tracked = execution, run, tracked
         self._begin(config[JOB_ID])
 
@@ -93,12 +91,9 @@ class _CohortRunner(tune.Trainable):
         self._n_open = len(self._cohort.trials)
 
     def _rows(self, done: Mapping[str, Sequence[Row]]) -> Iterator[Row | Fault]:
-        first = self._cohort.trials[0]
-        keys = [shard.key for shard in first.shards]
         # Kept until the next job has its arrays: a process that releases all shared memory must map it again.
-        self._banked = banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
-        head = self._heads[first.head_key] if first.head_key is not None else None
-        return self._run(self._cohort, banked, head, done, self._execution)
+        self._banked, head = arrays_of(self._shelf, self._cohort.trials[0])
+        return self._run(self._cohort, self._banked, head, done, self._execution)
 
     def step(self) -> dict[str, Any]:
         until = monotonic() + STEP_SECONDS
@@ -123,24 +118,6 @@ class _CohortRunner(tune.Trainable):
         self._n_open -= len(ended)
         told = {ROUNDS: tuple(rounds), ENDED: tuple(ended)}
         return {"done": self._n_open == 0, **told, **(seen if self._tracked else {})}
-
-
-def waiting_jobs(slots_now: int, nodes: int) -> int:
-    """Jobs that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
-
-    Tune starts any of those that wait, so a small number keeps the order.
-
-    Args:
-        slots_now: jobs that the nodes can run at a time.
-        nodes: that are alive.
-    """
-    return slots_now if nodes == 1 and slots_now else max(LEAST_WAITING, slots_now)
-
-
-def waiting_here(options: Options, device: str) -> int:
-    """``waiting_jobs`` of the Ray that is connected."""
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    return waiting_jobs(slots(options.trial, device), nodes)
 
 
 def followers_of_first_fits(jobs: Sequence[Cohort], done: Mapping[str, int]) -> dict[str, str]:
@@ -191,8 +168,7 @@ def run_in_passes(
 
 def run_jobs(
     jobs: Sequence[Cohort],
-    refs: Mapping[str, Any],
-    heads: Mapping[tuple[str, str], TextHead],
+    bank: Bank,
     store: Any,
     results: Path,
     progress: Progress,
@@ -206,8 +182,7 @@ def run_jobs(
 
     Args:
         jobs: trials with a missing round, in the order in which they start.
-        refs: object references of the banked arrays, by shard key.
-        heads: text heads by (network, data set).
+        bank: of their trials; a job starts when its arrays are there.
         store: handle from ``start_store``; the actor is stopped at the end.
         results: the results folder.
         progress: updated as trials start, finish rounds and end.
@@ -220,8 +195,8 @@ def run_jobs(
         Why trials were given up, by id.
 
     Raises:
-        InputError: the grid cannot continue: the results folder cannot be written, no worker stays alive, or Tune
-            leaves jobs unfinished. The rows so far are stored.
+        InputError: the grid cannot continue: the results folder cannot be written, the bank cannot be filled, no
+            worker stays alive, or Tune leaves jobs unfinished. The rows so far are stored.
     """
     check_store(store)
     by_id = {job.id: job for job in jobs}
@@ -230,8 +205,7 @@ def run_jobs(
     runner = tune.with_parameters(
         _CohortRunner,
         jobs=by_id,
-        refs=refs,
-        heads=heads,
+        shelf=bank.shelf,
         store=store,
         execution=execution,
         run=run,
@@ -239,29 +213,36 @@ def run_jobs(
     )
     takes = options_of(options.trial, execution.device)
     resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
-    os.environ[MAX_WAITING_VARIABLE] = str(waiting_here(options, execution.device))
+    os.environ[MAX_WAITING_VARIABLE] = str(waiting_tasks(options.trial, execution.device))
     trials_of = {job.id: [t.id for t in job.trials] for job in jobs}
-    watch = Watch(trials_of, progress, store.died.remote, fits.passed)
-    followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
+    watch, filler = Watch(trials_of, progress, store.died.remote, fits.passed), Filler(bank)
+    followers = [watch, filler, *callbacks, *([tracker(options.track, results)] if options.track else [])]
     scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
 
     def run_pass(job_ids: Sequence[str]) -> None:
         done: dict[str, int] = ray.get(store.rounds_done.remote())
-        order = InOrder(job_ids, followers_of_first_fits([by_id[job_id] for job_id in job_ids], done))
+        order = InOrder(
+            job_ids,
+            lambda job_id: bank.ready(trials_of[job_id][0]),
+            lambda job_id: bank.hand_out(job_id, trials_of[job_id][0]),
+            followers_of_first_fits([by_id[job_id] for job_id in job_ids], done),
+        )
+        bank.wait(lambda: order.next_id() is not None)
+        if bank.fault:
+            return
         with process_folder(scratch_root) as scratch:
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
-                    search_alg=order,
+                    search_alg=AsReady(order, options.max_concurrent),
                     num_samples=len(job_ids),
                     reuse_actors=True,
-                    max_concurrent_trials=options.max_concurrent,
                 ),
                 run_config=RunConfig(
                     name="grid",
                     storage_path=str(results / FOLDER if options.track else scratch),
                     verbose=0,
-                    stop=watch,
+                    stop=CombinedStopper(watch, filler),
                     callbacks=[*followers, ReleaseAtDeath(order)],
                     failure_config=FailureConfig(max_failures=-1),
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -273,10 +254,12 @@ def run_jobs(
         open_ = {i for i, n in rounds.items() if i not in failures and done.get(i, 0) < n}
         return [job_id for job_id in job_ids if not open_.isdisjoint(trials_of[job_id])]
 
-    left = run_in_passes(list(by_id), run_pass, still_open, watch.stop_all)
+    left = run_in_passes(list(by_id), run_pass, still_open, lambda: watch.stop_all() or filler.stop_all())
     failures: dict[str, str] = ray.get(store.failures.remote())
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
+    if bank.fault:
+        raise bank.fault
     if watch.reason or left:
         raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune in a row finished none of {len(left)} jobs")
     return {trial_id: failures[trial_id] for trial_id in rounds if trial_id in failures}

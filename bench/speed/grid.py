@@ -175,6 +175,7 @@ def write_idle_plan(folder: Path, spec: Spec) -> None:
 
 def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunCohort, refs: Mapping[str, Any], probe: Any) -> float:
     """Seconds of the trials on a Ray that is running."""
+    from bench.cluster.banking import Bank
     from bench.cluster.running import run_jobs
     from bench.cluster.storing import start_store
 
@@ -183,18 +184,9 @@ def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunCohort, refs: Ma
     with progress:
         store = start_store(folder, attempts=1)
         execution, callbacks = Execution(), [probe] if probe else []
-        run_jobs(
-            [Cohort((trial,)) for trial in trials],
-            refs,
-            {},
-            store,
-            folder,
-            progress,
-            execution,
-            Options(),
-            run=run,
-            callbacks=callbacks,
-        )
+        bank = Bank(trials, folder, execution.device, Options().extraction, progress, refs)
+        jobs = [Cohort((trial,)) for trial in trials]
+        run_jobs(jobs, bank, store, folder, progress, execution, Options(), run=run, callbacks=callbacks)
     return perf_counter() - start
 
 

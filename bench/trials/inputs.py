@@ -59,8 +59,7 @@ def compute_shard(
 
 
 def _check_features(array: np.ndarray, shard: Shard, *, nonzero: bool) -> None:
-    what = f"features of {shard.dataset}, {shard.split}, view {shard.view}, from {shard.encoder}"
-    check_rows(torch.from_numpy(array), what, "weights whose features are finite in fp16", nonzero=nonzero)
+    check_rows(torch.from_numpy(array), str(shard), "weights whose features are finite in fp16", nonzero=nonzero)
 
 
 @lru_cache(maxsize=2)

@@ -125,9 +125,7 @@ def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
 
     def shards(split: str, views: Iterable[int], encoder: str, weights: str) -> tuple[Shard, ...]:
         data, images, geometry = trial.dataset, trial.split(split).pixels.fingerprint, trial.trial.views
-        return tuple(
-            Shard(data.name, split, view, images, encoder, weights, geometry, data.short_side) for view in views
-        )
+        return tuple(Shard(data.name, split, view, images, encoder, weights, geometry) for view in views)
 
     if not renders_at_every_step(student, len(trial.dataset.train), len(trial.dataset.test), n_views):
         encoder = student.encoder_name, student.fingerprint

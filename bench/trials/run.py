@@ -15,6 +15,7 @@ import torch
 from activekd.bank.shards import Shard
 from activekd.bank.views import LiveViews, Views, ViewSource
 from activekd.datasets import Split
+from activekd.devices import deterministic_algorithms, limit_memory
 from activekd.loop import run_cohort
 from activekd.rounds import Member, Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
@@ -35,11 +36,15 @@ class Execution:
         device: on which the networks are trained.
         threads: of torch, one per CPU of the trial.
         diagnostics: measure them in every round.
+        gpu_share: of a card, for each worker on ``cuda``; it bounds the memory of the worker.
+        deterministic: only deterministic algorithms, so that two runs on one card give equal rows.
     """
 
     device: str = "cpu"
     threads: int = 1
     diagnostics: bool = True
+    gpu_share: float = 1.0
+    deterministic: bool = False
 
     @property
     def of_fits(self) -> dict[str, object]:
@@ -79,6 +84,7 @@ def run_cohort_rows(
         ValueError: the trials have a teacher, and ``head`` is None.
     """
     torch.set_num_threads(execution.threads)
+    limit_memory(execution.device, execution.gpu_share)
     trials = [t for t in cohort.trials if len(done.get(t.id, ())) < t.trial.rounds and t.id in done]
     if not trials:
         return
@@ -105,12 +111,13 @@ def run_cohort_rows(
         diagnostics=execution.diagnostics,
         first_fits=None if cohort.first_fit is None else StoredFits(cohort.first_fit, fit_place(execution)),
     )
-    for outcome in outcomes:
-        trial = trials[outcome.member]
-        if isinstance(outcome.result, Exception):
-            yield Fault(trial.id, outcome.result)
-        else:
-            yield _row(trial, outcome.result, execution)
+    with deterministic_algorithms(execution.deterministic):
+        for outcome in outcomes:
+            trial = trials[outcome.member]
+            if isinstance(outcome.result, Exception):
+                yield Fault(trial.id, outcome.result)
+            else:
+                yield _row(trial, outcome.result, execution)
 
 
 def fit_place(execution: Execution) -> str:
@@ -174,17 +181,18 @@ def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:
         "query_size": trial.query_size,
         **values,
         **{name: None if math.isnan(value) else value for name, value in (diagnostics or {}).items()},
-        **provenance(execution.device, execution.threads),
+        **provenance(execution.device, execution.threads, execution.deterministic),
         PICKED: list(picked),
     }
 
 
 @lru_cache(maxsize=2)
-def provenance(device: str, threads: int = 1) -> dict[str, str]:
+def provenance(device: str, threads: int = 1, deterministic: bool = False) -> dict[str, str]:
     """Commit of the code, versions of the libraries that decide the numbers, and the device.
 
     The device includes the instruction set of the CPU and the number of threads: both change the rounding of sums, and
-    training amplifies the difference.
+    training amplifies the difference. Of a GPU it says whether its algorithms were deterministic; those of the CPU
+    always are.
     """
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
@@ -192,7 +200,8 @@ def provenance(device: str, threads: int = 1) -> dict[str, str]:
         "commit": _commit(),
         "versions": f"python {platform.python_version()} {versions}",
         "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else cpu}"
-        + (f" {threads} threads" if threads > 1 else ""),
+        + (f" {threads} threads" if threads > 1 else "")
+        + (" deterministic" if deterministic and device != "cpu" else ""),
     }
 
 

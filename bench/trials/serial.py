@@ -1,5 +1,6 @@
 """Cohorts one after the other in this process, without Ray: for a debugger."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from activekd.teachers.text_heads import TextHead
 from bench.columns import Row, seconds_of
-from bench.settings import Options, local_device
+from bench.settings import DETERMINISTIC_ENVIRONMENT, Options, local_device
 from bench.store.rows import Store
 from bench.terminal import GridProgress
 from bench.trials.cohorts import Cohort, cohorts
@@ -38,7 +39,9 @@ def run_serially(
         begin: called once, when nothing refuses the grid any more and before anything is written.
     """
     device, threads = local_device(options.device), options.extraction.cpus
-    execution = Execution(device, options.trial.cpus, options.diagnostics)
+    execution = Execution(device, options.trial.cpus, options.diagnostics, deterministic=options.deterministic)
+    if options.deterministic:
+        os.environ.update(DETERMINISTIC_ENVIRONMENT)
     shards = shards_of(trials)
     begin()
     store = Store(folder)
