@@ -51,7 +51,9 @@ LIGHT = [
     "bench.checks",
     "bench.launch",
     "bench.data",
-    "bench.plan",
+    "bench.plan.count",
+    "bench.plan.hours",
+    "bench.plan.tables",
 ]
 """Modules whose import must load none of HEAVY: names, rows, statistics and reports."""
 

@@ -90,6 +90,18 @@ def given_features(network: str) -> GivenFeatures:
     return GivenFeatures(network, files[0], files[-1])
 
 
+def given_width(given: GivenFeatures) -> int:
+    """Numbers a feature: the width of the text embeddings, which is that of the image features.
+
+    Raises:
+        InputError: the file of the head cannot be read or has no text embeddings.
+    """
+    head = read_archive(given.head, lambda name: name == "W").get("W")
+    if head is None or head.ndim != 2:
+        raise InputError(f"{given.head}: no array W of shape (classes, width); expected: the text embeddings as W")
+    return int(head.shape[1])
+
+
 def read_features(given: GivenFeatures, split: Split, part: str) -> Float16[np.ndarray, "n dim"]:
     """The feature of each row of a split, in fp16.
 

@@ -154,8 +154,8 @@ class _Build:
         key = hashlib.sha256(json.dumps([CACHE_FORMAT, DECODING_RULES, self.short_side, listing]).encode())
         pixels = self.folder / f"{key.hexdigest()[:32]}.bin"
         source = pixels if self.keep else tuple(files)
-        cached = _read_index(pixels.with_suffix(".npz"))
-        if cached is not None and (not self.keep or _has_size(pixels, 3 * int(cached[0].prod(axis=1).sum()))):
+        cached = self._cached(pixels)
+        if cached is not None:
             shapes, digest, checksums = cached
             return Images(shapes, source, digest, checksums)
         try:
@@ -166,6 +166,13 @@ class _Build:
                 f"cache {self.folder.parent}: {fault}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
             ) from fault
         return None if decoded is None else Images(decoded[0], source, decoded[1], decoded[2])
+
+    def _cached(self, pixels: Path) -> tuple[np.ndarray, str, np.ndarray] | None:
+        """What is known of a split that is cached, or has been checked if pixels are not kept; None otherwise."""
+        cached = _read_index(pixels.with_suffix(".npz"))
+        if cached is None or (self.keep and not _has_size(pixels, 3 * int(cached[0].prod(axis=1).sum()))):
+            return None
+        return cached
 
     def _listing(self, files: Sequence[Path]) -> list[tuple[str, int, int]] | None:
         """Path, size and modification time of each file; None where some cannot be read."""
@@ -200,6 +207,9 @@ class _Build:
                 os.fsync(out.fileno())
             if len(self.faults) > before:
                 return None
+            # Another process may have made the cache meanwhile, and its workers may read it already.
+            if (made := self._cached(pixels)) is not None:
+                return made
             if self.keep:
                 unfinished.replace(pixels)
             shapes = np.array(shapes_read, dtype=np.int64)

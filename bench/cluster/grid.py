@@ -81,9 +81,9 @@ def run_on_ray(
 
 
 def _without_banked_images(jobs: Sequence[Cohort]) -> list[Cohort]:
-    """The jobs as workers need them: images only if a student's inputs are rendered at every step."""
+    """The jobs as workers need them: images only for students that are trained end to end."""
     trials = [trial for job in jobs for trial in job.trials]
-    live = {t.source for t in trials if not t.student_train}
+    live = {t.source for t in trials if not t.student.frozen}
     datasets = {t.source: t.dataset for t in trials}
     light = {source: d if source in live else d.without_images() for source, d in datasets.items()}
     return [replace(job, trials=tuple(replace(t, dataset=light[t.source]) for t in job.trials)) for job in jobs]

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from activekd.bank.shards import Shard
-from activekd.bank.views import LiveViews, Views, ViewSource
+from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import Split
 from activekd.devices import deterministic_algorithms, limit_memory
+from activekd.images.node import node_copy
 from activekd.loop import run_cohort
 from activekd.rounds import Member, Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
@@ -95,10 +96,11 @@ def run_cohort_rows(
         if head is None:
             raise ValueError(f"trial {first.id}: teacher '{first.teacher.name}' without its text head")
         test = banked[first.teacher_test[0].key]
-        teacher = TeacherViews(first.teacher.name, first.teacher.adapt, head, _views(first.teacher_train, banked), test)
+        train = _views(first.teacher_train, banked, execution.device)
+        teacher = TeacherViews(first.teacher.name, first.teacher.adapt, head, train, test)
     outcomes = run_cohort(
         first.dataset,
-        _student_views(first, banked),
+        _student_views(first, banked, execution.device),
         teacher,
         [Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]]) for t in trials],
         names.recipe,
@@ -156,19 +158,22 @@ def run_stored(
                 break
 
 
-def _student_views(trial: ResolvedTrial, banked: Banked) -> StudentViews:
+def _student_views(trial: ResolvedTrial, banked: Banked, device: str) -> StudentViews:
     student = trial.student
-    if trial.student_train:
-        return StudentViews(student, _views(trial.student_train, banked), _views(trial.student_test, banked))
+    if student.frozen:
+        train, test = (_views(shards, banked, device) for shards in (trial.student_train, trial.student_test))
+        return StudentViews(student, train, test)
 
-    def live(split: Split) -> ViewSource:
-        return LiveViews(split.pixels, trial.trial.views, student.size, student.backbone.interpolation)
+    def rendered(split: Split) -> ViewSource:
+        images = node_copy(split.pixels)
+        return RenderedViews(images, trial.trial.views, student.size, student.backbone.interpolation, device)
 
-    return StudentViews(student, live(trial.dataset.train), live(trial.dataset.test))
+    return StudentViews(student, rendered(trial.dataset.train), rendered(trial.dataset.test))
 
 
-def _views(shards: Sequence[Shard], banked: Banked) -> Views:
-    return Views(tuple(banked[shard.key] for shard in shards))
+def _views(shards: Sequence[Shard], banked: Banked, device: str) -> Views:
+    keys = [shard.key for shard in shards]
+    return Views(tuple(banked[key] for key in keys), device, " ".join(keys))
 
 
 def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:

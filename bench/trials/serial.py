@@ -13,8 +13,8 @@ from bench.store.rows import Store
 from bench.terminal import GridProgress
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.first_fits import FitFolders, shared_first_fits
-from bench.trials.inputs import Banked, compute_shard, compute_text_head
-from bench.trials.resolved import ResolvedTrial, shards_of, text_heads_of
+from bench.trials.inputs import Banked, compute_shards, compute_text_head
+from bench.trials.resolved import ResolvedTrial, computed_together, shards_of, text_heads_of
 from bench.trials.run import Execution, Fault, run_cohort_rows, run_stored
 
 
@@ -48,10 +48,12 @@ def run_serially(
     with closing(store), progress:
         banked = {}
         progress.banked(0, len(shards))
-        for n_ready, (shard, trial) in enumerate(shards.items(), start=1):
-            encoder = trial.encoder_of(shard)
-            banked[shard.key] = compute_shard(shard, trial.split(shard.split), encoder, cache, device, threads)
-            progress.banked(n_ready, len(shards))
+        for group in computed_together(shards):
+            first, trial = group[0], shards[group[0]]
+            split, encoder = trial.split(first.split), trial.encoder_of(first)
+            arrays = compute_shards(group, split, encoder, cache, device, threads)
+            banked |= {shard.key: array for shard, array in zip(group, arrays, strict=True)}
+            progress.banked(len(banked), len(shards))
         heads = {
             key: compute_text_head(trial.teacher.network, trial.dataset, cache, device, threads)
             for key, trial in text_heads_of(trials).items()
