@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,7 +28,7 @@ from bench.settings import (
 from bench.spec import SPEC_NAMES, Share, is_spec, read_spec
 from bench.store import folder as store
 from bench.store.locks import in_use
-from bench.store.rows import begun
+from bench.store.rows import last_start
 from bench.terminal import EXIT_INPUT, HELP_NAMES, LINE_SECONDS, Version, console, say, user_errors
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def run(
         str,
         typer.Option(envvar=ADDRESS_VARIABLE, help="Ray cluster: local starts one, auto or HOST:PORT joins one."),
     ] = "local",
-    max_concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: all that fit]")] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials, or cohorts of them, at a time [default: all that fit]")
+    ] = None,
     device: Annotated[
         Device,
         typer.Option(envvar=DEVICE_VARIABLE, help="Where networks run; auto is cuda if there is a GPU, else cpu."),
@@ -107,7 +109,10 @@ def run(
     ] = LINE_SECONDS,
     track: Annotated[
         Literal["tensorboard", "mlflow", "wandb"] | None,
-        typer.Option(help="Also report every round to a tracker; its files are in RUN/tracking."),
+        typer.Option(
+            help="Also report every round to a tracker; its files are in RUN/tracking. Each trial then runs without a "
+            "cohort."
+        ),
     ] = None,
     dashboard_host: Annotated[
         str, typer.Option(help="Where a local Ray's dashboard listens; 0.0.0.0 opens it to the network.")
@@ -263,19 +268,26 @@ def status(
 
 
 def _activity(results: "Run", run: Path) -> str:
-    """Whether a grid is running on a results folder, with how many trials at a time, and its ETA."""
+    """Whether a grid is running on a results folder, how many trials run, and its ETA.
+
+    A missing round counts the mean seconds of its configuration. The sum is scaled by the time since the grid began
+    over the seconds of the rounds since then, as many trials run at a time, several of them in one cohort.
+    """
     busy = in_use(run, LOCK)
     if not busy:
         return "no grid is running" if busy is not None else "whether a grid is running is unknown: no file locks"
-    given_up = set(results.failures)
-    running = begun(run) & set(results.holes["trial_id"]) - given_up
+    given_up, start = set(results.failures), last_start(run)
+    running = start.rounds.keys() & set(results.holes["trial_id"]) - given_up
     by = ["dataset", "teacher", "student", "recipe"]
-    seconds = results.rows.assign(seconds=results.rows[list(SECONDS)].sum(axis=1)).groupby(by)["seconds"].mean()
+    rows = results.rows.assign(seconds=results.rows[list(SECONDS)].sum(axis=1))
+    seconds = rows.groupby(by)["seconds"].mean()
     left = results.holes[~results.holes["trial_id"].isin(given_up)].groupby(by).size()
-    if seconds.empty or not running:
+    measured = rows["seconds"][rows["round"] >= rows["trial_id"].map(start.rounds)].sum()
+    if start.at is None or not measured or not running:
         return "a grid is running"
     work = float((left * seconds.reindex(left.index).fillna(seconds.mean())).sum())
-    return f"a grid is running, {len(running)} trials at a time, ETA {timedelta(seconds=round(work / len(running)))}"
+    elapsed = (datetime.now(UTC) - start.at).total_seconds()
+    return f"a grid is running, {len(running)} trials, ETA {timedelta(seconds=round(work * elapsed / measured))}"
 
 
 @app.command(name="list", epilog="Example: `python -m bench.grid list`")

@@ -114,17 +114,16 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         failures = dict.fromkeys(left.given_up, "")
         if left.trials:
             with named("reading the fingerprints of networks and images"):
-                resolved = with_shards(left.trials)
-            todo = sorted(resolved, key=lambda t: t.work(left.done.get(t.id, 0)), reverse=True)
+                todo = with_shards(left.trials)
             progress = GridProgress.of_trials(spec.trials, left.done, every=options.log_every)
             if options.serial:
                 from bench.trials.serial import run_serially
 
-                run_serially(todo, cache, folder, progress, options, begin)
+                run_serially(todo, left.done, cache, folder, progress, options, begin)
             else:
                 from bench.cluster.grid import run_on_ray
 
-                failures |= run_on_ray(todo, cache, folder.resolve(), progress, options, begin)
+                failures |= run_on_ray(todo, left.done, cache, folder.resolve(), progress, options, begin)
         else:
             begin()
         if failures:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Timer
+from threading import Event, RLock, Thread, Timer
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Annotated, NoReturn
@@ -122,9 +122,10 @@ def print_notes(notes: Mapping[str, Sequence[str]], out: Console = console) -> N
 
 
 class GridProgress:
-    """Shows trials done and running, rounds, and the time left, estimated from measured rounds.
+    """Shows trials done and running, rounds, the rate, and the time left, estimated from measured rounds.
 
-    A live bar on a terminal, else a line every few seconds.
+    A live bar on a terminal, else a line every few seconds. Both go by the clock, from a thread of their own, and
+    depend on no result: also while the bank is filled and before the first round ends.
 
     Args:
         kinds: kind of each trial, by id; rounds of one kind take about the same time.
@@ -150,11 +151,17 @@ class GridProgress:
         self._left_of = {trial_id: n - rounds_done.get(trial_id, 0) for trial_id, n in rounds.items()}
         self._seconds: dict[str, tuple[float, int]] = {}
         self._failed = 0
-        self._bank = ""
         self._running: set[str] = set()
+        self._ended: set[str] = set()
         self._began: float | None = None
+        self._last_round: float | None = None
+        self._bank: tuple[int, int] = (0, 0)
+        self._bank_now = ""
+        self._bank_began: tuple[float, int] | None = None
         self._every, self._last_line = every, monotonic()
         self._out = out
+        self._lock, self._stopping = RLock(), Event()
+        self._clock = Thread(target=self._run_clock, name="progress", daemon=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -177,100 +184,143 @@ class GridProgress:
 
     def __enter__(self) -> "GridProgress":
         self._bar.start()
+        self._clock.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stopping.set()
+        self._clock.join()
         self._bar.stop()
         if not self._out.is_terminal:
             self._line()
 
+    def _run_clock(self) -> None:
+        while not self._stopping.wait(min(1.0, self._every)):
+            self.tick()
+
+    def tick(self) -> None:
+        """Show the state, if a line is due or the output is a terminal."""
+        with self._lock:
+            if self._out.is_terminal:
+                done, total = self._bank
+                self._bar.update(
+                    self._bank_task, completed=done, total=total, state=self._bank_state(), visible=done < total
+                )
+                self._bar.update(self._round_task, completed=self._rounds_done, state=self.state())
+            elif monotonic() - self._last_line >= self._every:
+                self._line()
+
     def banked(self, done: int, total: int, now: str = "") -> None:
         """``done`` of the bank's ``total`` arrays are ready; ``now`` names those in work."""
-        self._bank = f"bank: {done} of {total} arrays" + (f", now {now}" if now else "")
-        if self._out.is_terminal:
-            self._bar.update(self._bank_task, completed=done, total=total, state=now, visible=done < total)
-        elif done == total:
-            say(self._bank, self._out)
-        elif self._due():
-            self._line()
-        if done == total:
-            self._bank = ""
+        with self._lock:
+            news = (done, total) != self._bank
+            self._bank, self._bank_now = (done, total), now
+            self._bank_began = self._bank_began or (monotonic(), done)
+            if news and done == total and not self._out.is_terminal:
+                say(f"bank: {done} of {total} arrays", self._out)
+        self.tick()
 
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
-        self._began = self._began or monotonic()
-        self._running.add(trial_id)
-        self._show()
+        with self._lock:
+            self._began = self._began or monotonic()
+            if trial_id not in self._ended:
+                self._running.add(trial_id)
+        self.tick()
 
     def round_done(self, trial_id: str, seconds: float) -> None:
         """A trial has stored a round that took ``seconds``."""
-        kind = self._kinds[trial_id]
-        total, n = self._seconds.get(kind, (0.0, 0))
-        self._seconds[kind] = total + seconds, n + 1
-        self._left_of[trial_id] -= 1
-        self._rounds_done = min(self._rounds_done + 1, self._rounds)
-        self._show()
+        with self._lock:
+            kind = self._kinds[trial_id]
+            total, n = self._seconds.get(kind, (0.0, 0))
+            self._seconds[kind] = total + seconds, n + 1
+            self._left_of[trial_id] -= 1
+            self._rounds_done = min(self._rounds_done + 1, self._rounds)
+            self._last_round = monotonic()
+        self.tick()
 
     def ended(self, trial_id: str, *, failed: bool = False) -> None:
-        """A trial is complete or was given up."""
-        self._running.discard(trial_id)
-        self._trials_done += not failed
-        self._failed += failed
-        if not failed:
-            # Rounds that a worker stored before it died without reporting them.
-            self._rounds_done = min(self._rounds_done + self._left_of[trial_id], self._rounds)
-        self._left_of[trial_id] = 0
-        self._show()
+        """A trial is complete or was given up; told again, it changes nothing."""
+        with self._lock:
+            if trial_id in self._ended:
+                return
+            self._ended.add(trial_id)
+            self._running.discard(trial_id)
+            self._trials_done += not failed
+            self._failed += failed
+            if not failed and self._left_of[trial_id] > 0:
+                # Rounds that a worker stored before it died without reporting them.
+                self._rounds_done = min(self._rounds_done + self._left_of[trial_id], self._rounds)
+                self._last_round = monotonic()
+            self._left_of[trial_id] = 0
+        self.tick()
 
     def seconds_left(self) -> float | None:
         """Seconds until the missing rounds are done; None before the first is measured.
 
         A missing round counts the mean seconds of its kind, or of all kinds if its kind is not measured. The sum is
-        scaled by elapsed time over measured seconds, since trials run concurrently.
+        scaled by elapsed time over measured seconds, since trials run concurrently, both at the last finished round;
+        the time since then is taken off.
         """
         n_new = self._rounds_done - self._rounds_before
-        if self._began is None or n_new == 0:
+        if self._began is None or self._last_round is None or n_new == 0:
             return None
         remaining = Counter[str]()
         for trial_id, n in self._left_of.items():
             remaining[self._kinds[trial_id]] += max(0, n)
+        elapsed, since = self._last_round - self._began, monotonic() - self._last_round
         measured = sum(total for total, _ in self._seconds.values())
         if measured == 0:
-            return remaining.total() * (monotonic() - self._began) / n_new
+            return max(0.0, remaining.total() * elapsed / n_new - since)
         mean = measured / n_new
         left = 0.0
         for kind, n in remaining.items():
             total, k = self._seconds.get(kind, (mean, 1))
             left += n * total / k
-        return left * (monotonic() - self._began) / measured
+        return max(0.0, left * elapsed / measured - since)
 
     def state(self) -> str:
-        """One line: trials done, failed and running, rounds a minute, time left."""
+        """One line: trials done, failed and running, the rate of the rounds, time left."""
         text = f"{self._trials_done} of {self._trials} trials done, {len(self._running)} running"
         text += f", {self._failed} failed" if self._failed else ""
-        left = self.seconds_left()
-        if left is None or self._began is None:
+        if self._began is None:
             return text
-        rate = 60 * (self._rounds_done - self._rounds_before) / max(monotonic() - self._began, 1e-9)
-        return f"{text}, {rate:.0f} rounds/min, ETA {timedelta(seconds=round(left))}"
+        elapsed, left = monotonic() - self._began, self.seconds_left()
+        if left is None:
+            return f"{text}, no round finished in {_shown(elapsed)}" if self._running else text
+        rate = _rate(self._rounds_done - self._rounds_before, elapsed, "rounds")
+        return f"{text}, {rate}, ETA {_shown(left)}"
 
-    def _show(self) -> None:
-        if self._out.is_terminal:
-            self._bar.update(self._round_task, completed=self._rounds_done, state=self.state())
-        elif self._due():
-            self._line()
-
-    def _due(self) -> bool:
-        if monotonic() - self._last_line < self._every:
-            return False
-        self._last_line = monotonic()
-        return True
+    def _bank_state(self) -> str:
+        """What of the bank is in work, its rate and time left."""
+        if self._bank_began is None:
+            return ""
+        (done, total), (began, before), now = self._bank, self._bank_began, monotonic()
+        work = f"now {self._bank_now}, " if self._bank_now else ""
+        if done == before or now == began:
+            return f"{work}{_shown(now - began)} so far"
+        rate = _rate(done - before, now - began, "arrays")
+        return f"{work}{rate}, ETA {_shown((total - done) * (now - began) / (done - before))}"
 
     def _line(self) -> None:
-        bank = f"; {self._bank}" if self._bank else ""
-        say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}{bank}", self._out)
+        self._last_line = monotonic()
+        done, total = self._bank
+        if done < total:
+            say(f"bank: {done} of {total} arrays, {self._bank_state()}", self._out)
+        if done == total or self._began is not None:
+            say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", self._out)
+
+
+def _shown(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
+
+
+def _rate(n: int, seconds: float, what: str) -> str:
+    """So many things a minute; an hour where they are fewer than one a minute."""
+    a_minute = 60 * n / max(seconds, 1e-9)
+    return f"{a_minute:.0f} {what}/min" if a_minute >= 1 else f"{60 * a_minute:.1f} {what}/h"
 
 
 def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: Path) -> None:

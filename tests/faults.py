@@ -88,6 +88,7 @@ class Grid:
         options: of the command.
         seeds: of its trials.
         more: further environment variables.
+        edits: of the text of its spec, as (old, new).
         mark: by which its processes are known.
         injected: what was done to it.
     """
@@ -97,6 +98,7 @@ class Grid:
     options: tuple[str, ...] = ("--max-concurrent", "2", "--device", "cpu", "--no-report")
     seeds: int = 6
     more: dict[str, str] = field(default_factory=dict)
+    edits: tuple[tuple[str, str], ...] = ()
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     injected: Counter[str] = field(default_factory=Counter)
 
@@ -109,6 +111,7 @@ class Grid:
             ("rounds = 3", f"rounds = {ROUNDS}"),
             ("steps = 3\n", "steps = 90\n"),
             ("batch_labeled = 8\nbatch_unlabeled = 8", "batch_labeled = 16\nbatch_unlabeled = 16"),
+            *self.edits,
         ):
             assert old in text, old
             text = text.replace(old, new)

@@ -260,7 +260,7 @@ def test_the_bank_is_filled_at_every_step_and_its_fault_stops_the_grid() -> None
     filler = Filler(bank)
     filler.on_step_begin(0, [])
     filler.on_step_begin(1, [])
-    filler.on_trial_start(1, [], SimpleNamespace(config={"trial_id": "a"}))
+    filler.on_trial_start(1, [], SimpleNamespace(config={"job_id": "a"}))
     assert (bank.steps, bank.placed_jobs) == (2, ["a"])
     assert not filler.stop_all()
     bank.fault = ValueError("no space")
@@ -270,10 +270,10 @@ def test_the_bank_is_filled_at_every_step_and_its_fault_stops_the_grid() -> None
 def test_the_first_trial_that_is_ready_comes_next() -> None:
     ready, handed_out = {"c"}, list[str]()
     order = InOrder("abc", ready.__contains__, handed_out.append)
-    assert order.suggest("x") == {"trial_id": "c"}
+    assert order.suggest("x") == {"job_id": "c"}
     assert order.suggest("y") is None
     ready |= {"a", "b"}
-    assert [order.suggest(tune_id) for tune_id in "pqr"] == [{"trial_id": "a"}, {"trial_id": "b"}, InOrder.FINISHED]
+    assert [order.suggest(tune_id) for tune_id in "pqr"] == [{"job_id": "a"}, {"job_id": "b"}, InOrder.FINISHED]
     assert handed_out == ["c", "a", "b"]
 
 
@@ -309,13 +309,14 @@ from activekd.selectors import selector
 from activekd.students.networks import student_network
 from bench.cluster.banking import Bank
 from bench.cluster.nodes import connected
-from bench.cluster.running import run_trials
+from bench.cluster.running import run_jobs
 from bench.cluster.storing import start_store
 from bench.settings import Options
 from bench.spec import Share, read_spec
 from bench.speed.grid import idle_rounds, write_idle_plan
 from bench.store.rows import stored_rows
 from bench.terminal import GridProgress
+from bench.trials.cohorts import Cohort
 from bench.trials.resolved import ResolvedTrial
 from bench.trials.run import Execution
 
@@ -357,7 +358,8 @@ with connected(options):
         # No GPU is there: a task that asked for one would never run.
         bank = Bank(trials, CACHE, "cuda", Share(gpus=1), progress)
         try:
-            run_trials(trials, bank, store, RUN, progress, Execution("cpu"), options, run=idle_rounds)
+            jobs = [Cohort((trial,)) for trial in trials]
+            run_jobs(jobs, bank, store, RUN, progress, Execution("cpu"), options, run=idle_rounds)
         except InputError as fault:
             print("fault:", fault)
 print("rows:", [(row["dataset"], row["round"]) for row in stored_rows(RUN)])

@@ -24,7 +24,7 @@ from faults import (
     wait_for_rows,
 )
 
-from bench.store.rows import stored_rows
+from bench.store.rows import logged, stored_rows
 
 SEEDS = 4
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
@@ -98,6 +98,31 @@ def test_one_grid_through_a_fault_of_each_kind(grid: Grid, undisturbed: Grid) ->
     assert ports <= LOOPBACK
     if not is_small:
         pytest.skip("no file system can be mounted here: the full disk was left out")
+
+
+def test_a_killed_worker_of_a_cohort(tmp_path: Path, ok: Path) -> None:
+    """Of two cohorts of two trials: it repeats the round in flight of its trials at most."""
+    edits = (
+        ("resnet6_mini@16", "adapter:efficientnet_lite0@32"),
+        ('["glyphclip+zeroshot"]', '["none"]'),
+        ('"digits"', f'"folder:{ok}"'),
+        ("steps = 90\n", "steps = 200\n"),
+    )
+    serial = ("--serial", "--device", "cpu", "--no-report")
+    undisturbed = Grid(tmp_path / "undisturbed", tmp_path / "cache", options=serial, seeds=2, edits=edits)
+    undisturbed.finish()
+    assert_whole(undisturbed, undisturbed)
+    grid = Grid(tmp_path / "grid", tmp_path / "cache", seeds=2, edits=edits)
+    try:
+        process = grid.start()
+        wait_for_rows(grid, 3, process)
+        kill(wait_for_processes(grid, WORKER, process)[0])
+        end(process)
+    finally:
+        grid.kill_all()
+    assert_whole(grid, undisturbed)
+    assert begun_again(grid.run) >= 1
+    assert 1 <= sum(event["event"] == "died" for event in logged(grid.run)) <= 2
 
 
 def test_a_lost_node(grid: Grid, undisturbed: Grid) -> None:

@@ -1,22 +1,19 @@
-"""What Ray Tune's driver does besides running trials: when it stops, what it repeats, what waits, who follows."""
+"""What Ray Tune's driver does besides running jobs: when it stops, what it repeats, what waits, who follows."""
 
+import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.cluster.nodes import LEAST_WAITING, waiting_trials
-from bench.cluster.running import (
-    MAX_DEATHS_IN_A_ROW,
-    MAX_PASSES,
-    ROUND_SECONDS,
-    STOPPED,
-    Watch,
-    run_in_passes,
-)
+from bench.cluster.nodes import LEAST_WAITING, waiting_jobs
+from bench.cluster.order import JOB_ID
+from bench.cluster.running import MAX_PASSES, run_in_passes
 from bench.cluster.tracking import FOLDER, tracker
+from bench.cluster.watching import ENDED, ROUNDS, STOPPED, Watch
 
 
 class Followed:
@@ -35,41 +32,173 @@ class Followed:
         self.events.append(("ended", trial_id, failed))
 
 
-def trial(**last_result: Any) -> Any:
-    return SimpleNamespace(config={"trial_id": "a"}, last_result=last_result or None)
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def trial(job_id: str = "j") -> Any:
+    return SimpleNamespace(config={JOB_ID: job_id})
+
+
+def watching(clock: Clock, deaths: list[Any] | None = None) -> tuple[Watch, Followed, list[str]]:
+    progress, passed = Followed(), list[str]()
+    lost = [] if deaths is None else deaths
+    trials_of = {"j": ["a", "b"], "k": ["c"]}
+    watch = Watch(trials_of, progress, lambda ids, seconds: lost.append((ids, seconds)), passed.append, clock)
+    return watch, progress, passed
 
 
 def test_the_progress_follows_tune() -> None:
-    progress = Followed()
-    watch = Watch(progress)
+    watch, progress, passed = watching(Clock())
     watch.on_trial_start(0, [], trial())
-    watch.on_trial_result(0, [], trial(), {ROUND_SECONDS: 2.0})
-    watch.on_trial_result(0, [], trial(), {"done": True})
-    watch.on_trial_complete(0, [], trial(failed=True))
+    watch.on_trial_result(0, [], trial(), {ROUNDS: (("a", 2.0), ("b", 3.0)), ENDED: ()})
+    watch.on_trial_result(0, [], trial(), {"done": True, ROUNDS: (), ENDED: (("b", True), ("a", False))})
     watch.on_trial_complete(0, [], trial())
     assert progress.events == [
         ("started", "a"),
+        ("started", "b"),
         ("round", "a", 2.0),
-        ("ended", "a", True),
+        ("round", "b", 3.0),
+        ("ended", "b", True),
         ("ended", "a", False),
     ]
+    assert passed == ["a", "b", "b", "a"]
     assert not watch.stop_all()
 
 
-def test_the_grid_stops_when_only_workers_die_or_a_trial_says_why() -> None:
-    watch = Watch(Followed())
-    for _ in range(MAX_DEATHS_IN_A_ROW):
-        watch.on_trial_recover(0, [], trial())
-    watch.on_trial_result(0, [], trial(), {ROUND_SECONDS: 1.0})
-    for _ in range(MAX_DEATHS_IN_A_ROW):
-        watch.on_trial_recover(0, [], trial())
-    assert not watch.stop_all()
+def test_the_store_hears_how_long_a_dead_worker_had_run() -> None:
+    clock, deaths = Clock(), list[Any]()
+    watch, _, _ = watching(clock, deaths)
+    watch.on_trial_start(0, [], trial())
+    clock.now = 90.0
     watch.on_trial_recover(0, [], trial())
+    assert deaths == [(["a", "b"], 90.0)]
+
+
+def die(watch: Watch, clock: Clock, times: int, every: float, job_id: str = "j") -> None:
+    for _ in range(times):
+        watch.on_trial_start(0, [], trial(job_id))
+        clock.now += every
+        watch.on_trial_recover(0, [], trial(job_id))
+
+
+def test_the_grid_stops_when_workers_die_for_half_an_hour_and_none_lives_so_long() -> None:
+    clock = Clock()
+    watch, _, _ = watching(clock)
+    die(watch, clock, 30, 60.0)
+    assert not watch.stop_all()
+    watch.on_trial_result(0, [], trial(), {ROUNDS: (("a", 1.0),), ENDED: ()})
+    die(watch, clock, 30, 60.0)
+    assert not watch.stop_all()
+    die(watch, clock, 1, 60.0)
     assert watch.stop_all()
-    assert str(watch.reason).startswith(f"{MAX_DEATHS_IN_A_ROW + 1} workers died")
-    full = Watch(Followed())
-    full.on_trial_result(0, [], trial(), {"done": True, STOPPED: "the disk is full"})
-    assert full.reason == "the disk is full"
+    assert str(watch.reason).startswith("workers died 31 times in 0:30:00 without a finished round; ")
+
+
+def test_many_deaths_at_once_and_rounds_of_hours_are_no_reason_to_stop() -> None:
+    """A zone goes twice, each time with all workers, before the first round of five hours is finished."""
+    clock = Clock()
+    watch, _, _ = watching(clock)
+    for _ in range(2):
+        for job_id in ("j", "k"):
+            watch.on_trial_start(0, [], trial(job_id))
+        clock.now += 7200.0
+        for job_id in ("j", "k"):
+            watch.on_trial_recover(0, [], trial(job_id))
+    die(watch, clock, 200, 1.0)
+    assert not watch.stop_all()
+
+
+def test_one_job_whose_worker_dies_does_not_stop_the_rounds_of_others() -> None:
+    clock = Clock()
+    watch, _, _ = watching(clock)
+    watch.on_trial_start(0, [], trial("k"))
+    die(watch, clock, 100, 60.0)
+    assert not watch.stop_all()
+    watch.on_trial_complete(0, [], trial("k"))
+    die(watch, clock, 31, 60.0)
+    assert watch.stop_all()
+
+
+def test_a_step_may_say_why_the_grid_must_stop() -> None:
+    watch, _, _ = watching(Clock())
+    watch.on_trial_result(0, [], trial(), {"done": True, STOPPED: "the disk is full"})
+    assert watch.reason == "the disk is full"
+    assert watch.stop_all()
+
+
+TUNE = """
+import os, sys, time
+from pathlib import Path
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+
+from bench.cluster.order import JOB_ID, AsReady, InOrder, ReleaseAtDeath
+
+folder = Path(sys.argv[1])
+asked = 0
+
+
+class Counting(InOrder):
+    def suggest(self, trial_id):
+        global asked
+        asked += 1
+        return super().suggest(trial_id)
+
+
+class Job(tune.Trainable):
+    def setup(self, config, folder):
+        self.folder, self.job = folder, config[JOB_ID]
+
+    def step(self):
+        if self.job == "slow":
+            time.sleep(3)
+        if self.job == "deadly" and not (folder / "died").exists():
+            (folder / "died").touch()
+            os._exit(1)
+        while self.job == "deadly" and not (folder / "after deadly").exists():
+            time.sleep(0.1)
+        (folder / self.job).touch()
+        (folder / f"{self.job} at {time.monotonic_ns()}").touch()
+        return {"done": True}
+
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+follows = {"after slow": "slow", "after deadly": "deadly"}
+order = Counting(["slow", "after slow", "deadly", "after deadly"], follows=follows)
+Tuner(
+    tune.with_resources(tune.with_parameters(Job, folder=folder), {"cpu": 1}),
+    tune_config=TuneConfig(search_alg=AsReady(order, 2), num_samples=4),
+    run_config=RunConfig(
+        storage_path=str(folder / "tune"),
+        verbose=0,
+        failure_config=FailureConfig(max_failures=-1),
+        checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        callbacks=[ReleaseAtDeath(order)],
+    ),
+).fit()
+print("asked", asked)
+"""
+
+
+def test_under_tune_a_job_that_follows_waits_without_a_busy_driver_and_not_for_the_dead(tmp_path: Path) -> None:
+    """While the slow job runs alone, Tune asks about ten times a second; a busy loop would ask thousands of times."""
+    done = subprocess.run(
+        [sys.executable, "-c", TUNE, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    asked = int(done.stdout.split("asked ")[1])
+    assert 4 <= asked < 2000
+    ended = {path.name.partition(" at ")[0]: int(path.name.rpartition(" ")[2]) for path in tmp_path.glob("* at *")}
+    assert ended.keys() == {"slow", "after slow", "deadly", "after deadly"}
+    assert ended["slow"] < ended["after slow"]
+    assert ended["after deadly"] < ended["deadly"]
 
 
 def test_each_pass_runs_what_the_one_before_left_open() -> None:
@@ -88,11 +217,11 @@ def test_each_pass_runs_what_the_one_before_left_open() -> None:
     assert len(passes) == 1
 
 
-def test_few_trials_wait_on_one_node_and_enough_for_an_autoscaler_on_several() -> None:
-    assert waiting_trials(2, 1) == 2
-    assert waiting_trials(0, 1) == LEAST_WAITING
-    assert waiting_trials(2, 3) == LEAST_WAITING
-    assert waiting_trials(64, 3) == 64
+def test_few_jobs_wait_on_one_node_and_enough_for_an_autoscaler_on_several() -> None:
+    assert waiting_jobs(2, 1) == 2
+    assert waiting_jobs(0, 1) == LEAST_WAITING
+    assert waiting_jobs(2, 3) == LEAST_WAITING
+    assert waiting_jobs(64, 3) == 64
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from bench.speed.grid import IdleRun, flat_bar, idle_rounds, idle_spec, idle_tri
 from bench.speed.throughput import MOST_TRIES, measured_rates, steady_rate
 from bench.store.rows import Store
 from bench.store.table import read_run
+from bench.trials.cohorts import Cohort
 from bench.trials.run import Execution
 
 
@@ -104,7 +105,7 @@ def test_idle_rows_are_rows_of_their_plan(tmp_path: Path) -> None:
     write_idle_plan(tmp_path / "run", spec)
     store = Store(tmp_path / "run")
     for trial in idle_trials(spec):
-        for row in idle_rounds(trial, {}, None, [], Execution()):
+        for row in idle_rounds(Cohort((trial,)), {}, None, {trial.id: []}, Execution()):
             store.append(row)
     store.close()
     run = read_run(tmp_path / "run")

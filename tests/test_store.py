@@ -14,7 +14,7 @@ from bench.columns import SECONDS
 from bench.spec import PROTOCOL
 from bench.store.folder import Sources, check_belongs, forget_failure, read_failures, read_plan, write_plan
 from bench.store.locks import exclusive
-from bench.store.rows import LOG, ROUNDS, HistoryError, StorageError, Store, begun, rounds_done, stored_rows
+from bench.store.rows import LOG, ROUNDS, HistoryError, StorageError, Store, last_start, rounds_done, stored_rows
 from bench.store.table import read_run
 
 NAMES = ("dataset", "group", "teacher", "student", "distillation", "recipe", "selector")
@@ -149,7 +149,7 @@ def test_a_torn_line_of_the_log_does_not_swallow_the_next(tmp_path: Path) -> Non
     store = Store(tmp_path, grid="g")
     store.begin("a")
     store.close()
-    assert begun(tmp_path) == {"a"}
+    assert last_start(tmp_path).rounds.keys() == {"a"}
     again = Store(tmp_path, grid="g")
     assert [event["event"] for event in again.log_of_grid()] == ["opened", "begins", "opened"]
     again.close()
@@ -296,11 +296,11 @@ def test_the_log_tells_what_happened_to_a_trial(tmp_path: Path) -> None:
         ("opened", None),
         ("torn line dropped", None),
     ]
-    assert begun(tmp_path) == set()
+    assert not last_start(tmp_path).rounds
     again = Store(tmp_path)
     again.begin("a")
     again.close()
-    assert begun(tmp_path) == {"a"}
+    assert last_start(tmp_path).rounds.keys() == {"a"}
     assert read_failures(tmp_path) == {"a": "it cannot be run"}
     forget_failure(tmp_path, "a")
     assert read_failures(tmp_path) == {}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 from time import monotonic, sleep
 
 import pytest
@@ -57,7 +58,7 @@ def test_nothing_is_foretold_before_a_round_is_measured_and_stored_rounds_are_no
     made = progress(io.StringIO(), {"a": 4, "b": 4})
     made.started("c")
     assert made.seconds_left() is None
-    assert made.state() == "2 of 3 trials done, 1 running"
+    assert made.state() == "2 of 3 trials done, 1 running, no round finished in 0:00:00"
     clock.now += 5
     made.round_done("c", 5.0)
     assert made.seconds_left() == pytest.approx(15.0)
@@ -84,6 +85,67 @@ def test_a_line_every_so_many_seconds_where_there_is_no_terminal(clock: Clock) -
         clock.now += 4
         made.round_done("a", 4.0)
     assert out.getvalue().count("rounds:") == 2
+
+
+def test_lines_appear_by_the_clock_without_any_result(clock: Clock) -> None:
+    """While the bank is filled, while no round has ended, and while one lasts long."""
+    out = io.StringIO()
+    made = progress(out)
+    clock.now += 10
+    made.tick()
+    made.banked(0, 8)
+    clock.now += 5
+    made.banked(2, 8)
+    clock.now += 5
+    made.tick()
+    made.tick()
+    made.banked(8, 8)
+    clock.now += 10
+    made.started("a")
+    clock.now += 3600
+    made.tick()
+    made.round_done("a", 3600.0)
+    clock.now += 1800
+    made.tick()
+    clock.now += 5
+    made.tick()
+    assert out.getvalue().splitlines() == [
+        "0 of 12 rounds: 0 of 3 trials done, 0 running",
+        "bank: 2 of 8 arrays, 12 arrays/min, ETA 0:00:30",
+        "bank: 8 of 8 arrays",
+        "0 of 12 rounds: 0 of 3 trials done, 1 running, no round finished in 0:00:00",
+        "0 of 12 rounds: 0 of 3 trials done, 1 running, no round finished in 1:00:00",
+        "1 of 12 rounds: 0 of 3 trials done, 1 running, 0.7 rounds/h, ETA 10:30:00",
+    ]
+
+
+class Heard(io.StringIO):
+    """Output that knows of its first line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = Event()
+
+    def write(self, text: str, /) -> int:
+        self.line.set()
+        return super().write(text)
+
+
+def test_the_clock_runs_while_the_grid_is_busy() -> None:
+    out = Heard()
+    with GridProgress(KINDS, {"a": 1, "b": 1, "c": 1}, {}, every=0.01, out=Console(file=out, width=200)):
+        assert out.line.wait(timeout=60)
+    assert out.getvalue().startswith("0 of 3 rounds")
+
+
+def test_an_end_that_is_told_twice_counts_once(clock: Clock) -> None:
+    made = progress(io.StringIO())
+    made.started("a")
+    clock.now += 60
+    for _ in range(2):
+        made.ended("a")
+    made.started("a")
+    assert made.state() == "1 of 3 trials done, 0 running, 4 rounds/min, ETA 0:02:00"
 
 
 def test_the_progress_of_trials_counts_what_is_stored(tiny_spec: Path, clock: Clock) -> None:

@@ -1,11 +1,13 @@
-"""Arrays on disk under a content address, written atomically with a checksum: bank shards and text heads."""
+"""Files on disk under a content address, written atomically with a checksum: bank shards, text heads, fits."""
 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import numpy as np
 
@@ -78,17 +80,12 @@ def check_cache(cache: Path) -> None:
 
 def read_array(path: Path) -> np.ndarray | None:
     """An array from disk, memory-mapped; None where it is absent or its checksum fails."""
+    if not is_whole(path):
+        return None
     try:
-        if path.with_suffix(CHECKSUM).read_text(encoding="ascii") != _checksum(path):
-            return None
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -97,14 +94,40 @@ def write_array(path: Path, array: np.ndarray) -> None:
     Raises:
         InputError: the folder is not writable, or the disk is full.
     """
+    write_whole(path, lambda file: np.save(file, array))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there as ``write_whole`` wrote it."""
+    try:
+        return path.with_suffix(CHECKSUM).read_text(encoding="ascii") == _checksum(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file and its checksum to disk, unless another process has; ``is_whole`` tells a torn write.
+
+    Args:
+        path: of the file; its folder is created if absent.
+        write: writes the content.
+
+    Raises:
+        InputError: the folder is not writable, or the disk is full.
+    """
     temporary = unfinished_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as out:
-            np.save(out, array)
+            write(out)
             out.flush()
             os.fsync(out.fileno())
-        if read_array(path) is not None:
+        if is_whole(path):
             return
         digest = _checksum(temporary)
         temporary.replace(path)

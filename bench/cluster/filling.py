@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from ray.tune import Callback, Stopper
 
-from bench.cluster.order import TRIAL_ID
+from bench.cluster.order import JOB_ID
 
 
 class Bank(Protocol):
@@ -38,13 +38,13 @@ class Filler(Callback, Stopper):
         self._bank.advance()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._bank.placed(trial.config[TRIAL_ID])
+        self._bank.placed(trial.config[JOB_ID])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._bank.placed(trial.config[TRIAL_ID])
+        self._bank.placed(trial.config[JOB_ID])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._bank.placed(trial.config[TRIAL_ID])
+        self._bank.placed(trial.config[JOB_ID])
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False

@@ -9,17 +9,20 @@ from activekd.bank.given import forget_features
 from activekd.errors import InputError
 from bench.cluster.address import LOCAL
 from bench.cluster.banking import Bank
-from bench.cluster.nodes import connected, lacking_room
-from bench.cluster.running import run_trials
+from bench.cluster.nodes import connected, lacking_room, waiting_tasks
+from bench.cluster.running import run_jobs
 from bench.cluster.storing import start_store
 from bench.settings import Options, local_device
 from bench.terminal import GridProgress, named, say
+from bench.trials.cohorts import Cohort, cohorts
+from bench.trials.first_fits import shared_first_fits
 from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of
 from bench.trials.run import Execution
 
 
 def run_on_ray(
     trials: Sequence[ResolvedTrial],
+    done: Mapping[str, int],
     cache: Path,
     folder: Path,
     progress: GridProgress,
@@ -29,7 +32,8 @@ def run_on_ray(
     """Run the missing rounds of these trials on a Ray started on this machine, or on a running cluster.
 
     Args:
-        trials: each with a missing round, in the order in which they start.
+        trials: each with a missing round.
+        done: stored rounds of each trial, by id.
         cache: folder of the caches.
         folder: the results folder.
         progress: updated after every step.
@@ -61,15 +65,25 @@ def run_on_ray(
         begin()
         with progress:
             store = start_store(folder, options.attempts)
+            jobs = cohorts(
+                trials,
+                min(waiting_tasks(options.trial, device), options.max_concurrent or len(trials)),
+                done,
+                together=options.track is None,
+                first_fits=shared_first_fits(trials, done, cache, execution.of_fits),
+            )
             with named("the bank: looking for cached arrays"):
-                bank = Bank(trials, cache, device, options.extraction, progress)
+                ordered = [trial for job in jobs for trial in job.trials]
+                bank = Bank(ordered, cache, device, options.extraction, progress)
             forget_features()
-            return run_trials(_without_banked_images(trials), bank, store, folder, progress, execution, options)
+            light = _without_banked_images(jobs)
+            return run_jobs(light, bank, store, folder, progress, execution, options)
 
 
-def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
-    """The trials as workers need them: images only for students that are trained end to end."""
+def _without_banked_images(jobs: Sequence[Cohort]) -> list[Cohort]:
+    """The jobs as workers need them: images only for students that are trained end to end."""
+    trials = [trial for job in jobs for trial in job.trials]
     live = {t.source for t in trials if not t.student.frozen}
     datasets = {t.source: t.dataset for t in trials}
     light = {source: d if source in live else d.without_images() for source, d in datasets.items()}
-    return [replace(t, dataset=light[t.source]) for t in trials]
+    return [replace(job, trials=tuple(replace(t, dataset=light[t.source]) for t in job.trials)) for job in jobs]

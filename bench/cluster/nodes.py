@@ -195,16 +195,16 @@ def slots(share: Share, device: str) -> int:
 def waiting_tasks(share: Share, device: str) -> int:
     """Tasks of a share to submit at a time: as many as run at once; at least LEAST_WAITING on several nodes."""
     nodes = sum(node["Alive"] for node in ray.nodes())
-    return waiting_trials(slots(share, device), nodes)
+    return waiting_jobs(slots(share, device), nodes)
 
 
-def waiting_trials(slots_now: int, nodes: int) -> int:
-    """Trials that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
+def waiting_jobs(slots_now: int, nodes: int) -> int:
+    """Jobs that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
 
     Tune starts any of those that wait, so a small number keeps the order.
 
     Args:
-        slots_now: trials that the nodes can run at a time.
+        slots_now: jobs that the nodes can run at a time.
         nodes: that are alive.
     """
     return slots_now if nodes == 1 and slots_now else max(LEAST_WAITING, slots_now)

@@ -1,215 +1,161 @@
-"""The trials of a grid under Ray Tune."""
+"""The cohorts of a grid under Ray Tune, a job each."""
 
 import os
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from time import monotonic
+from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError, RayTaskError
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.exceptions import RayTaskError
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.stopper import CombinedStopper
 
 from activekd.errors import InputError
-from bench.cluster.address import LOGS
+from bench.cluster.attempts import Attempts, Ended
 from bench.cluster.banking import Bank, arrays_of
 from bench.cluster.filling import Filler
 from bench.cluster.nodes import options_of, waiting_tasks
-from bench.cluster.order import TRIAL_ID, AsReady, InOrder
+from bench.cluster.order import JOB_ID, AsReady, InOrder, ReleaseAtDeath
 from bench.cluster.processes import process_folder
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
+from bench.cluster.watching import ENDED, ROUNDS, STOPPED, Progress, Watch
 from bench.columns import Row, seconds_of
 from bench.settings import Options
 from bench.store.rows import StorageError
-from bench.trials.resolved import ResolvedTrial
-from bench.trials.run import Execution, RunTrial, run_stored, run_trial
-
-MAX_DEATHS_IN_A_ROW = 100
-"""Worker deaths in a row, over all trials and without a result between them, after which the grid stops."""
+from bench.trials.cohorts import Cohort
+from bench.trials.first_fits import FitFolders, has_fit
+from bench.trials.run import Execution, Fault, RunCohort, run_cohort_rows
 
 MAX_PASSES = 20
-"""Runs of Tune in a row that finish no trial, each over the trials that the previous run left unfinished.
+"""Runs of Tune in a row that finish no job, each over the jobs that the previous run left unfinished.
 
-With ``reuse_actors``, a worker that dies while it is handed to its next trial ends that trial with an error that
+With ``reuse_actors``, a worker that dies while it is handed to its next job ends that job with an error that
 ``max_failures`` does not cover. We know of no Ray issue about this; the soak kills workers at random moments.
 """
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
-ROUND_SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
-"""Keys of a step's result: seconds of the round, whether the trial was given up, why the whole grid must stop."""
+STEP_SECONDS = 1.0
+"""A step of a job returns at the first event after so many seconds: Tune spends milliseconds on each."""
 
 TRACKED = ("accuracy", "teacher_accuracy", "n_labeled", "round")
 """Columns of a row that trackers get."""
 
 
-class Progress(Protocol):
-    """Receives the progress of the trials."""
+class _StoreActor:
+    """The store as a worker sees it, through the handle of its actor; see ``bench.cluster.attempts.Trials``."""
 
-    def started(self, trial_id: str) -> None:
-        """A trial has begun."""
-        ...
+    def __init__(self, store: Any) -> None:
+        self._store = store
 
-    def round_done(self, trial_id: str, seconds: float) -> None:
-        """A trial has stored a round that took ``seconds``."""
-        ...
+    def begin(self, trial_ids: Sequence[str]) -> Sequence[tuple[list[Row], bool]]:
+        return ray.get([self._store.begin.remote(trial_id) for trial_id in trial_ids])
 
-    def ended(self, trial_id: str, *, failed: bool) -> None:
-        """A trial is complete or was given up."""
-        ...
+    def append(self, row: Row) -> Row:
+        return ray.get(self._store.append.remote(row))
+
+    def fault(self, trial_id: str, text: str, *, may_pass: bool) -> bool:
+        return ray.get(self._store.fault.remote(trial_id, text, may_pass=may_pass))
+
+    def deaths(self, trial_ids: Sequence[str]) -> Mapping[str, int]:
+        return ray.get(self._store.deaths.remote(trial_ids))
 
 
-class _GivenUpError(Exception):
-    """The trial was given up, and may not start again."""
-
-
-class _TrialRunner(tune.Trainable):
-    """One trial under Tune: a step is a round, and its row is on disk before the step ends.
-
-    If the trial itself raises an error, the store counts it, and the trial resumes from its next missing round, unless
-    the error cannot pass. If Ray loses a worker, a node or an object, Tune restarts the trial elsewhere.
-    """
+class _CohortRunner(tune.Trainable):
+    """One cohort under Tune: a step returns what happened in a second or more; its rows are on disk before it ends."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         config: dict[str, Any],
-        trials: Mapping[str, ResolvedTrial],
+        jobs: Mapping[str, Cohort],
         shelf: Any,
         store: Any,
         execution: Execution,
-        run: RunTrial,
+        run: RunCohort,
         tracked: bool,
     ) -> None:
-        self._trials, self._shelf, self._store = trials, shelf, store
+        self._jobs, self._shelf, self._store = jobs, shelf, _StoreActor(store)
         self._execution, self._run, self._tracked = execution, run, tracked
-        self._begin(config[TRIAL_ID])
+        self._begin(config[JOB_ID])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config[TRIAL_ID])
+        self._begin(new_config[JOB_ID])
         return True
 
-    def _begin(self, trial_id: str) -> None:
-        self._id = trial_id
-        self._rows: Iterator[Row] | None = None
+    def _begin(self, job_id: str) -> None:
+        self._cohort = self._jobs[job_id]
+        self._events = Attempts(self._cohort, self._store, self._rows).events()
+        self._n_open = len(self._cohort.trials)
 
-    def _start(self) -> Iterator[Row]:
-        """The missing rows of the trial, each stored before it is yielded."""
-        trial = self._trials[self._id]
-        # Kept until the next trial has its arrays: a process that releases all shared memory must map it again.
-        self._banked, head = arrays_of(self._shelf, trial)
-        banked = self._banked
-        return run_stored(
-            self._begin_stored,
-            lambda done: self._run(trial, banked, head, done, self._execution),
-            lambda row: ray.get(self._store.append.remote(row)),
-        )
-
-    def _begin_stored(self) -> list[Row]:
-        done, may_start = ray.get(self._store.begin.remote(self._id))
-        if not may_start:
-            raise _GivenUpError
-        return done
+    def _rows(self, done: Mapping[str, Sequence[Row]]) -> Iterator[Row | Fault]:
+        # Kept until the next job has its arrays: a process that releases all shared memory must map it again.
+        self._banked, head = arrays_of(self._shelf, self._cohort.trials[0])
+        return self._run(self._cohort, self._banked, head, done, self._execution)
 
     def step(self) -> dict[str, Any]:
+        until = monotonic() + STEP_SECONDS
+        rounds: list[tuple[str, float]] = []
+        ended: list[tuple[str, bool]] = []
+        seen: dict[str, Any] = {}
         try:
-            if self._rows is None:
-                self._rows = self._start()
-            row = next(self._rows, None)
-        except _GivenUpError:
-            return {"done": True, FAILED: True}
-        except Exception as fault:
-            return self._after(fault)
-        if row is None:
-            return {"done": True}
-        done = row["round"] + 1 == self._trials[self._id].trial.rounds
-        seen = {key: row[key] for key in TRACKED if row.get(key) is not None} if self._tracked else {}
-        return {"done": done, ROUND_SECONDS: seconds_of(row), **seen}
-
-    def _after(self, fault: Exception) -> dict[str, Any]:
-        """The result of a step that raised an error.
-
-        Raises:
-            RayError: Ray lost a worker, a node or an object; Tune then restarts the trial.
-        """
-        cause = fault.cause if isinstance(fault, RayTaskError) else fault
-        if isinstance(cause, StorageError):
-            return {"done": True, STOPPED: str(cause)}
-        if isinstance(fault, RayError) and not isinstance(fault, RayTaskError):
-            raise fault
-        text = "".join(traceback.format_exception(fault))
-        try_again = ray.get(self._store.fault.remote(self._id, text, may_pass=may_pass(fault)))
-        self._rows = None
-        return {"done": not try_again, FAILED: not try_again}
+            for event in self._events:
+                if isinstance(event, Ended):
+                    ended.append((event.trial_id, event.failed))
+                elif not isinstance(event, Fault):
+                    rounds.append((event["trial_id"], seconds_of(event)))
+                    seen = {key: event[key] for key in TRACKED if event.get(key) is not None}
+                if self._tracked or monotonic() >= until:
+                    break
+        except StorageError as fault:
+            return {"done": True, STOPPED: str(fault)}
+        except RayTaskError as fault:
+            if not isinstance(fault.cause, StorageError):
+                raise
+            return {"done": True, STOPPED: str(fault.cause)}
+        self._n_open -= len(ended)
+        told = {ROUNDS: tuple(rounds), ENDED: tuple(ended)}
+        return {"done": self._n_open == 0, **told, **(seen if self._tracked else {})}
 
 
-def may_pass(fault: Exception) -> bool:
-    """Whether another attempt of a trial may end otherwise.
+def followers_of_first_fits(jobs: Sequence[Cohort], done: Mapping[str, int]) -> dict[str, str]:
+    """The job that makes the fit of round 0, by the id of each job that waits for it.
 
-    Not so for an ``InputError`` of the trial itself, such as of a fit that diverges; that of a task of Ray may be of
-    its node.
+    Args:
+        jobs: in the order in which they start.
+        done: stored rounds of each trial, by id.
     """
-    return isinstance(fault, RayTaskError) or not isinstance(fault, InputError)
-
-
-class Watch(Callback, Stopper):
-    """Updates the progress, and stops the grid when it cannot continue."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._deaths = 0
-        self.reason: str | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Empty: Tune pickles its callbacks for a restore, which the grid never uses; a terminal cannot be pickled."""
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.started(trial.config[TRIAL_ID])
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        self._deaths = 0
-        if ROUND_SECONDS in result:
-            self._progress.round_done(trial.config[TRIAL_ID], result[ROUND_SECONDS])
-        self.reason = self.reason or result.get(STOPPED)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._progress.ended(trial.config[TRIAL_ID], failed=bool((trial.last_result or {}).get(FAILED)))
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._deaths += 1
-        if self._deaths > MAX_DEATHS_IN_A_ROW:
-            self.reason = f"{self._deaths} workers died in a row without a finished round; {LOGS}"
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.reason is not None
+    first: dict[Path, str] = {}
+    follows = {}
+    for job in jobs:
+        if job.first_fit is None or done.get(job.trials[0].id, 0) or has_fit(job.first_fit):
+            continue
+        ahead = first.setdefault(job.first_fit, job.id)
+        if ahead != job.id:
+            follows[job.id] = ahead
+    return follows
 
 
 def run_in_passes(
-    trial_ids: Sequence[str],
+    job_ids: Sequence[str],
     run: Callable[[Sequence[str]], object],
     still_open: Callable[[Sequence[str]], list[str]],
     stopped: Callable[[], bool],
 ) -> list[str]:
-    """Run trials in passes, each over those that the one before left open, until MAX_PASSES in a row finish none.
+    """Run jobs in passes, each over those that the one before left open, until MAX_PASSES in a row finish none.
 
     Args:
-        trial_ids: in the order in which they are to start.
-        run: one pass over trials.
-        still_open: those of the trials that have a missing round and are not given up.
+        job_ids: in the order in which they are to start.
+        run: one pass over jobs.
+        still_open: those of the jobs with a trial that has a missing round and is not given up.
         stopped: whether the grid cannot go on.
 
     Returns:
-        The trials that are open in the end.
+        The jobs that are open in the end.
     """
-    left, idle = list(trial_ids), 0
+    left, idle = list(job_ids), 0
     while left and idle < MAX_PASSES:
         before = len(left)
         run(left)
@@ -220,8 +166,8 @@ def run_in_passes(
     return left
 
 
-def run_trials(
-    trials: Sequence[ResolvedTrial],
+def run_jobs(
+    jobs: Sequence[Cohort],
     bank: Bank,
     store: Any,
     results: Path,
@@ -229,20 +175,20 @@ def run_trials(
     execution: Execution,
     options: Options,
     *,
-    run: RunTrial = run_trial,
+    run: RunCohort = run_cohort_rows,
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, str]:
-    """Run the trials under Tune until each is complete or given up.
+    """Run cohorts under Tune until each of their trials is complete or given up.
 
     Args:
-        trials: each with a missing round, in the order in which they start.
-        bank: of these trials; each starts when its arrays are there.
+        jobs: trials with a missing round, in the order in which they start.
+        bank: of their trials; a job starts when its arrays are there.
         store: handle from ``start_store``; the actor is stopped at the end.
         results: the results folder.
         progress: updated as trials start, finish rounds and end.
-        execution: where and how each trial runs.
+        execution: where and how each cohort runs.
         options: of the command.
-        run: computes the rows of a trial; see ``bench.trials.run.run_trial``.
+        run: computes the rows of a cohort; see ``bench.trials.run.run_cohort_rows``.
         callbacks: further callbacks of Tune.
 
     Returns:
@@ -250,13 +196,15 @@ def run_trials(
 
     Raises:
         InputError: the grid cannot continue: the results folder cannot be written, the bank cannot be filled, no
-            worker stays alive, or Tune leaves trials unfinished. The rows so far are stored.
+            worker stays alive, or Tune leaves jobs unfinished. The rows so far are stored.
     """
     check_store(store)
-    by_id = {t.id: t for t in trials}
+    by_id = {job.id: job for job in jobs}
+    rounds = {t.id: t.trial.rounds for job in jobs for t in job.trials}
+    fits = FitFolders({job.trials[0].id: job.first_fit for job in jobs if job.first_fit is not None})
     runner = tune.with_parameters(
-        _TrialRunner,
-        trials=by_id,
+        _CohortRunner,
+        jobs=by_id,
         shelf=bank.shelf,
         store=store,
         execution=execution,
@@ -266,12 +214,19 @@ def run_trials(
     takes = options_of(options.trial, execution.device)
     resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
     os.environ[MAX_WAITING_VARIABLE] = str(waiting_tasks(options.trial, execution.device))
-    watch, filler = Watch(progress), Filler(bank)
+    trials_of = {job.id: [t.id for t in job.trials] for job in jobs}
+    watch, filler = Watch(trials_of, progress, store.died.remote, fits.passed), Filler(bank)
     followers = [watch, filler, *callbacks, *([tracker(options.track, results)] if options.track else [])]
     scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
 
-    def run_pass(trial_ids: Sequence[str]) -> None:
-        order = InOrder(trial_ids, bank.ready, lambda trial_id: bank.hand_out(trial_id, trial_id))
+    def run_pass(job_ids: Sequence[str]) -> None:
+        done: dict[str, int] = ray.get(store.rounds_done.remote())
+        order = InOrder(
+            job_ids,
+            lambda job_id: bank.ready(trials_of[job_id][0]),
+            lambda job_id: bank.hand_out(job_id, trials_of[job_id][0]),
+            followers_of_first_fits([by_id[job_id] for job_id in job_ids], done),
+        )
         bank.wait(lambda: order.next_id() is not None)
         if bank.fault:
             return
@@ -280,7 +235,7 @@ def run_trials(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
                     search_alg=AsReady(order, options.max_concurrent),
-                    num_samples=len(trial_ids),
+                    num_samples=len(job_ids),
                     reuse_actors=True,
                 ),
                 run_config=RunConfig(
@@ -288,15 +243,16 @@ def run_trials(
                     storage_path=str(results / FOLDER if options.track else scratch),
                     verbose=0,
                     stop=CombinedStopper(watch, filler),
-                    callbacks=followers,
+                    callbacks=[*followers, ReleaseAtDeath(order)],
                     failure_config=FailureConfig(max_failures=-1),
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
 
-    def still_open(trial_ids: Sequence[str]) -> list[str]:
+    def still_open(job_ids: Sequence[str]) -> list[str]:
         failures, done = ray.get([store.failures.remote(), store.rounds_done.remote()])
-        return [t for t in trial_ids if t not in failures and done.get(t, 0) < by_id[t].trial.rounds]
+        open_ = {i for i, n in rounds.items() if i not in failures and done.get(i, 0) < n}
+        return [job_id for job_id in job_ids if not open_.isdisjoint(trials_of[job_id])]
 
     left = run_in_passes(list(by_id), run_pass, still_open, lambda: watch.stop_all() or filler.stop_all())
     failures: dict[str, str] = ray.get(store.failures.remote())
@@ -305,5 +261,5 @@ def run_trials(
     if bank.fault:
         raise bank.fault
     if watch.reason or left:
-        raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune in a row finished none of {len(left)} trials")
-    return {trial_id: failures[trial_id] for trial_id in by_id if trial_id in failures}
+        raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune in a row finished none of {len(left)} jobs")
+    return {trial_id: failures[trial_id] for trial_id in rounds if trial_id in failures}

@@ -2,6 +2,7 @@
 
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from activekd.errors import InputError
-from bench.columns import Row
+from bench.columns import PICKED, Row
 from bench.store.rows import Store
 
-MAX_DEATHS = 10
-"""Deaths of a trial's worker in one round that are tolerated; after one more, the trial is given up."""
+SHORT_LIFE_SECONDS = 1800.0
+"""A worker that dies after a shorter life may have died of its trial; after a longer one, rather with its node."""
+
+MAX_DEATHS, MAX_LONG_LIVES = 10, 50
+"""Deaths of a trial's worker in one round that are tolerated, after a short life and after a longer one; after one
+more, the trial is given up."""
 
 
 class GridStore:
@@ -33,21 +38,53 @@ class GridStore:
         self._attempts = attempts
         seen = self._store.log_of_grid()
         self._faults = Counter((event["trial_id"], event["round"]) for event in seen if event["event"] == "raised")
-        self._begun = Counter((event["trial_id"], event["round"]) for event in seen if event["event"] == "begins")
+        self._lives: dict[tuple[str, int], list[float]] = {}
+        self._running: set[str] = set()
+        for event in seen:
+            if event["event"] == "begins":
+                self._running.add(event["trial_id"])
+            elif event["event"] in {"raised", "died"}:
+                self._running.discard(event["trial_id"])
+            if event["event"] == "died":
+                self._lives.setdefault((event["trial_id"], event["round"]), []).append(event["seconds"])
+
+    def _at(self, trial_id: str) -> tuple[str, int]:
+        return trial_id, self._store.rounds_done().get(trial_id, 0)
 
     def begin(self, trial_id: str) -> tuple[list[Row], bool]:
         """The rows of a trial that is about to start, and whether it may start."""
         if self._store.has_failed(trial_id):
             return [], False
-        rows = self._store.begin(trial_id)
-        at = trial_id, len(rows)
-        self._begun[at] += 1
-        deaths = self._begun[at] - 1 - self._faults[at]
-        if deaths > MAX_DEATHS:
-            reason = f"the worker died {deaths} times in round {len(rows)}, each time without a traceback"
-            self._store.give_up(trial_id, f"{reason} (killed from outside, or out of memory)\n")
-            return rows, False
-        return rows, True
+        self._running.add(trial_id)
+        return self._store.begin(trial_id), True
+
+    def died(self, trial_ids: Sequence[str], seconds: float) -> None:
+        """Note that a worker died, which counts against those of its trials that it was running.
+
+        Args:
+            trial_ids: of its job.
+            seconds: how long it had run.
+        """
+        for trial_id in trial_ids:
+            if trial_id not in self._running or self._is_complete(trial_id):
+                continue
+            self._running.discard(trial_id)
+            at = self._at(trial_id)
+            lives = self._lives.setdefault(at, [])
+            lives.append(seconds)
+            self._store.note("died", trial_id, round=at[1], seconds=round(seconds, 3))
+            short = sum(life < SHORT_LIFE_SECONDS for life in lives)
+            if short > MAX_DEATHS or len(lives) - short > MAX_LONG_LIVES:
+                reason = f"the worker died {len(lives)} times in round {at[1]}, each time without a traceback"
+                self._store.give_up(trial_id, f"{reason} (killed from outside, or out of memory)\n")
+
+    def _is_complete(self, trial_id: str) -> bool:
+        rows = self._store.rows_of(trial_id)
+        return bool(rows) and not rows[-1][PICKED]
+
+    def deaths(self, trial_ids: Sequence[str]) -> dict[str, int]:
+        """How often the worker of each of these trials died in its next missing round, by id."""
+        return {trial_id: len(self._lives.get(self._at(trial_id), ())) for trial_id in trial_ids}
 
     def append(self, row: Row) -> Row:
         """Store a row; the row that is stored for its round, which another worker of the trial may have computed."""
@@ -63,7 +100,8 @@ class GridStore:
         """
         if self._store.has_failed(trial_id):
             return False
-        at = trial_id, self._store.rounds_done().get(trial_id, 0)
+        self._running.discard(trial_id)
+        at = self._at(trial_id)
         self._faults[at] += 1
         self._store.note("raised", trial_id, round=at[1], attempt=self._faults[at], of=self._attempts)
         if may_pass and self._faults[at] < self._attempts:

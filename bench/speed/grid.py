@@ -26,9 +26,10 @@ from bench.speed.memory import PRIVATE, SHARED, memory_bytes
 from bench.store.folder import Sources, write_plan
 from bench.store.rows import stored_rows
 from bench.terminal import GridProgress
+from bench.trials.cohorts import Cohort
 from bench.trials.inputs import Banked
 from bench.trials.resolved import ResolvedTrial
-from bench.trials.run import Execution, RunTrial, provenance
+from bench.trials.run import Execution, RunCohort, provenance
 
 IDLE_SPEC = """
 name = "idle"
@@ -128,10 +129,11 @@ def idle_trials(spec: Spec, bank: tuple[Shard, ...] = ()) -> list[ResolvedTrial]
 
 
 def idle_rounds(
-    trial: ResolvedTrial, banked: Banked, head: TextHead | None, done: Sequence[Row], execution: Execution
+    cohort: Cohort, banked: Banked, head: TextHead | None, done: Mapping[str, Sequence[Row]], execution: Execution
 ) -> Iterator[Row]:
-    """The rows of a trial in which nothing is trained: complete ones, with a pick for each class."""
-    for index in range(len(done), trial.trial.rounds):
+    """The rows of a single trial in which nothing is trained: complete ones, with a pick for each class."""
+    (trial,) = cohort.trials
+    for index in range(len(done[trial.id]), trial.trial.rounds):
         last = index + 1 == trial.trial.rounds
         yield {
             **trial.trial.identity,
@@ -152,10 +154,10 @@ def idle_rounds(
 
 
 def reading_rounds(
-    trial: ResolvedTrial, banked: Banked, head: TextHead | None, done: Sequence[Row], execution: Execution
+    cohort: Cohort, banked: Banked, head: TextHead | None, done: Mapping[str, Sequence[Row]], execution: Execution
 ) -> Iterator[Row]:
     """Idle rows with the growth of private and shared memory while the banked array was read to its end."""
-    for row in idle_rounds(trial, banked, head, done, execution):
+    for row in idle_rounds(cohort, banked, head, done, execution):
         private, shared = memory_bytes(PRIVATE), memory_bytes(SHARED)
         (array,) = banked.values()
         total = float(array.sum())
@@ -171,10 +173,10 @@ def write_idle_plan(folder: Path, spec: Spec) -> None:
     write_plan(folder, spec.name, [{**t.identity, **counts, "rounds": t.rounds} for t in spec.trials], Sources({}, {}))
 
 
-def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunTrial, refs: Mapping[str, Any], probe: Any) -> float:
+def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunCohort, refs: Mapping[str, Any], probe: Any) -> float:
     """Seconds of the trials on a Ray that is running."""
     from bench.cluster.banking import Bank
-    from bench.cluster.running import run_trials
+    from bench.cluster.running import run_jobs
     from bench.cluster.storing import start_store
 
     progress = GridProgress.of_trials([t.trial for t in trials], {}, every=60.0)
@@ -183,7 +185,8 @@ def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunTrial, refs: Map
         store = start_store(folder, attempts=1)
         execution, callbacks = Execution(), [probe] if probe else []
         bank = Bank(trials, folder, execution.device, Options().extraction, progress, refs)
-        run_trials(trials, bank, store, folder, progress, execution, Options(), run=run, callbacks=callbacks)
+        jobs = [Cohort((trial,)) for trial in trials]
+        run_jobs(jobs, bank, store, folder, progress, execution, Options(), run=run, callbacks=callbacks)
     return perf_counter() - start
 
 

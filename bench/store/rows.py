@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -87,9 +88,9 @@ class Store:
 
     def begin(self, trial_id: str) -> list[Row]:
         """The stored rows of a trial that is about to start."""
-        rows = self._rows_of(trial_id)
+        rows = list(self.rows_of(trial_id))
         self.note("begins", trial_id, round=len(rows))
-        return list(rows)
+        return rows
 
     def append(self, row: Row) -> Row:
         """Store a row, and answer with the row that is stored for its (trial_id, round).
@@ -116,7 +117,8 @@ class Store:
         self._histories[trial_id] = history
         return row
 
-    def _rows_of(self, trial_id: str) -> list[Row]:
+    def rows_of(self, trial_id: str) -> list[Row]:
+        """The stored rows of a trial."""
         history = self._histories.get(trial_id)
         return history.rows if history else []
 
@@ -206,12 +208,27 @@ class Store:
         self._log.close()
 
 
-def begun(run: Path) -> set[str]:
-    """Ids of the trials that have begun since the last start of a grid on the results folder, from its log."""
+@dataclass(frozen=True)
+class Started:
+    """The last start of a grid on a results folder, from its log.
+
+    Attributes:
+        at: when its first trial began; None before that.
+        rounds: rounds that each trial had when it began, by id.
+    """
+
+    at: datetime | None
+    rounds: Mapping[str, int]
+
+
+def last_start(run: Path) -> Started:
+    """The trials that have begun since the last start of a grid on the results folder."""
     events = logged(run)
     last = next((event.get("grid") for event in reversed(events) if event["event"] == OPENED), None)
     first = next((k for k, e in enumerate(events) if e["event"] == OPENED and e.get("grid") == last), 0)
-    return {event["trial_id"] for event in events[first:] if event["event"] == "begins"}
+    begun = [event for event in events[first:] if event["event"] == "begins"]
+    rounds = {event["trial_id"]: event["round"] for event in reversed(begun)}
+    return Started(datetime.fromisoformat(begun[0]["time"]) if begun else None, rounds)
 
 
 def _ends_with_a_line(path: Path) -> bool:

@@ -1,10 +1,11 @@
-"""From a resolved trial and its arrays to rows, round by round."""
+"""From the trials of a cohort and their arrays to rows, round by round."""
 
 import importlib.metadata
+import json
 import math
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +17,12 @@ from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import Split
 from activekd.devices import deterministic_algorithms, limit_memory
 from activekd.images.node import node_copy
-from activekd.loop import run_rounds
-from activekd.rounds import Round, StudentViews, TeacherViews
+from activekd.loop import run_cohort
+from activekd.rounds import Member, Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
 from bench.columns import PICKED, Row
+from bench.trials.cohorts import Cohort
+from bench.trials.first_fits import StoredFits
 from bench.trials.inputs import Banked
 from bench.trials.resolved import ResolvedTrial
 
@@ -44,79 +47,113 @@ class Execution:
     gpu_share: float = 1.0
     deterministic: bool = False
 
+    @property
+    def of_fits(self) -> dict[str, object]:
+        """What of it a fit depends on: everything but the diagnostics."""
+        return {name: value for name, value in asdict(self).items() if name != "diagnostics"}
 
-RunTrial = Callable[[ResolvedTrial, Banked, TextHead | None, Sequence[Row], Execution], Iterator[Row]]
+
+@dataclass(frozen=True)
+class Fault:
+    """A trial that raised an error in the company of others, which go on."""
+
+    trial_id: str
+    error: Exception
 
 
-def run_trial(
-    trial: ResolvedTrial, banked: Banked, head: TextHead | None, done: Sequence[Row], execution: Execution
-) -> Iterator[Row]:
-    """Run the missing rounds of a trial, one row each.
+RunCohort = Callable[[Cohort, Banked, TextHead | None, Mapping[str, Sequence[Row]], Execution], Iterator[Row | Fault]]
+
+
+def run_cohort_rows(
+    cohort: Cohort, banked: Banked, head: TextHead | None, done: Mapping[str, Sequence[Row]], execution: Execution
+) -> Iterator[Row | Fault]:
+    """Run the missing rounds of the trials of a cohort, one row each, as soon as it is there.
 
     Ray and ``--serial`` call this same function, so that their numbers agree to the bit.
 
     Args:
-        banked: at least the arrays of the trial's shards.
-        head: of the trial's teacher; None without a teacher.
-        done: the trial's rows so far, from round 0 on.
+        cohort: the trials.
+        banked: at least the arrays of their shards.
+        head: of their teacher; None without a teacher.
+        done: the rows so far of each trial that is to run, from round 0 on, by id; the others are left out.
+        execution: where and how they run.
+
+    Yields:
+        Rows, and the error of each trial that fails by itself, after which no row of that trial comes.
 
     Raises:
-        ValueError: the trial has a teacher, and ``head`` is None.
+        ValueError: the trials have a teacher, and ``head`` is None.
     """
     torch.set_num_threads(execution.threads)
     limit_memory(execution.device, execution.gpu_share)
-    names = trial.trial
+    trials = [t for t in cohort.trials if len(done.get(t.id, ())) < t.trial.rounds and t.id in done]
+    if not trials:
+        return
+    first = trials[0]
+    names = first.trial
     teacher = None
-    if trial.teacher is not None:
+    if first.teacher is not None:
         if head is None:
-            raise ValueError(f"trial {trial.id}: teacher '{trial.teacher.name}' without its text head")
-        test = banked[trial.teacher_test[0].key]
-        train = _views(trial.teacher_train, banked, execution.device)
-        teacher = TeacherViews(trial.teacher.name, trial.teacher.adapt, head, train, test)
-    rounds = run_rounds(
-        trial.dataset,
-        _student_views(trial, banked, execution.device),
+            raise ValueError(f"trial {first.id}: teacher '{first.teacher.name}' without its text head")
+        test = banked[first.teacher_test[0].key]
+        train = _views(first.teacher_train, banked, execution.device)
+        teacher = TeacherViews(first.teacher.name, first.teacher.adapt, head, train, test)
+    outcomes = run_cohort(
+        first.dataset,
+        _student_views(first, banked, execution.device),
         teacher,
-        trial.selector,
+        [Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]]) for t in trials],
         names.recipe,
         names.views,
         rounds=names.rounds,
         shots=names.shots,
-        query_size=trial.query_size,
+        query_size=first.query_size,
         distillation=names.distillation,
-        seed=names.seed,
-        picked=[row[PICKED] for row in done],
         device=execution.device,
         diagnostics=execution.diagnostics,
+        first_fits=None if cohort.first_fit is None else StoredFits(cohort.first_fit, fit_place(execution)),
     )
     with deterministic_algorithms(execution.deterministic):
-        for measured in rounds:
-            yield _row(trial, measured, execution)
+        for outcome in outcomes:
+            trial = trials[outcome.member]
+            if isinstance(outcome.result, Exception):
+                yield Fault(trial.id, outcome.result)
+            else:
+                yield _row(trial, outcome.result, execution)
+
+
+def fit_place(execution: Execution) -> str:
+    """What changes a fit beyond the trial: commit, libraries, device and threads; see ``provenance``."""
+    return json.dumps(provenance(execution.device, execution.threads), sort_keys=True)
 
 
 def run_stored(
-    begin: Callable[[], Sequence[Row]],
-    run: Callable[[Sequence[Row]], Iterator[Row]],
+    begin: Callable[[], Mapping[str, Sequence[Row]]],
+    run: Callable[[Mapping[str, Sequence[Row]]], Iterator[Row | Fault]],
     append: Callable[[Row], Row],
-) -> Iterator[Row]:
-    """Run the missing rounds of a trial against a store, and yield the stored row of each round that is computed here.
+) -> Iterator[Row | Fault]:
+    """Run the missing rounds of a cohort against a store; yield the stored row of each round that is computed here.
 
-    Two workers of one trial can be alive at once, since a node that is cut off goes on. The first row of a round stays.
-    A worker that gets other picks than its own resumes from the stored rows, and so continues the one history; rows
-    that differ only in costs or provenance continue it alike.
+    Two workers of one cohort can be alive at once, since a node that is cut off goes on. The first row of a round
+    stays. A worker that gets other picks than its own begins the cohort again from the stored rows, and so continues
+    the one history; rows that differ only in costs or provenance continue it alike.
 
     Args:
-        begin: the trial's stored rows; called before the first round and whenever the worker resumes.
-        run: the missing rounds from these rows on; see ``run_trial``.
+        begin: the stored rows of each trial to run, by id; called before the first round and whenever the worker begins
+            again.
+        run: the missing rounds from these rows on; see ``run_cohort_rows``.
         append: stores a row and answers with the row that is stored for its round; see ``Store.append``.
     """
     agrees = False
     while not agrees:
         agrees = True
-        for row in run(begin()):
-            stored = append(row)
+        for outcome in run(begin()):
+            if isinstance(outcome, Fault):
+                yield outcome
+                continue
+            stored = append(outcome)
             yield stored
-            if stored[PICKED] != row[PICKED]:
+            if stored[PICKED] != outcome[PICKED]:
                 agrees = False
                 break
 

@@ -1,22 +1,26 @@
-"""Trials one after the other in this process, without Ray: for a debugger."""
+"""Cohorts one after the other in this process, without Ray: for a debugger."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from bench.columns import seconds_of
+from activekd.teachers.text_heads import TextHead
+from bench.columns import Row, seconds_of
 from bench.settings import DETERMINISTIC_ENVIRONMENT, Options, local_device
 from bench.store.rows import Store
 from bench.terminal import GridProgress
-from bench.trials.inputs import compute_shards, compute_text_head
+from bench.trials.cohorts import Cohort, cohorts
+from bench.trials.first_fits import FitFolders, shared_first_fits
+from bench.trials.inputs import Banked, compute_shards, compute_text_head
 from bench.trials.resolved import ResolvedTrial, computed_together, shards_of, text_heads_of
-from bench.trials.run import Execution, run_stored, run_trial
+from bench.trials.run import Execution, Fault, run_cohort_rows, run_stored
 
 
 def run_serially(
     trials: Sequence[ResolvedTrial],
+    done: Mapping[str, int],
     cache: Path,
     folder: Path,
     progress: GridProgress,
@@ -26,7 +30,8 @@ def run_serially(
     """Run the missing rounds of these trials; an exception in a trial ends the run.
 
     Args:
-        trials: each with a missing round, in the order in which they start.
+        trials: each with a missing round.
+        done: stored rounds of each trial, by id.
         cache: folder of the caches.
         folder: the results folder.
         progress: updated after every step.
@@ -42,6 +47,7 @@ def run_serially(
     store = Store(folder)
     with closing(store), progress:
         banked = {}
+        progress.banked(0, len(shards))
         for group in computed_together(shards):
             first, trial = group[0], shards[group[0]]
             split, encoder = trial.split(first.split), trial.encoder_of(first)
@@ -53,10 +59,34 @@ def run_serially(
             for key, trial in text_heads_of(trials).items()
             if trial.teacher is not None
         }
-        for trial in trials:
-            progress.started(trial.id)
-            head = heads[trial.head_key] if trial.head_key else None
-            run = partial(run_trial, trial, banked, head, execution=execution)
-            for row in run_stored(partial(store.begin, trial.id), run, store.append):
-                progress.round_done(trial.id, seconds_of(row))
-            progress.ended(trial.id)
+        first_fits = shared_first_fits(trials, done, cache, execution.of_fits)
+        fits = FitFolders(first_fits)
+        for cohort in cohorts(trials, 1, done, first_fits=first_fits):
+            _run(cohort, banked, heads, store, progress, fits, execution)
+
+
+def _run(
+    cohort: Cohort,
+    banked: Banked,
+    heads: Mapping[tuple[str, str], TextHead],
+    store: Store,
+    progress: GridProgress,
+    fits: FitFolders,
+    execution: Execution,
+) -> None:
+    first = cohort.trials[0]
+    head = heads[first.head_key] if first.head_key else None
+    for trial in cohort.trials:
+        progress.started(trial.id)
+
+    def begin() -> dict[str, list[Row]]:
+        return {trial.id: store.begin(trial.id) for trial in cohort.trials}
+
+    run = partial(run_cohort_rows, cohort, banked, head, execution=execution)
+    for outcome in run_stored(begin, run, store.append):
+        if isinstance(outcome, Fault):
+            raise outcome.error
+        progress.round_done(outcome["trial_id"], seconds_of(outcome))
+        fits.passed(outcome["trial_id"])
+    for trial in cohort.trials:
+        progress.ended(trial.id)

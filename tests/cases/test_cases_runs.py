@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,16 +30,17 @@ from activekd.streams import stream
 from bench.checks import check_resumable, resolve
 from bench.cluster import address
 from bench.cluster.address import LOCAL, check_address
+from bench.cluster.attempts import may_pass
 from bench.cluster.processes import process_folder
-from bench.cluster.running import may_pass
-from bench.cluster.storing import MAX_DEATHS, GridStore
+from bench.cluster.storing import MAX_DEATHS, MAX_LONG_LIVES, SHORT_LIFE_SECONDS, GridStore
 from bench.columns import PICKED, Row
 from bench.settings import cache_folder
 from bench.spec import read_spec
 from bench.store.history import History
 from bench.store.locks import exclusive, file_system, in_use
 from bench.store.rows import Store, logged, stored_histories, stored_rows
-from bench.trials.run import Execution, run_stored, run_trial
+from bench.trials.cohorts import Cohort
+from bench.trials.run import Execution, run_cohort_rows, run_stored
 
 ROUNDS = 4
 
@@ -51,8 +52,8 @@ def row_of(index: int, picked: list[int], **more: Any) -> Row:
 def forking(seed: int) -> Any:
     """A trial that two workers compute differently: round k buys 20 + 10 k, and another row for each seed."""
 
-    def run(done: Sequence[Row]) -> Iterator[Row]:
-        for index in range(len(done), ROUNDS):
+    def run(done: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
+        for index in range(len(done["t"]), ROUNDS):
             last = index + 1 == ROUNDS
             yield row_of(index, [] if last else [20 + 10 * index, 21 + 10 * index + seed], worker=seed)
 
@@ -63,10 +64,10 @@ def test_case_21_two_workers_of_a_trial_continue_one_history(tmp_path: Path) -> 
     store = Store(tmp_path)
     started: dict[int, int] = {0: 0, 1: 0}
 
-    def worker(seed: int) -> Iterator[Row]:
-        def begin() -> list[Row]:
+    def worker(seed: int) -> Iterator[Any]:
+        def begin() -> dict[str, list[Row]]:
             started[seed] += 1
-            return store.begin("t")
+            return {"t": store.begin("t")}
 
         return run_stored(begin, forking(seed), store.append)
 
@@ -91,14 +92,13 @@ def test_case_21_two_workers_that_train_continue_one_history(tiny_spec: Path, ca
     store = Store(tmp_path / "run")
     execution = Execution(diagnostics=False)
 
-    def worker(place: int) -> Iterator[Row]:
+    def worker(place: int) -> Iterator[Any]:
         def some(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
             return view.pool.unlabeled[place : place + query_size]
 
-        own = replace(trial, selector=Selector("random", some, frozenset()))
-        return run_stored(
-            partial(store.begin, trial.id), partial(run_trial, own, {}, None, execution=execution), store.append
-        )
+        own = Cohort((replace(trial, selector=Selector("random", some, frozenset())),))
+        run = partial(run_cohort_rows, own, {}, None, execution=execution)
+        return run_stored(lambda: {trial.id: store.begin(trial.id)}, run, store.append)
 
     one, other = worker(0), worker(7)
     assert [next(worker)["round"] for worker in (one, other, one, one)] == [0, 1, 1, 2]
@@ -115,11 +115,11 @@ def test_rows_that_differ_in_costs_alone_continue_one_history(tmp_path: Path) ->
     """A worker with the stored picks goes on without a new beginning, and yields the stored row."""
     store = Store(tmp_path)
 
-    def worker(device: str) -> Iterator[Row]:
-        def run(done: Sequence[Row]) -> Iterator[Row]:
+    def worker(device: str) -> Iterator[Any]:
+        def run(done: Mapping[str, Sequence[Row]]) -> Iterator[Row]:
             return ({**row, "worker": device} for row in forking(0)(done))
 
-        return run_stored(partial(store.begin, "t"), run, store.append)
+        return run_stored(lambda: {"t": store.begin("t")}, run, store.append)
 
     one, other = worker("cpu"), worker("cuda")
     rows = [next(worker) for worker in (one, other, one, one, other, other)]
@@ -265,16 +265,52 @@ def test_an_error_that_cannot_pass_gives_the_trial_up_at_once(tmp_path: Path) ->
 def test_a_worker_that_dies_in_one_round_again_and_again_is_given_up_and_in_many_rounds_it_is_not(
     tmp_path: Path,
 ) -> None:
+    """Deaths after a short life count, those after a longer one hardly; and only those of trials that were running."""
     store = GridStore(tmp_path, 3, "g")
     for index in range(3):
-        for _ in range(MAX_DEATHS + 1):
+        for _ in range(MAX_DEATHS):
             assert store.begin("t")[1]
-        store.append(row_of(index, [2 * index, 2 * index + 1]))
-    for _ in range(MAX_DEATHS + 1):
+            store.died(["t", "u"], 1.0)
+        store.died(["t"], 1.0)
         assert store.begin("t")[1]
-        assert store.fault("u", "an error of another trial") in {True, False}
+        assert store.deaths(["t", "u"]) == {"t": MAX_DEATHS, "u": 0}
+        store.append(row_of(index, [2 * index, 2 * index + 1]))
+    store.close()
+    store = GridStore(tmp_path, 3, "g")
+    assert store.deaths(["t"]) == {"t": 0}
+    for _ in range(MAX_DEATHS):
+        assert store.begin("t")[1]
+        store.died(["t"], 1.0)
+    for _ in range(MAX_DEATHS):
+        assert store.begin("t")[1]
+        store.died(["t"], SHORT_LIFE_SECONDS)
+    store.close()
+    store = GridStore(tmp_path, 3, "g")
+    assert store.begin("t")[1]
+    assert store.fault("u", "an error of another trial")
+    store.died(["t"], SHORT_LIFE_SECONDS - 1)
     assert not store.begin("t")[1]
-    assert "the worker died 11 times in round 3" in store.failures()["t"]
+    assert f"the worker died {2 * MAX_DEATHS + 1} times in round 3" in store.failures()["t"]
+    store.close()
+
+
+def test_a_round_that_outlives_every_worker_is_given_up_in_the_end(tmp_path: Path) -> None:
+    store = GridStore(tmp_path, 3, "g")
+    for _ in range(MAX_LONG_LIVES + 1):
+        assert store.begin("t")[1]
+        store.died(["t"], 2 * SHORT_LIFE_SECONDS)
+    assert not store.begin("t")[1]
+    store.close()
+
+
+def test_no_death_counts_against_a_trial_that_has_ended_or_raised_an_error(tmp_path: Path) -> None:
+    store = GridStore(tmp_path, 3, "g")
+    for trial_id in ("t", "u"):
+        assert store.begin(trial_id)[1]
+    store.append({**row_of(0, []), "trial_id": "t"})
+    assert store.fault("u", "an error")
+    store.died(["t", "u"], 1.0)
+    assert store.deaths(["t", "u"]) == {"t": 0, "u": 0}
     store.close()
 
 
