@@ -156,8 +156,8 @@ def cpu_cases(folder: Path | None, scratch: Path, sizes: Sizes) -> Iterator[Case
 
     yield _against_older("frozen part of caltech-real", folder, frozen)
     yield _cohort("cpu", folder, scratch, sizes, 1.5)
-    yield Case("rendering", lambda: _threaded(2, lambda: rendering_bars(sizes.crops, sizes.repeats)))
-    yield Case("k-center", lambda: _threaded(2, lambda: _k_center("cpu", sizes.pool)))
+    yield Case("rendering", lambda: _threaded(1, lambda: rendering_bars(sizes.crops, sizes.repeats)))
+    yield Case("k-center", lambda: _threaded(1, lambda: _k_center("cpu", sizes.pool, sizes.repeats)))
 
 
 def card_cases(device: str, folder: Path | None, scratch: Path, sizes: Sizes) -> Iterator[Case]:
@@ -177,7 +177,7 @@ def card_cases(device: str, folder: Path | None, scratch: Path, sizes: Sizes) ->
     for model in TEACHERS:
         yield Case(f"extraction {model}", partial(_extraction, model, device, sizes))
     yield _cohort(device, folder, scratch, sizes, 60.0)
-    yield Case("k-center", lambda: _k_center(device, sizes.pool))
+    yield Case("k-center", lambda: _k_center(device, sizes.pool, repeats))
     whole = f"the whole card against {COMMIT}"
     if folder is None:
         yield Case(whole, None)
@@ -224,10 +224,16 @@ def _threaded(threads: int, measure: Callable[[], list[Bar]]) -> list[Bar]:
         torch.set_num_threads(before)
 
 
-def _k_center(device: str, pool: Pool) -> list[Bar]:
+def _k_center(device: str, pool: Pool, repeats: int) -> list[Bar]:
+    """The rows of the median ratio."""
     points = synthetic_probabilities(pool.rows, pool.classes, peaked=True, device=device)
-    seconds = plain_seconds(plain_k_center, points, pool.labeled, pool.picks)
-    return k_center_bars("pcoreset", " peaked", points, pool.labeled, pool.picks, 1.1, plain_seconds=seconds)
+
+    def bars() -> list[Bar]:
+        seconds = plain_seconds(plain_k_center, points, pool.labeled, pool.picks)
+        return k_center_bars("pcoreset", " peaked", points, pool.labeled, pool.picks, 1.1, plain_seconds=seconds)
+
+    tried = sorted((bars() for _ in range(repeats)), key=lambda rows: rows[0].value)
+    return tried[len(tried) // 2]
 
 
 def _extraction(model: str, device: str, sizes: Sizes) -> list[Bar]:

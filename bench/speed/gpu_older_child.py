@@ -97,6 +97,7 @@ def seconds_of_pixels(
     geometry: dict[str, Any],
     *,
     backbone: str,
+    size: int,
     height: int,
     width: int,
     images: int,
@@ -109,7 +110,7 @@ def seconds_of_pixels(
     rng, rows = np.random.default_rng(0), np.arange(images)
     shapes = np.tile(np.array([[height, width]], dtype=np.int64), (images, 1))
     pixels = rng.integers(256, size=3 * images * height * width, dtype=np.uint8)
-    size, chosen = 224, _old("backbones:backbone")(backbone)
+    chosen = _old("backbones:backbone")(backbone)
     views = _old("recipes:ViewGeometry")(**geometry)
     inputs = _old("bank:LiveViews")(_old("images:Images")(shapes, pixels), views, size, chosen.interpolation)
     body = chosen.build()

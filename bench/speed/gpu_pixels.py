@@ -27,7 +27,7 @@ from activekd.students.predict import mixed_precision
 from activekd.teachers.encoder import VisionLanguageEncoder
 from bench.speed.bars import Bar
 from bench.speed.gpu_older import older_processes
-from bench.speed.gpu_world import HEADS, LOGIT_SCALE, wait_for
+from bench.speed.gpu_world import HEADS, LOGIT_SCALE, clock, wait_for
 from bench.speed.untrained import untrained_student, untrained_vision_language
 
 GEOMETRY = ViewGeometry(9, (0.5, 1.0), (0.75, 1.3333), 0.5)
@@ -281,8 +281,8 @@ class Crops:
 def rendering_bars(crops: Crops, repeats: int = 5) -> list[Bar]:
     """Crops on the CPU as a fit reads them, against torchvision's functional resize of the same crops.
 
-    The first bar is for crops that no batch has had before, with a margin for noise; the second for those that a fit
-    draws, of which some return.
+    CPU seconds of one thread, as of each trial where every core has one. The first bar is for crops that no batch has
+    had before, with a margin for noise; the second for those that a fit draws, of which some return.
     """
     rng = np.random.default_rng(0)
     images = noise_images(crops.images, 256, 341)
@@ -307,28 +307,33 @@ def rendering_bars(crops: Crops, repeats: int = 5) -> list[Bar]:
 
 
 def _rendered(images: Images, rows: np.ndarray, views: np.ndarray, crops: Crops) -> float:
-    """Seconds of all batches, as the fit of an end-to-end student reads them; the images are new to this process."""
+    """CPU seconds of all batches, as a fit reads them; the images are new to this process."""
     source = pixel_views(replace(images, digest=uuid4().hex), crops.size, crops.interpolation, "cpu")
-    start = perf_counter()
+    start = clock("cpu")
     for _ in source.batches(rows, views):
         pass
-    return perf_counter() - start
+    return clock("cpu") - start
 
 
 def _resized(images: Images, rows: np.ndarray, views: np.ndarray, crops: Crops) -> float:
-    """Seconds of torchvision's resize of the same crops."""
+    """CPU seconds of torchvision's resize of the same crops, flipped and stacked to batches."""
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional as TF
 
-    boxes = np.empty((rows.size, 4), dtype=np.int64)
+    boxes, mirrored = np.empty((rows.size, 4), dtype=np.int64), np.empty(rows.size, dtype=bool)
     flat_rows, flat_views = rows.ravel(), views.ravel()
     for view in np.unique(flat_views):
         chosen = flat_views == view
         some = flat_rows[chosen]
-        boxes[chosen], _ = view_boxes(some, int(view), images.shapes[some], GEOMETRY)
+        boxes[chosen], mirrored[chosen] = view_boxes(some, int(view), images.shapes[some], GEOMETRY)
     mode, size = InterpolationMode(crops.interpolation), [crops.size, crops.size]
-    start = perf_counter()
-    for row, (top, left, height, width) in zip(flat_rows.tolist(), boxes.tolist(), strict=True):
-        crop = torch.from_numpy(images[row][top : top + height, left : left + width]).permute(2, 0, 1)
-        TF.resize(crop, size, interpolation=mode, antialias=True)
-    return perf_counter() - start
+    start = clock("cpu")
+    for step in range(len(rows)):
+        some = slice(step * crops.batch, (step + 1) * crops.batch)
+        batch = []
+        for row, (top, left, height, width), flip in zip(flat_rows[some], boxes[some], mirrored[some], strict=True):
+            crop = torch.from_numpy(images[row][top : top + height, left : left + width]).permute(2, 0, 1)
+            crop = TF.resize(crop, size, interpolation=mode, antialias=True)
+            batch.append(TF.horizontal_flip(crop) if flip else crop)
+        torch.stack(batch)
+    return clock("cpu") - start
