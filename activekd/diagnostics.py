@@ -123,7 +123,7 @@ def diagnose(
     counts = np.bincount(labels[labeled], minlength=n_classes)
     drawn = rng.permutation(pool.unlabeled)[: len(picked)]
     view = PoolView(pool, labels, n_classes, {"student_probabilities": measured.student_train})
-    uncertainty = scores(view, entropy).double().numpy() / (log(n_classes) or 1.0)
+    uncertainty = scores(view, entropy).double().cpu().numpy() / (log(n_classes) or 1.0)
     teacher, unlabeled = measured.teacher_train, pool.unlabeled
     right = None if teacher is None else teacher.classes == labels
     probabilities = measured.student_train
@@ -140,7 +140,7 @@ def diagnose(
         **_calibration("student", measured.student_test, dataset.test.labels),
         **_calibration("teacher", measured.teacher_test, dataset.test.labels),
         **_heads(measured, dataset.test.labels),
-        **_misled(labels, pool, teacher, predicted(probabilities).numpy()),
+        **_misled(labels, pool, teacher, predicted(probabilities).cpu().numpy()),
     )
 
 
@@ -158,7 +158,7 @@ def _heads(measured: Measured, labels: np.ndarray) -> dict[str, float]:
     names = ("label_head_accuracy", "distill_head_accuracy")
     if measured.teacher_test is None:
         return dict.fromkeys(names, nan)
-    right = measured.heads_test.numpy() == labels
+    right = measured.heads_test.cpu().numpy() == labels
     return dict(zip(names, right.mean(axis=1).tolist(), strict=True))
 
 
@@ -167,8 +167,8 @@ def calibration_error(probabilities: Float32[Tensor, "n classes"], labels: Int64
 
     The mean over bins is weighted by their numbers of images.
     """
-    confidence = probabilities.amax(dim=1).double().numpy()
-    right = predicted(probabilities).numpy() == labels
+    confidence = probabilities.amax(dim=1).double().cpu().numpy()
+    right = predicted(probabilities).cpu().numpy() == labels
     bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     gaps = np.bincount(bins, weights=right, minlength=BINS) - np.bincount(bins, weights=confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(labels))
@@ -176,7 +176,8 @@ def calibration_error(probabilities: Float32[Tensor, "n classes"], labels: Int64
 
 def negative_log_likelihood(probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
     """Mean negative log-likelihood of the labels over images, in nats; probabilities are at least LEAST_PROBABILITY."""
-    of_label = probabilities.numpy()[np.arange(len(labels)), labels].astype(np.float64)
+    of_label = probabilities.gather(1, torch.from_numpy(labels).to(probabilities.device)[:, None])
+    of_label = of_label[:, 0].double().cpu().numpy()
     return float(-np.log(np.maximum(of_label, LEAST_PROBABILITY)).mean())
 
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from activekd.devices import naming_memory, results_device
 from activekd.diagnostics import Opinion
 from activekd.errors import InputError
 from activekd.finite import check_rows, count_broken
@@ -27,10 +28,11 @@ SLICE = 8192
 
 @contextmanager
 def naming(index: int, who: str = "") -> Iterator[None]:
-    """Name the round, and who acts in it, in the errors of the block; an InputError stays one."""
+    """Name the round, and who acts in it, in the errors of the block; an InputError stays one, a full device is one."""
     place = f"round {index}, {who}" if who else f"round {index}"
     try:
-        yield
+        with naming_memory("a computation"):
+            yield
     except InputError as fault:
         raise InputError(f"{place}: {fault}") from fault
     except ValueError as fault:
@@ -46,7 +48,7 @@ class Taught:
 
     Attributes:
         views: the teacher with its features.
-        prototypes: its class prototypes, on the CPU.
+        prototypes: its class prototypes, on the device where it predicts.
     """
 
     views: TeacherViews
@@ -69,9 +71,16 @@ class Taught:
         return Guide(self.views.train, self.prototypes.to(device), self.views.head.logit_scale)
 
     def probabilities(self, features: np.ndarray) -> Float32[Tensor, "n classes"]:
-        """Probabilities at temperature 1 of images with these features."""
-        rows = torch.from_numpy(np.array(features))
-        out = teacher_logits(rows, self.prototypes, self.views.head.logit_scale).softmax(dim=1)
+        """Probabilities at temperature 1 of images with these features, computed in slices on the teacher's device.
+
+        Like those of a student they stay there, as ``activekd.devices.results_device`` says.
+        """
+        device = self.prototypes.device
+        out = torch.empty(len(features), len(self.prototypes), device=results_device(device.type))
+        for start in range(0, len(features), SLICE):
+            rows = torch.from_numpy(np.array(features[start : start + SLICE])).to(device)
+            logits = teacher_logits(rows, self.prototypes, self.views.head.logit_scale)
+            out[start : start + SLICE] = logits.softmax(dim=1)
         if broken := count_broken(out):
             raise InputError(
                 f"{self.views.who}: probabilities of {broken} of {len(out)} rows are not finite; "
@@ -85,8 +94,8 @@ class Taught:
         tops = [
             self.probabilities(features[start : start + SLICE]).max(dim=1) for start in range(0, len(features), SLICE)
         ]
-        classes = torch.cat([top.indices for top in tops]).numpy()
-        return Opinion(classes, torch.cat([top.values for top in tops]).numpy())
+        classes = torch.cat([top.indices for top in tops]).cpu().numpy()
+        return Opinion(classes, torch.cat([top.values for top in tops]).cpu().numpy())
 
 
 class Fitted:

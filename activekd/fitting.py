@@ -97,7 +97,7 @@ class Fitter:
                 continue
             if keeper is not None:
                 state = {name: value.cpu() for name, value in fitted.state_dict().items()}
-                prototypes = None if one is None else one.prototypes
+                prototypes = None if one is None else one.prototypes.cpu()
                 keeper.write(want.seed, FirstFit(state, prototypes, teacher_seconds, train_seconds))
             yield self._fitted(want, fitted, one, teacher_seconds, train_seconds)
 
@@ -121,7 +121,7 @@ class Fitter:
         for want, prototypes in zip(block, fitted, strict=False):
             try:
                 with naming(index, teacher.who):
-                    out.append(Taught.checked(teacher, prototypes, len(want.labeled.rows), self.recipe))
+                    out.append(Taught.checked(teacher, prototypes.to(self.device), len(want.labeled.rows), self.recipe))
             except InputError as fault:
                 out.append(fault)
         return out
@@ -154,6 +154,7 @@ class Fitter:
             self.student.test.shape,
             self.dataset.n_classes,
             trunk_width=self.recipe.trunk_width,
+            batch_norm=self.recipe.batch_norm,
             rng=stream(want.seed, "student", want.index),
         )
 
@@ -185,7 +186,7 @@ class Fitter:
         student.load_state_dict(dict(kept.state))
         taught = None
         if self.teacher is not None and kept.prototypes is not None:
-            taught = Taught(self.teacher, kept.prototypes)
+            taught = Taught(self.teacher, kept.prototypes.to(self.device))
         return self._fitted(want, student.to(self.device), taught, kept.teacher_seconds, kept.train_seconds)
 
     def _fitted(

@@ -15,6 +15,9 @@ WEIGHTS_VARIABLE = "ACTIVEKD_WEIGHTS"
 PIXELS_VARIABLE = "ACTIVEKD_IMAGE_PIXELS"
 """The most pixels that an image may have; by default the limit of Pillow, ``PIL.Image.MAX_IMAGE_PIXELS``."""
 
+NODE_CACHE_VARIABLE = "ACTIVEKD_NODE_CACHE"
+"""A folder on the node's own disk, to which caches of decoded images are copied once."""
+
 IMAGE_CACHE_VARIABLE = "ACTIVEKD_IMAGE_CACHE"
 """``off`` decodes images on every read; with ``on``, the default, decoded images are cached on disk."""
 
@@ -57,6 +60,12 @@ def weights_folder() -> Path | None:
     """
     value = os.environ.get(WEIGHTS_VARIABLE)
     return _existing(WEIGHTS_VARIABLE, value, "a folder of weight files") if value else None
+
+
+def node_cache_folder() -> Path | None:
+    """The folder on this node's own disk, ``$ACTIVEKD_NODE_CACHE``; None where the variable is not set."""
+    value = os.environ.get(NODE_CACHE_VARIABLE)
+    return user_path(value, f"${NODE_CACHE_VARIABLE}").resolve() if value else None
 
 
 def unfinished_beside(path: Path) -> Path:

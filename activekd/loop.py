@@ -10,6 +10,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from activekd.datasets import Dataset, initial_rows, reveal
+from activekd.devices import check_device
 from activekd.diagnostics import Diagnostics, Measured, diagnose
 from activekd.errors import InputError
 from activekd.fitted import Fitted, naming
@@ -113,7 +114,8 @@ def run_cohort(
         shots: initial labels per class.
         query_size: labels per query.
         distillation: images that the student distils on; ``none`` exactly without a teacher.
-        device: ``cpu``, ``cuda`` or ``mps``: where teacher and student are fitted. Selection is on the CPU.
+        device: ``cpu``, ``cuda`` or ``mps``: where networks are fitted and selectors find their arrays, which are on
+            the CPU for ``mps``, as it lacks float64.
         diagnostics: whether to compute diagnostics, for which the student predicts the train split in every round; no
             other number depends on it.
         first_fits: fits of round 0 of students that are trained end to end, kept from trial to trial.
@@ -123,9 +125,10 @@ def run_cohort(
 
     Raises:
         InputError: a class has fewer than ``shots`` train images, ``shots`` is below 1, or a query is larger than the
-            unlabeled pool.
+            unlabeled pool; or this machine lacks the device.
         ValueError: ``distillation`` does not fit the teacher.
     """
+    check_device(device)
     if shots < 1:
         raise InputError(f"{shots} initial labels per class; expected: at least 1")
     single = teacher is not None and len(teacher.train) == 1
@@ -259,4 +262,4 @@ class _Measuring:
 
 
 def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:
-    return float(np.mean(probabilities.argmax(dim=1).numpy() == labels))
+    return float(np.mean(probabilities.argmax(dim=1).cpu().numpy() == labels))

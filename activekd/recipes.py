@@ -9,6 +9,7 @@ from activekd.errors import InputError
 StepRule = Literal["fixed", "per_label", "per_pool"]
 Schedule = Literal["linear", "cosine"]
 SingleView = Literal["targets", "inputs"]
+BatchNorm = Literal["trained", "frozen"]
 Distillation = Literal["none", "labeled", "unlabeled", "both"]
 
 NO_TEACHER = "none"
@@ -83,6 +84,10 @@ class Recipe:
             towards the teacher's logits of view 0; ``inputs`` trains the student on view 0 alone.
         clap: optimisation of the CLAP teacher.
         trunk_width: width of the trunk of an ``adapter:`` student; other students have none.
+        batch_norm: of a student that is trained end to end. ``trained``, as in the paper: it normalises by the
+            statistics of the batch, predictions by their running mean, and trains scale and shift. ``frozen``: all of
+            it stays as pretrained, which is better where few labels make poor statistics; a backbone without
+            pretrained weights then has no normalisation.
 
     Raises:
         InputError: a number is out of its range.
@@ -107,6 +112,7 @@ class Recipe:
     single_view: SingleView
     clap: ClapRecipe
     trunk_width: int = 256
+    batch_norm: BatchNorm = "trained"
 
     def __post_init__(self) -> None:
         _require(

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, 
 from activekd.datasets.folder import FOLDER
 from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
+from activekd.images.survey import Survey
 from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
@@ -30,6 +32,7 @@ from activekd.teachers.text_heads import given_text_head
 from bench.spec import Trial
 from bench.store.history import History
 from bench.store.rows import ROUNDS
+from bench.terminal import named
 from bench.trials.resolved import ResolvedTrial
 
 LOADED = "loaded"
@@ -65,9 +68,13 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     sides = _sides(trials, students, teachers, faults)
     faults.refuse()
 
+    survey = Survey()
+
     def load(source: tuple[str, int]) -> Dataset:
         name, side = source
-        return load_dataset(name, cache, lambda done, total: progress(name, done, total), short_side=side)
+        decoded = partial(progress, name)
+        with named(f"{name}: reading its files"):
+            return load_dataset(name, cache, decoded, short_side=side, survey=survey)
 
     sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
     datasets = faults.resolve(sources, load, shown=lambda source: source[0].removeprefix(FOLDER))
@@ -77,8 +84,9 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
         if source in datasets
     ]
     alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.shots, t.query_size): t for t in resolved}
-    for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
-        faults.add(InputError(fault))
+    with named("comparing teachers and budgets with the data"):
+        for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
+            faults.add(InputError(fault))
     for fault in dict.fromkeys(fault for t in resolved for fault in _narrow(t)):
         faults.add(InputError(fault))
     faults.refuse()
@@ -205,7 +213,8 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
     for network in networks:
         try:
             network.check_name()
-            network.weights(online=online)
+            with named(f"{network.name}: looking for its weights"):
+                network.weights(online=online)
             ready.append(network)
         except InputError as fault:
             faults.add(fault, network.name)
@@ -213,7 +222,8 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
     unseen = [(network, mark) for network in ready if not (mark := _mark(network, cache)).is_file()]
     for network, _ in unseen:
         try:
-            _load(network)
+            with named(f"{network.name}: loading it once, as a check"):
+                _load(network)
         except InputError as fault:
             faults.add(fault, network.name)
     faults.refuse()

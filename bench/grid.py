@@ -23,6 +23,7 @@ from bench.settings import (
     cache_folder,
     default_slots,
     default_spec,
+    local_device,
 )
 from bench.spec import SPEC_NAMES, Share, is_spec, read_spec
 from bench.store import folder as store
@@ -118,6 +119,14 @@ def run(
     diagnostics: Annotated[
         bool, typer.Option(help="Also measure calibration, diversity and coverage: one more prediction of the pool.")
     ] = True,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Only deterministic algorithms on a GPU: two runs on one card give equal rows, at some cost. The CPU "
+            "has no others.",
+        ),
+    ] = False,
     report: Annotated[
         bool, typer.Option(help="Write tables, figures and pages at the end, as `python -m bench.report RUN` does.")
     ] = True,
@@ -140,6 +149,7 @@ def run(
             dashboard_host=dashboard_host,
             spill=(_folder(spill, "--spill") or cache_folder() / "spill").resolve(),
             diagnostics=diagnostics,
+            deterministic=deterministic,
             report=report,
         )
         raise typer.Exit(launch(whole, only, _folder(out, "--out") or store.RUNS / whole.name, options))
@@ -159,38 +169,62 @@ def _share(of_spec: Share, task: str, cpus: int | None, gpus: float | None) -> S
 
 
 @app.command(
-    epilog="Examples: `python -m bench.grid plan paper` · `python -m bench.grid plan full --images-per-second 900 "
-    "--slots 8`"
+    epilog="Examples: `python -m bench.grid plan paper` · `python -m bench.grid plan full-adapter --rates h100.toml` · "
+    "`python -m bench.grid plan paper --rate resnet18=12000 --rate clip_rn50=9000 --card-gb 80 --slots 8`"
 )
 def plan(
     spec: SpecName = None,
     only: Only = None,
-    images_per_second: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Training throughput of one trial, rendering included, to estimate hours."),
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PER_SECOND",
+            help="Rate of one trial on its share of a device: of a student, images in optimiser steps (on a frozen "
+            "backbone trial-steps of a cohort), of a teacher network, images encoded; may be given several times.",
+        ),
+    ] = None,
+    rates: Annotated[
+        Path | None, typer.Option(help="TOML file of rates, as `bench.speed throughput --save` writes it.")
     ] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one per CPU]")] = None,
+    cpus_per_trial: CpusOption = None,
+    gpus_per_trial: GpusOption = None,
+    device: Annotated[
+        Device, typer.Option(help="Where networks run, here or elsewhere; auto is cuda if there is a GPU, else cpu.")
+    ] = "auto",
+    card_gb: Annotated[
+        float | None, typer.Option(min=0.1, help="Memory of a card: says micro-batches, and which images stream to it.")
+    ] = None,
     diagnostics: Annotated[bool, typer.Option(help="Count what the diagnostics of `run` predict.")] = True,
 ) -> None:
-    """Print the cost of a grid without starting it: trials, fits, settings, steps, sizes, hours.
+    """Print the cost of a grid without starting it: trials, fits, steps, sizes, memory and, at given rates, hours.
 
     The benchmark's data sets and pretrained weights need not be on this machine. `python -m bench.speed throughput`
-    measures the rates of the networks on this machine.
+    measures the rates on this machine, and can save them.
     """
     with user_errors():
-        from bench.plan import estimate, given_throughput, print_hours, print_plan
+        from bench.plan.count import estimate
+        from bench.plan.hours import hours
+        from bench.plan.memory import Card
+        from bench.plan.rates import given_rates, read_rates
+        from bench.plan.tables import print_hours, print_plan, print_rates
 
         whole = read_spec(spec or default_spec())
         chosen = whole.only(only) if only else whole
-        cost = estimate(chosen.trials, cache_folder(), diagnostics=diagnostics)
-        print_plan(whole.name, cost, console)
-        if images_per_second is not None:
-            print_hours(cost, given_throughput(cost, images_per_second), slots or default_slots(), console)
+        share = _share(whole.resources.trial, "trial", cpus_per_trial, gpus_per_trial)
+        stored = read_rates(rates) if rates else {}
+        n_slots = slots or max(1, default_slots() // share.cpus)
+        there = local_device(device) if device == "auto" else device
+        cost = estimate(chosen.trials, cache_folder(), slots=n_slots, device=there, diagnostics=diagnostics)
+        known = {**stored, **given_rates(rate or [], cost)}
+        card = Card(card_gb * 1e9, share.gpus) if card_gb else None
+        print_plan(whole.name, cost, card, console)
+        if known:
+            print_rates(cost, known, console)
+            print_hours(cost, hours(cost, known, n_slots), share, there, console)
         else:
-            say(
-                f"hours: give --images-per-second (and --slots), or measure: python -m bench.speed throughput "
-                f"{spec or default_spec()}"
-            )
+            name = spec or default_spec()
+            say(f"hours: give --rate or --rates (and --slots), or measure: python -m bench.speed throughput {name}")
 
 
 @app.command(

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from activekd.bank.shards import check_cache
 from activekd.errors import InputError, unknown
-from bench.cluster.address import check_address, use_loopback
-from bench.settings import LOCK, Options, cache_folder
+from bench.cluster.address import LOCAL, check_address, use_loopback
+from bench.settings import LOCK, Options, cache_folder, local_device
 from bench.spec import Spec, Trial
 from bench.store import folder as store
 from bench.store.locks import exclusive
 from bench.store.replacing import drop_rows, to_replace
 from bench.store.rows import stored_histories
-from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, print_failures, print_notes, say
+from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, named, print_failures, print_notes, say
 from bench.trials.resolved import ResolvedTrial, networks_of, planned, sources_of, sources_with_rows, with_shards
 
 PART = "part"
@@ -54,19 +54,24 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     Raises:
         InputError: a check failed before any trial started, or the grid cannot continue.
     """
+    spec = whole.only(only) if only else whole
+    say(f"{whole.name}: {len(spec.trials)} trials; checking names, data and networks")
     from bench.checks import check_networks, check_resumable, resolve, teacher_notes
 
     if not options.serial:
         check_address(options.address)
         use_loopback(options.address)
-    spec = whole.only(only) if only else whole
     _check_replaced(options.replace, spec)
+    if options.device != "auto" and (options.serial or options.address == LOCAL):
+        local_device(options.device)
     cache = cache_folder()
     check_cache(cache)
     if options.track is not None:
         _check_tracker(options)
     trials = resolve(spec.trials, cache, DecodingLines())
-    print_notes({trial.dataset.name: trial.dataset.notes for trial in trials})
+    with named("comparing pictures"):
+        notes = {trial.dataset.name: trial.dataset.notes for trial in trials}
+    print_notes(notes)
     print_notes(teacher_notes(trials))
     plan, sources = planned(whole.trials, trials), sources_of(trials)
 
@@ -108,7 +113,9 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         say(f"{whole.name}: {counts}; {len(left.trials)} trials to do; {folder}")
         failures = dict.fromkeys(left.given_up, "")
         if left.trials:
-            todo = sorted(with_shards(left.trials), key=lambda t: t.work(left.done.get(t.id, 0)), reverse=True)
+            with named("reading the fingerprints of networks and images"):
+                resolved = with_shards(left.trials)
+            todo = sorted(resolved, key=lambda t: t.work(left.done.get(t.id, 0)), reverse=True)
             progress = GridProgress.of_trials(spec.trials, left.done, every=options.log_every)
             if options.serial:
                 from bench.trials.serial import run_serially

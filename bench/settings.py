@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from activekd.errors import InputError
-from activekd.folders import DATA_VARIABLE, IMAGE_CACHE_VARIABLE, PIXELS_VARIABLE, WEIGHTS_VARIABLE, user_path
+from activekd.folders import (
+    DATA_VARIABLE,
+    IMAGE_CACHE_VARIABLE,
+    NODE_CACHE_VARIABLE,
+    PIXELS_VARIABLE,
+    WEIGHTS_VARIABLE,
+    user_path,
+)
 from bench.spec import Share
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -16,7 +23,6 @@ SPEC_VARIABLE = "ACTIVEKD_SPEC"
 ADDRESS_VARIABLE = "ACTIVEKD_RAY"
 DEVICE_VARIABLE = "ACTIVEKD_DEVICE"
 CACHE_VARIABLE = "ACTIVEKD_CACHE"
-BANK_VARIABLE = "ACTIVEKD_BANK_GB"
 
 VARIABLES: Mapping[str, str] = {
     DATA_VARIABLE: "the folder of the data sets, in CoOp's layout",
@@ -24,7 +30,7 @@ VARIABLES: Mapping[str, str] = {
     IMAGE_CACHE_VARIABLE: "`off` decodes images at every use, after one check; `on`, the default, caches them decoded",
     PIXELS_VARIABLE: "the most pixels that an image may have; Pillow's limit of 89,478,485 by default",
     CACHE_VARIABLE: "decoded images, teacher features and frozen features; `~/.cache/activekd` by default",
-    BANK_VARIABLE: "GB of views to bank per data set and input size, 2 by default; beyond, views are rendered anew",
+    NODE_CACHE_VARIABLE: "a folder on each node's own disk, to which decoded images are copied once; none by default",
     SPEC_VARIABLE: "the spec that `python -m bench.grid` runs; `demo` by default",
     ADDRESS_VARIABLE: "the Ray cluster, as `--address`; `local` by default",
     DEVICE_VARIABLE: "where networks run, as `--device`; `auto` by default",
@@ -32,7 +38,10 @@ VARIABLES: Mapping[str, str] = {
 """Every environment variable that the library and the bench read, and its meaning."""
 
 DEFAULT_SPEC = "demo"
-BANK_GB = 2.0
+
+DETERMINISTIC_ENVIRONMENT: Mapping[str, str] = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""What a process needs for ``--deterministic`` before it first uses ``cuda``: the workspaces with which cuBLAS adds up
+in the same order in every run. Processes on other devices ignore it."""
 
 LOCK = "grid.lock"
 """Lock file of the results folder, held while a grid runs on it."""
@@ -57,6 +66,7 @@ class Options:
         dashboard_host: where a local Ray's dashboard listens.
         spill: folder for objects that do not fit into a local Ray's memory.
         diagnostics: measure them in every round.
+        deterministic: only deterministic algorithms, so that two runs on one card give equal rows.
         report: write it at the end.
     """
 
@@ -74,6 +84,7 @@ class Options:
     dashboard_host: str = "127.0.0.1"
     spill: Path = Path("spill")
     diagnostics: bool = True
+    deterministic: bool = False
     report: bool = True
 
 
@@ -100,23 +111,6 @@ def cache_folder() -> Path:
     return (home / ".cache" / "activekd").resolve()
 
 
-def bank_limit_bytes() -> float:
-    """Bytes of rendered views to bank for one data set and input size: ``$ACTIVEKD_BANK_GB``, else BANK_GB.
-
-    Raises:
-        InputError: the variable is not a number of GB.
-    """
-    value = os.environ.get(BANK_VARIABLE) or str(BANK_GB)
-    wrong = InputError(f"${BANK_VARIABLE} is '{value}'; expected: a number of GB")
-    try:
-        limit = float(value) * 1e9
-    except ValueError as fault:
-        raise wrong from fault
-    if not limit >= 0:
-        raise wrong
-    return limit
-
-
 def local_device(device: Device) -> str:
     """The device of this machine that ``--device`` selects.
 
@@ -127,16 +121,29 @@ def local_device(device: Device) -> str:
         return device
     import torch
 
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    from activekd.devices import check_device
+
     if device == "auto":
-        return "cuda" if there["cuda"] else "cpu"
-    if not there[device]:
-        raise InputError(
-            f"--device {device}: this machine has none; expected: {', '.join(d for d in there if there[d])}"
-        )
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    check_device(device, "--device")
     return device
 
 
 def default_slots() -> int:
     """Default number of trials at a time: one per CPU of this machine."""
     return os.cpu_count() or 1
+
+
+def local_slots(share: Share, device: str) -> int:
+    """Trials that this machine runs at a time: by its CPUs and, on ``cuda``, by its cards; at least 1.
+
+    Args:
+        share: of a trial.
+        device: where the trials run.
+    """
+    of_cpus = default_slots() // share.cpus
+    if device != "cuda" or not share.gpus:
+        return max(1, of_cpus)
+    import torch
+
+    return max(1, min(of_cpus, int(torch.cuda.device_count() / share.gpus)))

@@ -35,7 +35,7 @@ class Block(BaseModel):
     Attributes:
         datasets: data set names; ``folder:PATH`` for an image folder.
         teachers: NETWORK+ADAPTATION each, or ``none`` for no distillation.
-        students: BACKBONE or frozen:BACKBONE each, optionally with @PIXELS.
+        students: BACKBONE, adapter:BACKBONE or frozen:BACKBONE each, optionally with @PIXELS.
         distillation: modes for the teachers other than ``none``.
         rounds: student fits; one query follows each but the last.
         shots: initial labels of each class.

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Timer
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Annotated, NoReturn
@@ -28,6 +29,9 @@ EXIT_INTERRUPTED = 130
 LINE_SECONDS = 10.0
 """Seconds between progress lines when the output is not a terminal."""
 
+NAMED_SECONDS = 2.0
+"""Seconds after which a step before the trials is named."""
+
 WIDE = 10_000
 """Columns of an output that is not a terminal: nothing in it is wrapped or shortened."""
 
@@ -41,6 +45,18 @@ if not console.is_terminal:
 def say(text: str, out: Console = console) -> None:
     """Print a line as it is: no markup, no line break of its own."""
     out.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def named(what: str, seconds: float = NAMED_SECONDS, out: Console = console) -> Iterator[None]:
+    """Print what is being done if it takes longer than ``seconds``, while it is being done."""
+    timer = Timer(seconds, say, [f"{what} ...", out])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
@@ -134,6 +150,7 @@ class GridProgress:
         self._left_of = {trial_id: n - rounds_done.get(trial_id, 0) for trial_id, n in rounds.items()}
         self._seconds: dict[str, tuple[float, int]] = {}
         self._failed = 0
+        self._bank = ""
         self._running: set[str] = set()
         self._began: float | None = None
         self._every, self._last_line = every, monotonic()
@@ -169,11 +186,17 @@ class GridProgress:
         if not self._out.is_terminal:
             self._line()
 
-    def banked(self, done: int, total: int) -> None:
-        """``done`` of the bank's ``total`` arrays are ready."""
-        self._bar.update(self._bank_task, completed=done, total=total, visible=True)
-        if not self._out.is_terminal and (done == total or self._due()):
-            say(f"bank: {done} of {total} arrays", self._out)
+    def banked(self, done: int, total: int, now: str = "") -> None:
+        """``done`` of the bank's ``total`` arrays are ready; ``now`` names those in work."""
+        self._bank = f"bank: {done} of {total} arrays" + (f", now {now}" if now else "")
+        if self._out.is_terminal:
+            self._bar.update(self._bank_task, completed=done, total=total, state=now, visible=done < total)
+        elif done == total:
+            say(self._bank, self._out)
+        elif self._due():
+            self._line()
+        if done == total:
+            self._bank = ""
 
     def started(self, trial_id: str) -> None:
         """A trial has begun."""
@@ -246,7 +269,8 @@ class GridProgress:
         return True
 
     def _line(self) -> None:
-        say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", self._out)
+        bank = f"; {self._bank}" if self._bank else ""
+        say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}{bank}", self._out)
 
 
 def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: Path) -> None:

@@ -6,10 +6,12 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+from cards import Card, OnCard
 
 from activekd.bank.views import Views
 from activekd.datasets import Dataset, Labeled, Split, initial_rows
 from activekd.errors import InputError
+from activekd.fitted import Taught, naming
 from activekd.loop import run_cohort, run_rounds
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.rounds import FirstFit, Member, Outcome, Round, StudentViews, TeacherViews
@@ -86,7 +88,9 @@ def members(*wanted: tuple[str, int]) -> list[Member]:
     return [Member(selector(name), seed) for name, seed in wanted]
 
 
-def run(some: Sequence[Member], network: StudentNetwork = ADAPTER, *, taught: bool = True) -> list[Outcome]:
+def run(
+    some: Sequence[Member], network: StudentNetwork = ADAPTER, *, taught: bool = True, device: str = "cpu"
+) -> list[Outcome]:
     return list(
         run_cohort(
             world(),
@@ -99,6 +103,7 @@ def run(some: Sequence[Member], network: StudentNetwork = ADAPTER, *, taught: bo
             shots=1,
             query_size=4,
             distillation="both" if taught else "none",
+            device=device,
             diagnostics=True,
         )
     )
@@ -122,6 +127,37 @@ def test_company_changes_no_number(network: StudentNetwork, taught: bool) -> Non
         assert len(alone) == 3
         assert numbers(together_, k) == alone
         assert numbers(backwards, len(wanted) - 1 - k) == alone
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("network", [ADAPTER, HEADS], ids=["adapter", "frozen"])
+def test_company_changes_no_number_on_a_card(network: StudentNetwork) -> None:
+    everyone = members(*((name, seed) for name in (*SELECTORS, "disagreement") for seed in (0, 1)))
+    together = run(everyone, network, device="cuda")
+    for position, member in enumerate(everyone):
+        assert numbers(run([member], network, device="cuda"), 0) == numbers(together, position)
+
+
+def test_a_device_that_is_absent_is_refused_before_any_work() -> None:
+    with pytest.raises(InputError, match=r"^device mps: this machine has none; expected: cpu"):
+        run(members(("random", 0)), device="mps")
+
+
+def test_a_teacher_predicts_on_its_device() -> None:
+    views = teacher_views()
+    here = Taught(views, torch.from_numpy(views.head.text))
+    with Card():
+        there = Taught(views, here.prototypes.to("cuda"))
+        found = there.probabilities(views.test)
+        assert isinstance(found, OnCard)
+        assert torch.equal(found.cpu(), here.probabilities(views.test))
+        assert np.array_equal(there.opinion().classes, here.opinion().classes)
+
+
+def test_a_full_device_names_the_round_and_the_remedy() -> None:
+    told = "^round 3, somebody: a computation: CUDA out of memory; expected: fewer trials on a card"
+    with pytest.raises(InputError, match=told), naming(3, "somebody"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
 def test_a_run_is_a_cohort_of_one() -> None:

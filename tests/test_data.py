@@ -161,6 +161,35 @@ def test_a_pool_smaller_than_its_split_is_drawn(data: Path, monkeypatch: pytest.
         load_dataset("imagenet?size=7", data / "cache")
 
 
+@pytest.mark.parametrize(("pool", "test", "unread"), [("val", "train", "test"), ("train", "val", "test")])
+def test_accuracy_can_be_measured_on_the_split_that_is_no_pool(
+    pool: str, test: str, unread: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published test images are not even on disk."""
+    publish("dtd", monkeypatch)
+    images = build("dtd", data) / "images"
+    for file in images.glob(f"*/{unread}_*.jpg"):
+        file.unlink()
+    dataset = load_dataset(f"dtd?pool={pool}&test={test}", data / "cache")
+    assert dataset.train.names == tuple(f"{kind}/{pool}_{k}.jpg" for kind in CLASSES for k in range(PER_PART))
+    assert dataset.test.names == tuple(f"{kind}/{test}_{k}.jpg" for kind in CLASSES for k in range(PER_PART))
+    assert len(dataset.val) == 0
+    assert dataset.notes == (f"accuracy is measured on the {test} split, to choose by; the test split is not read",)
+    with pytest.raises(InputError, match="6 of 12 images are not in"):
+        load_dataset(f"dtd?pool={pool}", data / "cache")
+
+
+def test_classes_and_prompts_are_chosen_on_every_split(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish("dtd", monkeypatch)
+    build("dtd", data)
+    np.savez(data / "two.npz", class_idx=np.array([2, 0]))
+    dataset = load_dataset("dtd?pool=val&test=train&classes=two.npz&size=3", data / "cache")
+    assert dataset.class_names == ("third kind", "first kind")
+    assert len(dataset.train) == 3
+    assert dataset.test.names == tuple(f"{kind}/train_{k}.jpg" for kind in CLASSES[::2] for k in range(PER_PART))
+    assert dataset.test.labels.tolist() == [1, 1, 0, 0]
+
+
 def test_the_imagenet_pool_has_100000_images() -> None:
     n = CATALOG["imagenet"].n_train
     pool = drawn(Part(tuple(map(str, range(n))), np.arange(n) % 1000), choices_of("imagenet"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cards import Card
 from typer.testing import CliRunner
 
 from activekd.datasets import Dataset, Split
@@ -52,6 +53,19 @@ MEASURED = Measured(
 
 def found(picked: np.ndarray = PICKED, measured: Measured = MEASURED, pool: Pool = POOL) -> Diagnostics:
     return diagnose(WORLD, pool, picked, measured, rng=np.random.default_rng(0))
+
+
+def test_arrays_of_a_card_give_the_same_diagnostics() -> None:
+    with Card():
+        there = replace(
+            MEASURED,
+            student_train=STUDENT.to("cuda"),
+            features=lambda rows: torch.arange(8.0).to("cuda")[torch.from_numpy(rows), None],
+            student_test=MEASURED.student_test.to("cuda"),
+            teacher_test=one_hot([0, 1, 2, 3], 0.7).to("cuda"),
+            heads_test=MEASURED.heads_test.to("cuda"),
+        )
+        assert asdict(found(measured=there)) == asdict(found())
 
 
 def test_classes_of_what_is_bought() -> None:

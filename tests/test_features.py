@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from activekd.bank.given import given_features, read_features, read_head
+from activekd.archives import read_archive
+from activekd.bank import given
+from activekd.bank.given import forget_features, given_features, read_features, read_head
 from activekd.datasets import Split
 from activekd.errors import InputError
 from activekd.teachers.text_heads import given_text_head
@@ -51,6 +53,26 @@ def test_rows_without_names_are_taken_in_order_and_a_note_says_so(data: Path) ->
     ]
     save(data, test_y=np.array([0, 0, 1]))
     assert given.notes == ()
+
+
+def test_a_file_is_read_once_as_long_as_it_stays(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+
+    def counted(file: Path) -> dict[str, np.ndarray]:
+        reads.append(file)
+        return read_archive(file)
+
+    monkeypatch.setattr(given, "read_archive", counted)
+    save(data)
+    features = given_features("features:clip.npz")
+    for part in ("test", "test"):
+        np.testing.assert_array_equal(read_features(features, split(), part), unit(3))
+    assert len(reads) == 1
+    save(data, test_f=unit(3)[::-1], test_y=np.array([0, 0, 1]))
+    np.testing.assert_array_equal(read_features(features, split(), "test"), unit(3)[::-1])
+    forget_features()
+    read_features(features, split(), "test")
+    assert len(reads) == 3
 
 
 @pytest.mark.parametrize("key", ["test_names", "filenames", "paths"])

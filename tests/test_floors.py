@@ -9,7 +9,14 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = [
     {"activekd", "activekd.aligned", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.pool"},
-    {"activekd.recipes", "activekd.losses", "activekd.folders", "activekd.archives", "activekd.finite"},
+    {
+        "activekd.recipes",
+        "activekd.losses",
+        "activekd.folders",
+        "activekd.archives",
+        "activekd.finite",
+        "activekd.devices",
+    },
     {"activekd.images", "activekd.networks"},
     {"activekd.datasets"},
     {"activekd.bank"},
@@ -44,7 +51,9 @@ LIGHT = [
     "bench.checks",
     "bench.launch",
     "bench.data",
-    "bench.plan",
+    "bench.plan.count",
+    "bench.plan.hours",
+    "bench.plan.tables",
 ]
 """Modules whose import must load none of HEAVY: names, rows, statistics and reports."""
 

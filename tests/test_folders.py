@@ -15,7 +15,8 @@ from activekd.datasets.sizes import dataset_sizes
 from activekd.errors import InputError
 from bench.checks import resolve
 from bench.data import app
-from bench.plan import estimate, print_plan
+from bench.plan.count import estimate
+from bench.plan.tables import print_plan
 from bench.spec import read_spec
 from bench.terminal import print_notes
 
@@ -123,7 +124,7 @@ def test_notes_reach_the_terminal_once(ok: Path, tiny_spec: Path, tmp_path: Path
     tiny_spec.write_text(tiny_spec.read_text(encoding="utf-8").replace('"digits"', f'"folder:{ok}"'), encoding="utf-8")
     trials = read_spec(str(tiny_spec)).trials
     out = Console(file=io.StringIO(), width=40)
-    print_plan("tiny", estimate(trials, tmp_path / "cache"), out)
+    print_plan("tiny", estimate(trials, tmp_path / "cache"), None, out)
     assert str(out.file.getvalue()).count(note) == 1  # pyright: ignore[reportAttributeAccessIssue]
     out = Console(file=io.StringIO(), width=40)
     resolved = resolve(trials, tmp_path / "cache", lambda name, done, total: None)

@@ -59,10 +59,15 @@ def serial_run(grid_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return spec, folder / "run"
 
 
-def test_a_device_that_is_not_there_is_refused(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
-    result = grid(grid_cache, tiny_spec, "--serial", "--device", "mps", "--out", tmp_path / "run")
+@pytest.mark.parametrize("options", [("--serial",), ()])
+def test_a_device_that_is_not_there_is_refused_before_any_work(
+    options: tuple[str, ...], tiny_spec: Path, tmp_path: Path
+) -> None:
+    result = grid(tmp_path / "cache", tiny_spec, *options, "--device", "mps", "--out", tmp_path / "run")
     assert result.returncode == 2
-    assert "--device mps: this machine has none; expected: cpu" in result.stderr
+    assert result.stderr.strip() == "error: --device mps: this machine has none; expected: cpu"
+    assert not result.stdout
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_needs_the_data_of_what_it_runs(grid_cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
@@ -116,12 +121,11 @@ def test_report_is_the_same_bytes_again(serial_run: tuple[Path, Path], tmp_path:
 
 
 def test_ray_gives_the_rows_of_the_serial_run_and_a_second_run_has_nothing_to_do(
-    serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serial_run: tuple[Path, Path], grid_cache: Path, tmp_path: Path
 ) -> None:
-    """On Ray the inputs are rendered at every step; the serial run banked them."""
-    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.0001")
+    """Deterministic algorithms, which the CPU has alone, change no number."""
     spec, out = serial_run
-    result = grid(grid_cache, spec, "--device", "cpu", "--out", tmp_path / "run")
+    result = grid(grid_cache, spec, "--device", "cpu", "--deterministic", "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert numbers(tmp_path / "run") == numbers(out)
     assert "first in" in result.stdout

@@ -149,6 +149,22 @@ def test_a_truncated_cache_is_made_again(tmp_path: Path) -> None:
     assert again.fingerprint == first.fingerprint
 
 
+def test_a_cache_that_another_process_made_meanwhile_stays(tmp_path: Path) -> None:
+    """Its workers may read it already."""
+    write_image(tmp_path / "a.jpg", 0)
+    made: list[int] = []
+
+    def other(done: int) -> None:
+        images = decode(tmp_path / "a.jpg", tmp_path / "cache")
+        assert isinstance(images.source, Path)
+        made.append(images.source.stat().st_ino)
+
+    images = decode_files([tmp_path / "a.jpg"], tmp_path / "cache", threads=1, progress=other)
+    assert isinstance(images.source, Path)
+    assert made == [images.source.stat().st_ino]
+    assert images.fingerprint == decode(tmp_path / "a.jpg", tmp_path / "cache").fingerprint
+
+
 def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path) -> None:
     files = [tmp_path / f"{k}.jpg" for k in range(5)]
     for k, file in enumerate(files):

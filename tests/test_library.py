@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from activekd.bank import views as bank
 from activekd.bank.shards import CHECKSUM, Shard, read_array, write_array
-from activekd.bank.views import Pixels, Views
+from activekd.bank.views import Views
 from activekd.datasets import initial_rows, load_dataset, reveal
 from activekd.errors import InputError
 from activekd.images.crops import view_boxes
@@ -176,7 +175,7 @@ def test_folder_faults_are_named(tmp_path: Path, cache: Path) -> None:
 
 
 def make_shard(view: int, geometry: ViewGeometry = CROPS) -> Shard:
-    return Shard("digits", "train", view, "images", "pixels/bilinear", "16", geometry)
+    return Shard("digits", "train", view, "images", "frozen:net", "16", geometry)
 
 
 def test_bank_shards_are_addressed_by_content() -> None:
@@ -190,8 +189,7 @@ def test_bank_shards_are_addressed_by_content() -> None:
 
 def test_bank_files_are_whole_or_absent(tmp_path: Path, cache: Path) -> None:
     images = load_dataset("digits", cache).test.pixels
-    array = bank.compute(images, Pixels(16, "bilinear"), CROPS, 1)
-    assert array.shape == (len(images), 3, 16, 16)
+    array = render(images, np.arange(len(images)), 1, CROPS, size=16, interpolation="bilinear").numpy()
     shard = make_shard(1)
     assert read_array(shard.path(tmp_path)) is None
     write_array(shard.path(tmp_path), array)

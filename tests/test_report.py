@@ -153,6 +153,16 @@ def test_one_seed_and_one_selector_are_caveats() -> None:
     assert "**The run has one selector, so it has no ranking.**" in markdown_of(one_selector)
 
 
+def test_accuracy_on_another_split_than_test_is_a_caveat() -> None:
+    rows = make_rows()
+    name = "caltech101?pool=val&test=train"
+    assert contents_of(run_of(rows.assign(dataset="caltech101?pool=val"))).page.caveats == []
+    assert contents_of(run_of(rows.assign(dataset=name))).page.caveats == [
+        f"Accuracy is measured on another split than test, to choose by: {name} (train). "
+        "These are no results on test images."
+    ]
+
+
 def test_another_protocol_and_mixed_provenance_are_caveats() -> None:
     rows = make_rows()
     commits = np.where(rows["seed"] == 0, "one", "two")

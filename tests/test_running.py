@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
+from bench.cluster.nodes import LEAST_WAITING, waiting_trials
 from bench.cluster.running import (
-    LEAST_WAITING,
     MAX_DEATHS_IN_A_ROW,
     MAX_PASSES,
     ROUND_SECONDS,
     STOPPED,
     Watch,
     run_in_passes,
-    waiting_trials,
 )
 from bench.cluster.tracking import FOLDER, tracker
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from activekd.errors import InputError
-from bench.settings import BANK_GB, VARIABLES, bank_limit_bytes, cache_folder, default_spec, local_device
+from bench.settings import VARIABLES, cache_folder, default_spec, local_device
+from bench.trials.run import provenance
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,11 +27,15 @@ def test_defaults_where_no_variable_is_set(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.delenv(name, raising=False)
     assert default_spec() == "demo"
     assert cache_folder() == (Path.home() / ".cache" / "activekd").resolve()
-    assert bank_limit_bytes() == BANK_GB * 1e9
     monkeypatch.setenv("ACTIVEKD_SPEC", "paper")
     monkeypatch.setenv("ACTIVEKD_CACHE", str(tmp_path))
-    monkeypatch.setenv("ACTIVEKD_BANK_GB", "0.5")
-    assert (default_spec(), cache_folder(), bank_limit_bytes()) == ("paper", tmp_path.resolve(), 5e8)
+    assert (default_spec(), cache_folder()) == ("paper", tmp_path.resolve())
+
+
+def test_provenance_names_deterministic_algorithms_where_others_exist() -> None:
+    plain = provenance("cpu")["device"]
+    assert provenance("cpu", deterministic=True)["device"] == plain
+    assert provenance("mps", 2, deterministic=True)["device"].endswith(" 2 threads deterministic")
 
 
 def test_a_device_that_is_absent_is_refused() -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.plan import estimate
+from bench.plan.count import estimate
+from bench.plan.work import Task
 from bench.spec import read_spec
+from bench.speed import throughput
 from bench.speed.bars import Bar, apart, print_bars
 from bench.speed.grid import IdleRun, flat_bar, idle_rounds, idle_spec, idle_trials, tune_bar, write_idle_plan
-from bench.speed.throughput import MOST_TRIES, measured_throughput, steady_rate
+from bench.speed.throughput import MOST_TRIES, measured_rates, steady_rate
 from bench.store.rows import Store
 from bench.store.table import read_run
 from bench.trials.run import Execution
@@ -55,7 +57,7 @@ def test_a_rate_is_measured_until_two_in_a_row_agree() -> None:
     clock, action = _clock_and_action(calls)
     rate = steady_rate(action, 10, clock)
     assert rate.steady
-    assert rate.value == pytest.approx(10 / 0.48)
+    assert rate.value == pytest.approx((10 / 0.5 + 10 / 0.48) / 2)
     assert next(calls) == 7.0
 
 
@@ -72,12 +74,16 @@ def test_a_rate_that_never_agrees_is_not_steady() -> None:
     assert len(list(calls)) == 40 - 1 - MOST_TRIES
 
 
-def test_each_network_of_a_plan_has_its_rates(tiny_spec: Path, tmp_path: Path) -> None:
+def test_each_task_of_a_plan_has_its_rate(tiny_spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "LEAST_SECONDS", 0.001)
+    text = tiny_spec.read_text(encoding="utf-8")
+    text = text.replace('["resnet6_mini@16"]', '["resnet6_mini@16", "adapter:efficientnet_lite0@32"]')
+    tiny_spec.write_text(text, encoding="utf-8")
     plan = estimate(read_spec(str(tiny_spec)).trials, tmp_path)
-    rates = measured_throughput(plan, "cpu", Console(quiet=True))
-    assert set(rates.trained) == {"resnet6_mini@16"}
-    assert set(rates.predicted) == {"resnet6_mini@16", "glyphclip"}
-    assert min(*rates.trained.values(), *rates.predicted.values(), rates.rendered or 0, rates.decoded or 0) > 0
+    rates = measured_rates(plan, "cpu", Console(quiet=True))
+    assert rates.keys() == {task for task in plan.work if task.part != "diagnose"}
+    assert rates.keys() >= {Task("student", "adapter:efficientnet_lite0@32", 16), Task("teacher", "glyphclip+clap")}
+    assert min(rates.values()) > 0
 
 
 def test_flat_compares_the_ends_without_the_start() -> None:

@@ -1,7 +1,8 @@
 """Students by name: their facts without weights, weights from a file, and the names that are refused."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from activekd.bank.shards import Shard
-from activekd.bank.views import LiveViews, Views, compute
 from activekd.datasets import load_dataset
 from activekd.errors import InputError
 from activekd.networks.backbones import NAMED, backbone
@@ -19,12 +19,13 @@ from activekd.networks.loading import read_weights
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students import encoders
-from activekd.students.encoders import check_loads, student_encoder
-from activekd.students.heads import build_student, pretrained
+from activekd.students.encoders import FrozenFeatures, check_loads
+from activekd.students.heads import Student, build_student, pretrained
 from activekd.students.networks import STUDENTS, StudentNetwork, student_network
 from bench.checks import check_networks, resolve
 from bench.spec import read_spec
 from bench.trials import inputs
+from bench.trials.resolved import computed_together
 
 SMALL = "timm:test_resnet"
 
@@ -51,9 +52,10 @@ def test_every_student_is_known_without_its_weights(name: str) -> None:
     network = student_network(name)
     assert not network.frozen
     assert network.size in {16, 224}
-    assert network.encoder_name in {"pixels/bilinear", "pixels/bicubic"}
     if backbone(name).find is not None:
-        assert student_network(f"frozen:{name}").frozen
+        heads, adapter = student_network(f"frozen:{name}"), student_network(f"adapter:{name}")
+        assert (heads.frozen, heads.trunk, adapter.frozen, adapter.trunk) == (True, False, True, True)
+        assert heads.encoder_name == adapter.encoder_name == f"frozen:{name}"
 
 
 def test_inputs_are_made_as_the_weights_want_them() -> None:
@@ -82,13 +84,13 @@ def test_frozen_student_banks_the_features_of_its_file(weights: Path) -> None:
     network = student_network(f"frozen:{SMALL}@32")
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.manual_seed(0))
     with torch.inference_mode():
-        found = student_encoder(network).encode(images)
-    assert found.dtype == np.float16
+        found = FrozenFeatures(network).encode(images)
+    assert found.dtype == torch.float16
     torch.manual_seed(7)
     reference: Any = timm.create_model("test_resnet", num_classes=1000).eval()
     with torch.inference_mode():
         wanted = reference.forward_head(reference.forward_features((images / 255 - 0.5) / 0.5), pre_logits=True)
-    np.testing.assert_allclose(found.astype(np.float32), wanted.numpy(), atol=2e-3)
+    np.testing.assert_allclose(found.float(), wanted, atol=2e-3)
 
 
 def test_dino_weights_have_no_classifier(weights: Path) -> None:
@@ -147,10 +149,10 @@ def test_files_that_are_no_state_dicts_are_refused(content: Any, message: str, t
 
 def test_features_that_fp16_cannot_hold_are_not_banked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Large:
-        size, interpolation = 8, "bilinear"
+        device, size, interpolation = "cpu", 8, "bilinear"
 
-        def encode(self, images: torch.Tensor) -> np.ndarray:
-            return images.flatten(1).float().mul(1e4).half().numpy()
+        def encode(self, images: torch.Tensor) -> torch.Tensor:
+            return images.flatten(1).float().mul(1e4).half()
 
     monkeypatch.setattr(inputs, "_encoder", lambda encoder, device: Large())
     split = load_dataset("digits", tmp_path).test
@@ -163,6 +165,29 @@ def test_features_that_fp16_cannot_hold_are_not_banked(tmp_path: Path, monkeypat
     ):
         inputs.compute_shard(shard, split, network, tmp_path)
     assert not shard.path(tmp_path).exists()
+
+
+def test_shards_of_one_split_are_computed_together_and_only_those_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, geometry = load_dataset("digits", tmp_path).test, ViewGeometry(4, (0.5, 1.0), (1.0, 1.0), 0.0)
+    seen: list[list[int]] = []
+
+    def counted(images: Any, encoder: Any, geometry: ViewGeometry, views: list[int]) -> list[np.ndarray]:
+        seen.append(views)
+        return [np.full((len(images), 1), 1 + view, dtype=np.float16) for view in views]
+
+    monkeypatch.setattr(inputs, "compute", counted)
+    monkeypatch.setattr(inputs, "_encoder", lambda encoder, device: None)
+    shards = [Shard("digits", "test", view, split.pixels.fingerprint, "net", "", geometry) for view in range(4)]
+    network = student_network("frozen:efficientnet_lite0")
+    inputs.compute_shard(shards[2], split, network, tmp_path)
+    for _ in range(2):
+        arrays = inputs.compute_shards(shards, split, network, tmp_path)
+        assert [array[0, 0] for array in arrays] == [1, 2, 3, 4]
+    assert seen == [[2], [0, 1, 3]]
+    other = replace(shards[0], split="train")
+    assert computed_together([shards[0], other, shards[1]]) == [shards[:2], [other]]
 
 
 def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(
@@ -204,6 +229,7 @@ def test_a_network_is_loaded_once_for_all_grids_that_share_a_cache(
         ("resnet18@big", "size 'big'"),
         ("vit_small_patch16_224@128", "takes 224 px alone"),
         ("frozen:resnet6_mini", "no pretrained weights to freeze"),
+        ("adapter:resnet6_mini", "no pretrained weights to freeze"),
     ],
 )
 def test_students_that_are_refused(name: str, message: str) -> None:
@@ -216,7 +242,14 @@ def test_tags_of_named_students_exist() -> None:
         assert tag in timm.list_pretrained(f"{name}.*")
 
 
-@pytest.mark.parametrize(("name", "shape"), [("resnet6_mini@16", (3, 16, 16)), ("frozen:efficientnet_lite0", (1280,))])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("resnet6_mini@16", (3, 16, 16)),
+        ("frozen:efficientnet_lite0", (1280,)),
+        ("adapter:efficientnet_lite0", (1280,)),
+    ],
+)
 def test_students_start_from_their_stream(name: str, shape: tuple[int, ...]) -> None:
     network = student_network(name)
     first, again, other = (
@@ -240,12 +273,23 @@ def test_pretrained_student_is_trained_end_to_end_from_its_weights() -> None:
     assert not torch.equal(first.label_head.weight, other.label_head.weight)
 
 
-def test_rendered_inputs_are_the_banked_ones_bit_for_bit(cache: Path) -> None:
-    images = load_dataset("digits", cache).train.pixels
-    geometry = ViewGeometry(3, (0.5, 1.0), (0.75, 1.3333), 0.5)
-    network = student_network("resnet6_mini@16")
-    live = LiveViews(images, geometry, 16, "bilinear")
-    banked = Views(tuple(compute(images, student_encoder(network), geometry, view) for view in range(3)))
-    rows, views = np.array([5, 900, 5, 17, 0]), np.array([2, 0, 1, 2, 2])
-    assert torch.equal(live.gather(rows, views), banked.gather(rows, views))
-    assert (live.shape, live.n_rows) == (banked.shape, banked.n_rows)
+def test_frozen_batch_norm_stays_as_pretrained_and_normalises_alike_in_training_and_prediction() -> None:
+    network, images = student_network("efficientnet_lite0@32"), torch.randint(0, 256, (4, 3, 32, 32)).byte()
+
+    def build(batch_norm: Literal["trained", "frozen"]) -> Student:
+        rng = stream(0, "student", 0)
+        return build_student(network, (3, 32, 32), 5, trunk_width=256, batch_norm=batch_norm, rng=rng)
+
+    trained, frozen = build("trained"), build("frozen")
+    with torch.no_grad():
+        wanted = trained.eval()(images)
+        assert torch.allclose(frozen.train()(images).label_logits, wanted.label_logits, atol=1e-4)
+        assert not torch.allclose(trained.train()(images).label_logits, wanted.label_logits, atol=1e-2)
+    before = dict(build("frozen").state_dict())
+    optimiser = torch.optim.SGD(frozen.parameters(), lr=0.1)
+    frozen.train()(images).label_logits.sum().backward()
+    optimiser.step()
+    changed = {name for name, value in frozen.state_dict().items() if not torch.equal(value, before[name])}
+    assert "label_head.weight" in changed
+    assert any(".conv" in name for name in changed)
+    assert not any(".bn" in name for name in changed)

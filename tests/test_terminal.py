@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 import typer
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from bench import terminal
 from bench.spec import read_spec
-from bench.terminal import EXIT_INTERRUPTED, GridProgress, console, print_failures, say, user_errors
+from bench.terminal import EXIT_INTERRUPTED, GridProgress, console, named, print_failures, say, user_errors
 
 KINDS = {"a": "small", "b": "small", "c": "large"}
 
@@ -137,3 +138,16 @@ def test_an_encoding_without_a_character_gets_its_escape() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "\\u9e1f\\udcff\n"
+
+
+def test_a_step_that_takes_long_is_named_while_it_runs() -> None:
+    text = io.StringIO()
+    out = Console(file=text, width=100)
+    with named("caltech101: reading its files", 60.0, out):
+        pass
+    assert text.getvalue() == ""
+    with named("caltech101: reading its files", 0.0, out):
+        deadline = monotonic() + 30
+        while not text.getvalue() and monotonic() < deadline:
+            sleep(0.01)
+    assert text.getvalue() == "caltech101: reading its files ...\n"

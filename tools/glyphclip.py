@@ -72,7 +72,7 @@ def zero_shot_figures(names: Sequence[str], cache: Path) -> list[ZeroShotFigures
     import numpy as np
     import torch
 
-    from activekd.bank.views import compute
+    from activekd.bank.computing import compute
     from activekd.datasets import load_dataset
     from activekd.losses import teacher_logits
     from activekd.recipes import ViewGeometry
@@ -85,7 +85,7 @@ def zero_shot_figures(names: Sequence[str], cache: Path) -> list[ZeroShotFigures
         dataset = load_dataset(name, cache)
         head = encoder.text_head(dataset.class_names, dataset.prompts)
         splits = (dataset.train, dataset.val, dataset.test)
-        features = np.concatenate([compute(split.pixels, encoder, geometry, 0) for split in splits])
+        features = np.concatenate([compute(split.pixels, encoder, geometry, [0])[0] for split in splits])
         labels = np.concatenate([split.labels for split in splits])
         logits = teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot), head.logit_scale)
         probabilities = logits.softmax(dim=1)

@@ -3,15 +3,16 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float16, Float32
 
 from activekd.archives import as_text, read_archive
-from activekd.bank.matching import CLASS_NAMES, matched_rows, parts_of
+from activekd.bank.matching import CLASS_NAMES, Part, matched_rows, parts_of
 from activekd.datasets.split import Split
-from activekd.errors import InputError
+from activekd.errors import InputError, reason
 from activekd.folders import data_folder
 from activekd.networks.checkpoints import file_hash
 
@@ -89,6 +90,18 @@ def given_features(network: str) -> GivenFeatures:
     return GivenFeatures(network, files[0], files[-1])
 
 
+def given_width(given: GivenFeatures) -> int:
+    """Numbers a feature: the width of the text embeddings, which is that of the image features.
+
+    Raises:
+        InputError: the file of the head cannot be read or has no text embeddings.
+    """
+    head = read_archive(given.head, lambda name: name == "W").get("W")
+    if head is None or head.ndim != 2:
+        raise InputError(f"{given.head}: no array W of shape (classes, width); expected: the text embeddings as W")
+    return int(head.shape[1])
+
+
 def read_features(given: GivenFeatures, split: Split, part: str) -> Float16[np.ndarray, "n dim"]:
     """The feature of each row of a split, in fp16.
 
@@ -107,11 +120,34 @@ def read_features(given: GivenFeatures, split: Split, part: str) -> Float16[np.n
             names, another count, other labels, or features that are not numbers, not finite or not of unit norm.
     """
     file = given.features
-    arrays = read_archive(file)
-    parts = parts_of(file, arrays)
+    return _checked(file, matched_rows(file, _parts(file, part), split, part))
+
+
+def _parts(file: Path, part: str) -> dict[str, Part]:
+    """The parts of a features file, which a process reads once as long as its size and time stay.
+
+    The last file that was read stays in memory; ``forget_features`` lets it go.
+    """
+    try:
+        status = file.stat()
+    except OSError as fault:
+        raise InputError(f"{file}: {reason(fault)}; expected: an .npz file of features") from fault
+    parts, arrays = _read_parts(file, status.st_size, status.st_mtime_ns)
     if not parts:
         raise InputError(f"{file}: arrays {', '.join(sorted(arrays))}; expected: {part}_f of shape (rows, width)")
-    return _checked(file, matched_rows(file, parts, split, part))
+    return parts
+
+
+@lru_cache(maxsize=1)
+def _read_parts(file: Path, size: int, time_ns: int) -> tuple[dict[str, Part], list[str]]:
+    """The parts of a features file of that size and time, and the names of its arrays."""
+    arrays = read_archive(file)
+    return parts_of(file, arrays), list(arrays)
+
+
+def forget_features() -> None:
+    """Free the memory of the features that were read last."""
+    _read_parts.cache_clear()
 
 
 def _checked(file: Path, features: np.ndarray) -> Float16[np.ndarray, "n dim"]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from activekd.errors import InputError, reason
 from activekd.folders import unfinished_beside
-from activekd.images.decoding import SHORT_SIDE
 from activekd.recipes import ViewGeometry
 
 BANK_FORMAT = 2
@@ -33,7 +32,6 @@ class Shard:
         encoder: name of the encoder.
         weights: fingerprint of the encoder's weights and input size.
         geometry: the geometry of the views.
-        short_side: shorter side in pixels that the images are decoded to, by which to load the data set.
     """
 
     dataset: str
@@ -43,7 +41,9 @@ class Shard:
     encoder: str
     weights: str
     geometry: ViewGeometry
-    short_side: int = SHORT_SIDE
+
+    def __str__(self) -> str:
+        return f"features of {self.dataset}, {self.split}, view {self.view}, from {self.encoder}"
 
     @property
     def key(self) -> str:
@@ -55,6 +55,11 @@ class Shard:
     def path(self, cache: Path) -> Path:
         """File of the array in a cache folder."""
         return cache / "bank" / f"{self.key}.npy"
+
+    def is_stored(self, cache: Path) -> bool:
+        """Whether a cache folder has the array and its checksum, of which only ``read_array`` knows that they fit."""
+        path = self.path(cache)
+        return path.is_file() and path.with_suffix(CHECKSUM).is_file()
 
 
 def check_cache(cache: Path) -> None:

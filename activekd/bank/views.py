@@ -1,7 +1,8 @@
-"""The bank: each view of each image through an encoder, computed once and read by all trials."""
+"""The views of one split as fits and predictions read them: banked features, or pixels rendered from the images."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,48 +10,32 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from activekd.bank.held import Held, Slab, held_on
+from activekd.images.batched import crops_of, peak_bytes, render_crops, upload, working_type
+from activekd.images.crops import view_boxes
 from activekd.images.pixels import Images
 from activekd.images.rendering import render
+from activekd.images.streamed import Packed, stream, upload_images
 from activekd.recipes import ViewGeometry
 
-ENCODE_BATCH = 64
-"""Images per forward pass while banking."""
+UPLOAD_ROWS = 2**16
+"""Rows of features that are copied to a device at a time."""
 
+BOXES = 2**12
+"""Crops whose boxes are computed at a time, for several steps of a fit."""
 
-@runtime_checkable
-class Encoder(Protocol):
-    """Encodes rendered views to banked arrays: a teacher's image tower, a frozen backbone, or the pixels."""
-
-    @property
-    def size(self) -> int:
-        """Side of the square input in pixels."""
-        ...
-
-    @property
-    def interpolation(self) -> str:
-        """``bilinear`` or ``bicubic``."""
-        ...
-
-    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
-        """One array row per image, in the dtype to be banked."""
-        ...
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The encoder of students that are trained end to end: the rendered pixels, uint8."""
-
-    size: int
-    interpolation: str
-
-    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
-        """The pixels, unchanged."""
-        return images.numpy()
+TRAINING_SHARE = 0.5
+"""Share of the free room that training views take, so that evaluation views find some."""
 
 
 @runtime_checkable
 class ViewSource(Protocol):
-    """The views of one split, banked or rendered on every read."""
+    """The views of one split on a device; the numbers of features do not depend on the device."""
+
+    @property
+    def device(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``."""
+        ...
 
     @property
     def n_rows(self) -> int:
@@ -69,15 +54,29 @@ class ViewSource(Protocol):
     def batches(
         self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
     ) -> Iterator[Tensor]:
-        """The batch of each step of a fit, in order."""
+        """The batch of each step of a fit, in order; no step waits for the host."""
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Views:
-    """Banked arrays of one split: ``arrays[view][row]``; all views have the same shape."""
+    """Banked features of one split: ``arrays[view][row]``; all views have the same shape and type.
+
+    On the CPU they are read from the arrays. On another device all views are one table there, uploaded once a worker;
+    where it does not fit, batches are gathered on the host.
+
+    Attributes:
+        arrays: of each view, which may be memory-mapped.
+        device: of the batches.
+        key: content address of the arrays, by which trials of a worker share a table; empty for a table that only this
+            object reads.
+        held: what the worker holds on the device; by default that of the process.
+    """
 
     arrays: tuple[np.ndarray, ...]
+    device: str = "cpu"
+    key: str = ""
+    held: Held | None = None
 
     def __len__(self) -> int:
         return len(self.arrays)
@@ -90,39 +89,78 @@ class Views:
     def shape(self) -> tuple[int, ...]:
         return self.arrays[0].shape[1:]
 
+    @cached_property
+    def _key(self) -> Hashable:
+        return "features", self.key or object()
+
+    def _table(self) -> Tensor | None:
+        """The features of all (view, row)s on the device, view by view; None where they stay on the host."""
+        if self.device == "cpu":
+            return None
+        held = self.held or held_on(self.device)
+        return held.get(self._key, self, len(self) * self.arrays[0].nbytes, lambda: self._uploaded(held.device))
+
+    def _uploaded(self, device: torch.device) -> Tensor:
+        first = torch.from_numpy(np.array(self.arrays[0][:1]))
+        out = torch.empty((len(self) * self.n_rows, *self.shape), dtype=first.dtype, device=device)
+        for view, array in enumerate(self.arrays):
+            for start in range(0, self.n_rows, UPLOAD_ROWS):
+                rows = np.array(array[start : start + UPLOAD_ROWS])
+                begin = view * self.n_rows + start
+                out[begin : begin + len(rows)] = upload(rows, device)
+        return out
+
     def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
         """The array of each (row, view), copied into one batch."""
+        table = self._table()
+        if table is None:
+            return upload(self._gathered(rows, views), torch.device(self.device))
+        return table.index_select(0, upload(views * self.n_rows + rows, table.device))
+
+    def _gathered(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
         first = self.arrays[0]
         out = np.empty((len(rows), *first.shape[1:]), dtype=first.dtype)
         for view in np.unique(views):
             chosen = views == view
             out[chosen] = self.arrays[view][rows[chosen]]
-        return torch.from_numpy(out)
+        return out
 
     def batches(
         self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
     ) -> Iterator[Tensor]:
         """The batch of each step of a fit, in order."""
-        return map(self.gather, rows, views)
+        table = self._table()
+        if table is None:
+            device = torch.device(self.device)
+            return (upload(batch, device) for batch in map(self._gathered, rows, views))
+        indices = upload(views * self.n_rows + rows, table.device)
+        return (table.index_select(0, step) for step in indices)
 
 
-@dataclass(frozen=True)
-class LiveViews:
-    """Pixels of one split, rendered from its images on every read, equal to the banked pixels.
+@dataclass(frozen=True, eq=False)
+class RenderedViews:
+    """Pixels of the views of one split, rendered from its images.
 
-    For splits whose rendered views exceed memory; every step renders its batch.
+    On the CPU torchvision renders them, each (row, view) once a worker while they fit into its memory. Another device
+    renders them in batches (``activekd.images.batched``) from decoded images that it holds, or that host threads copy
+    there ahead of each step where they do not fit; evaluation views stay there once rendered, as many as fit. Nothing
+    of this changes the pixels on one kind of device.
 
     Attributes:
         images: images of the split.
         geometry: geometry of the views.
         size: side of a view in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
+        device: of the batches.
+        held: what the worker holds on the device; by default that of the process.
     """
 
     images: Images
     geometry: ViewGeometry
     size: int
     interpolation: str
+    device: str = "cpu"
+    held: Held | None = None
 
     @property
     def n_rows(self) -> int:
@@ -132,30 +170,95 @@ class LiveViews:
     def shape(self) -> tuple[int, ...]:
         return 3, self.size, self.size
 
-    def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
-        """The pixels of each (row, view), rendered."""
-        out = torch.empty((len(rows), *self.shape), dtype=torch.uint8)
-        for view in np.unique(views):
-            chosen = np.flatnonzero(views == view)
-            out[torch.from_numpy(chosen)] = render(
-                self.images, rows[chosen], int(view), self.geometry, size=self.size, interpolation=self.interpolation
-            )
-        return out
+    @cached_property
+    def _memory(self) -> Held:
+        return self.held or held_on(self.device)
+
+    @cached_property
+    def _evaluation(self) -> Slab:
+        """The views 0 that are kept."""
+        return self._slab(1, self.n_rows, None, self._memory.room())
+
+    @cached_property
+    def _training(self) -> Slab:
+        """The other views that are kept, on the CPU."""
+        count = self.geometry.count
+        return self._slab(count, self.n_rows * (count - 1), self.geometry, int(self._memory.room() * TRAINING_SHARE))
+
+    def _slab(self, n_views: int, n: int, geometry: ViewGeometry | None, room: int) -> Slab:
+        n_bytes = 3 * self.size**2
+        capacity = min(n, room // n_bytes)
+        key = ("views", self.images.fingerprint, self.size, self.interpolation, geometry)
+        slab = self._memory.get(key, self, capacity * n_bytes, lambda: self._new_slab(n_views, capacity))
+        # Another process may have taken the room meanwhile.
+        return self._new_slab(n_views, 0) if slab is None else slab
+
+    def _new_slab(self, n_views: int, capacity: int) -> Slab:
+        return Slab(self.n_rows, n_views, capacity, self.shape, self._memory.device)
+
+    def gather(
+        self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]
+    ) -> UInt8[Tensor, "batch 3 size size"]:
+        """The pixels of each (row, view)."""
+        evaluated = views == 0
+        if evaluated.all():
+            return self._evaluation.gather(rows, views, self._rendered)
+        if evaluated.any():
+            out = torch.empty((len(rows), *self.shape), dtype=torch.uint8, device=self._memory.device)
+            for chosen in (np.flatnonzero(evaluated), np.flatnonzero(~evaluated)):
+                out[upload(chosen, out.device)] = self.gather(rows[chosen], views[chosen])
+            return out
+        if self.device == "cpu":
+            return self._training.gather(rows, views, self._rendered)
+        return self._rendered(rows, views)
 
     def batches(
         self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
     ) -> Iterator[Tensor]:
         """The batch of each step of a fit, in order."""
-        return map(self.gather, rows, views)
+        if self.device == "cpu" or not views.all():
+            return map(self.gather, rows, views)
+        return self._rendered_on_device(rows, views)
 
+    def _rendered(self, rows: np.ndarray, views: np.ndarray) -> Tensor:
+        if self.device == "cpu":
+            return render(self.images, rows, views, self.geometry, size=self.size, interpolation=self.interpolation)
+        (out,) = self._rendered_on_device(rows[None], views[None])
+        return out
 
-def compute(images: Images, encoder: Encoder, geometry: ViewGeometry, view: int) -> np.ndarray:
-    """One view of all images through the encoder, in row order, (n, *shape); each image is rendered once."""
-    rows = np.arange(len(images))
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), ENCODE_BATCH):
-            batch = rows[start : start + ENCODE_BATCH]
-            views = render(images, batch, view, geometry, size=encoder.size, interpolation=encoder.interpolation)
-            parts.append(encoder.encode(views))
-    return np.concatenate(parts)
+    def _rendered_on_device(self, rows: np.ndarray, views: np.ndarray) -> Iterator[Tensor]:
+        """The batch of each step, rendered from images that the device holds, or that are copied there ahead."""
+        memory, dtype = self._memory, working_type(self._memory.device)
+        sources = zip(rows, self._boxes(rows, views), self._pixels(rows, views), strict=True)
+        for step, (some, (boxes, mirrored), (pixels, starts)) in enumerate(sources):
+            crops = crops_of(starts, self.images.shapes[some], boxes, mirrored)
+            if step == 0:
+                memory.require(peak_bytes(crops, self.size, dtype), f"rendering {len(some)} images at {self.size} px")
+            yield render_crops(pixels, crops, size=self.size, interpolation=self.interpolation)
+
+    def _boxes(self, rows: np.ndarray, views: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Crops and flips of each step, computed for several steps at a time."""
+        steps, batch = rows.shape
+        at_a_time = max(1, BOXES // batch)
+        for first in range(0, steps, at_a_time):
+            some = rows[first : first + at_a_time].ravel()
+            of_some = views[first : first + at_a_time].ravel()
+            boxes, mirrored = view_boxes(some, of_some, self.images.shapes[some], self.geometry)
+            yield from zip(boxes.reshape(-1, batch, 4), mirrored.reshape(-1, batch), strict=True)
+
+    def _pixels(self, rows: np.ndarray, views: np.ndarray) -> Iterator[Packed]:
+        """The decoded images of each step on the device, and where each begins.
+
+        Images that are read once, for evaluation views that are all kept, are not held.
+        """
+        memory, images, threads = self._memory, self.images, torch.get_num_threads()
+        key = ("images", images.fingerprint)
+        held = memory.find(key, self)
+        if held is None and (views.any() or self._evaluation.capacity < self.n_rows):
+            upload_all = partial(upload_images, images, memory.device, threads=threads)
+            held = memory.get(key, self, images.n_bytes, upload_all)
+        if held is not None:
+            return ((held, images.offsets[some] // 3) for some in rows)
+        largest = 3 * int(images.shapes[rows].prod(axis=2).sum(axis=1).max())
+        memory.require(largest, f"a batch of {rows.shape[1]} decoded images")
+        return stream(images, rows, memory.device, threads=threads)

@@ -19,6 +19,7 @@ from activekd.datasets.split import Source, Split, class_faults
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
 from activekd.images.decoding import SHORT_SIDE
+from activekd.images.survey import Survey
 from activekd.pool import UNLABELED, Pool
 
 __all__ = [
@@ -154,6 +155,7 @@ def load_dataset(
     progress: Callable[[int, int], object] = no_progress,
     *,
     short_side: int = SHORT_SIDE,
+    survey: Survey | None = None,
 ) -> Dataset:
     """The data set of that name: embedded, from the benchmark, or an image folder.
 
@@ -163,6 +165,7 @@ def load_dataset(
         progress: called with the number of images decoded so far and the total.
         short_side: shorter side in pixels that larger images are scaled down to: ``decoded_side`` of the largest
             network that reads them.
+        survey: what is known of the files, shared by data sets that are loaded together; None for a new one.
 
     Raises:
         InputError: the name is unknown, files are missing or faulty, there are fewer than two classes, or a class has
@@ -170,11 +173,11 @@ def load_dataset(
     """
     check_dataset_name(name)
     if name.startswith(FOLDER):
-        source = image_folder(name, cache, progress, short_side=short_side)
+        source = image_folder(name, cache, progress, survey or Survey(), short_side=short_side)
     elif name in DATASETS:
         source = DATASETS[name]()
     else:
-        source = benchmark_source(name, cache, progress, short_side=short_side)
+        source = benchmark_source(name, cache, progress, survey or Survey(), short_side=short_side)
     labels = {"train": source.train.labels, "test": source.test.labels}
     if faults := class_faults(name, source.class_names, labels):
         raise InputError(*faults)

@@ -13,6 +13,7 @@ from activekd.datasets.names import repeated
 from activekd.datasets.repeats import equal_files_line
 from activekd.errors import InputError
 from activekd.images.cache import undecodable
+from activekd.images.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def audit(
     paths = [path for part in PARTS for path in listing.parts[part].paths]
     listed = set(paths)
     tree = image_tree(listing.images) if listing.images.is_dir() else None
-    absent = {path for path in paths if not (listing.images / path).is_file()}
+    statuses = Survey().statuses(f"{listing.images}/{path}" for path in paths)
+    absent = {path for path, status in zip(paths, statuses, strict=True) if isinstance(status, str)}
     there = [listing.images / path for path in dict.fromkeys(paths) if path not in absent]
     broken = _undecodable(there, progress) if decode else ()
     return Audit(
@@ -148,8 +150,7 @@ def audit_folder(
 
 def _counts(name: str, listing: Listing) -> tuple[tuple[str, int, int], ...]:
     entry = CATALOG[name]
-    wanted = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
     return (
         ("classes", len(listing.class_names), entry.n_classes),
-        *((f"{part} images", len(listing.parts[part].paths), wanted[part]) for part in PARTS),
+        *((f"{part} images", len(listing.parts[part].paths), entry.n_images[part]) for part in PARTS),
     )

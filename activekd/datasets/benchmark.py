@@ -1,7 +1,7 @@
 """The benchmark's data sets as sources: their listings, the choices in a name, and the decoded images."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from activekd.archives import read_archive
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import Choices, choices_of
-from activekd.datasets.coop import Listing, Part, read_listing
+from activekd.datasets.coop import NO_PART, Listing, Part, read_listing
 from activekd.datasets.decoded import decode_parts
 from activekd.datasets.image_files import shown
 from activekd.datasets.names import repeated
@@ -18,6 +18,7 @@ from activekd.datasets.split import Source, Split, class_faults
 from activekd.errors import InputError
 from activekd.folders import data_folder
 from activekd.images.decoding import SHORT_SIDE
+from activekd.images.survey import Survey
 from activekd.streams import stream
 
 TEMPLATES = Path(__file__).parent / "clip_templates.json"
@@ -25,20 +26,22 @@ TEMPLATES = Path(__file__).parent / "clip_templates.json"
 
 
 def benchmark_source(
-    name: str, cache: Path, progress: Callable[[int, int], object], *, short_side: int = SHORT_SIDE
+    name: str, cache: Path, progress: Callable[[int, int], object], survey: Survey, *, short_side: int = SHORT_SIDE
 ) -> Source:
     """A data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices in its name.
 
-    ``pool=val`` takes the validation split as the pool, for copies without the train images; ``size=N`` or
-    ``size=all`` replaces the catalogue's pool size; ``draw=N`` is the number of the random draw of the pool, 0 by
-    default; ``classes=FILE.npz`` keeps the classes that the array ``class_idx`` of a file lists, in its order, to match
-    the text head in the same file; ``prompts=clip`` replaces the paper's single prompt by CLIP's ensemble of
-    templates. A held-out validation split is listed and never decoded: nothing is selected on it.
+    ``pool=val`` takes the validation split as the pool, for copies without the train images; ``test=val`` or
+    ``test=train``, where the other split is the pool, measures accuracy there, to choose recipes without the test
+    split, and a note says so; ``size=N`` or ``size=all`` replaces the catalogue's pool size; ``draw=N`` is the number
+    of the random draw of the pool, 0 by default; ``classes=FILE.npz`` keeps the classes that the array ``class_idx`` of
+    a file lists, in its order, to match the text head in the same file; ``prompts=clip`` replaces the paper's single
+    prompt by CLIP's ensemble of templates. A split that is neither the pool nor tests is never decoded.
 
     Args:
         name: a key of CATALOG, with or without choices (``choices_of``).
         cache: folder of the cache of decoded images.
         progress: called with the number of images decoded so far and the total.
+        survey: what is known of the files, of all draws of a pool.
         short_side: shorter side in pixels that larger images are scaled down to.
 
     Raises:
@@ -46,26 +49,32 @@ def benchmark_source(
     """
     choices = choices_of(name)
     root = data_folder()
-    listing = read_listing(choices.base, root)
-    faults = _list_faults(choices.base, listing)
+    listing = survey.once((choices.base, root), lambda: read_listing(choices.base, root, survey))
+    faults = [*survey.once((choices.base, root, "faults"), lambda: _list_faults(choices.base, listing))]
     if choices.classes is not None:
         listing = restricted(listing, kept_classes(root / choices.classes, len(listing.class_names)))
-    pool, test = drawn(listing.parts[choices.pool], choices), listing.parts["test"]
-    held_out = listing.parts["val"] if choices.pool == "train" else Part((), np.empty(0, dtype=np.int64))
-    faults += _missing_faults(name, listing, (*pool.paths, *test.paths))
+    pool, test = drawn(listing.parts[choices.pool], choices), listing.parts[choices.test]
+    held_out = NO_PART if choices.held_out is None else listing.parts[choices.held_out]
+    faults += _missing_faults(name, listing, (*pool.paths, *test.paths), survey)
     faults += class_faults(name, listing.class_names, {"train": pool.labels, "test": test.labels})
     if faults:
         raise InputError(*faults)
-    splits = decode_parts(listing.images, {"train": pool, "test": test}, cache, progress, short_side=short_side)
-    twice = repeated(listing.class_names)
+    splits = decode_parts(listing.images, {"train": pool, "test": test}, cache, progress, survey, short_side=short_side)
     return Source(
         listing.class_names,
         clip_ensemble(choices.base) if choices.prompts == "clip" else CATALOG[choices.base].prompts,
         splits["train"],
         Split(None, held_out.labels),
         splits["test"],
-        notes=(f"class names that stand twice: {', '.join(twice)}",) if twice else (),
+        notes=tuple(_notes(choices, listing)),
     )
+
+
+def _notes(choices: Choices, listing: Listing) -> Iterator[str]:
+    if choices.test != "test":
+        yield f"accuracy is measured on the {choices.test} split, to choose by; the test split is not read"
+    if twice := repeated(listing.class_names):
+        yield f"class names that stand twice: {', '.join(twice)}"
 
 
 def clip_ensemble(base: str) -> tuple[str, ...]:
@@ -130,7 +139,7 @@ def drawn(pool: Part, choices: Choices) -> Part:
 
 def _list_faults(base: str, listing: Listing) -> list[str]:
     entry = CATALOG[base]
-    parts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
+    parts = entry.n_images
     odd = (
         [] if len(listing.class_names) == entry.n_classes else [(len(listing.class_names), "classes", entry.n_classes)]
     )
@@ -146,8 +155,9 @@ def _list_faults(base: str, listing: Listing) -> list[str]:
     ]
 
 
-def _missing_faults(name: str, listing: Listing, paths: tuple[str, ...]) -> list[str]:
-    missing = [path for path in paths if not (listing.images / path).is_file()]
+def _missing_faults(name: str, listing: Listing, paths: tuple[str, ...], survey: Survey) -> list[str]:
+    statuses = survey.statuses(f"{listing.images}/{path}" for path in paths)
+    missing = [path for path, status in zip(paths, statuses, strict=True) if isinstance(status, str)]
     if not missing:
         return []
     return [

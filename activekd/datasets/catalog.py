@@ -44,6 +44,11 @@ class Catalogued:
     pool: int | None = None
 
     @property
+    def n_images(self) -> dict[str, int]:
+        """Images of each split."""
+        return {"train": self.n_train, "val": self.n_val, "test": self.n_test}
+
+    @property
     def n_pool(self) -> int:
         """Images in the pool."""
         return self.n_train if self.pool is None else self.pool

@@ -1,4 +1,4 @@
-"""The choices in the name of a benchmark data set: which images are its pool, which classes and prompts it has."""
+"""The choices in the name of a benchmark data set: which split is its pool, which tests, which classes and prompts."""
 
 import re
 from collections import Counter
@@ -19,6 +19,8 @@ class Choices:
         name: the whole name.
         base: a key of CATALOG.
         pool: the split that is the pool, ``train`` or ``val``; the latter is for copies without the train images.
+        test: the split on which accuracy is measured: ``test``, or ``train`` or ``val`` where the other is the pool.
+            What a study chooses, such as a recipe, it chooses there, and the test split stays unseen.
         size: images in the pool, as written: a number or ``all``; None takes the catalogue's.
         draw: number of the draw of the pool, as written; None is draw 0.
         classes: .npz file, relative to ``$ACTIVEKD_DATA``, whose array ``class_idx`` lists the classes to keep.
@@ -28,6 +30,7 @@ class Choices:
     name: str
     base: str
     pool: str = "train"
+    test: str = "test"
     size: str | None = None
     draw: str | None = None
     classes: str | None = None
@@ -36,8 +39,12 @@ class Choices:
     @property
     def n_published(self) -> int:
         """Published number of images of the split that is the pool."""
-        entry = CATALOG[self.base]
-        return entry.n_train if self.pool == "train" else entry.n_val
+        return CATALOG[self.base].n_images[self.pool]
+
+    @property
+    def held_out(self) -> str | None:
+        """The split that the data set keeps as ``val``: ``val``, unless it is the pool or tests."""
+        return None if "val" in {self.pool, self.test} else "val"
 
     @property
     def is_drawn(self) -> bool:
@@ -71,6 +78,7 @@ class _Key:
 
 KEYS: dict[str, _Key] = {
     "pool": _Key("train|val", "train or val"),
+    "test": _Key("train|val|test", "train, val or test"),
     "size": _Key("all|[1-9][0-9]{0,11}", "a positive number of images, or all"),
     "draw": _Key("0|[1-9][0-9]{0,99}", "the number of a draw, at least 0"),
     "classes": _Key(r".+\.npz", "an .npz file"),
@@ -84,7 +92,8 @@ def choices_of(name: str) -> Choices:
 
     Raises:
         InputError: the data set or a key is unknown, a key stands twice, a value is missing or invalid, the pool is
-            larger than its split or empty, or a draw is chosen where nothing is drawn; all faults at once.
+            larger than its split or empty, accuracy is measured on the pool's split or on an empty one, or a draw is
+            chosen where nothing is drawn; all faults at once.
     """
     base, mark, query = name.partition("?")
     if base not in CATALOG:
@@ -113,8 +122,15 @@ def choices_of(name: str) -> Choices:
 
 def _misfits(choices: Choices) -> list[str]:
     """Faults of choices that do not fit together, or do not fit the data set."""
-    if choices.n_published == 0:
-        return [f"'{choices.name}': {choices.base} has no {choices.pool} images; expected: pool=train"]
+    if choices.pool == choices.test:
+        other = "val" if choices.pool == "train" else "train"
+        return [
+            f"'{choices.name}': the {choices.pool} split is the pool and tests too; "
+            f"expected: test={other}, or no test, to measure accuracy on other images"
+        ]
+    for key, part, other in (("pool", choices.pool, "train"), ("test", choices.test, "test")):
+        if CATALOG[choices.base].n_images[part] == 0:
+            return [f"'{choices.name}': {choices.base} has no {part} images; expected: {key}={other}"]
     try:
         choices.n_pool(choices.n_published)
     except InputError as fault:
@@ -125,6 +141,18 @@ def _misfits(choices: Choices) -> list[str]:
             f"expected: size=N with N below {choices.n_published}, or no draw"
         ]
     return []
+
+
+def test_split(name: str) -> str:
+    """The split on which a data set measures accuracy: ``test``, unless a choice in its name says otherwise.
+
+    Args:
+        name: as ``load_dataset`` takes it.
+
+    Raises:
+        InputError: a choice is invalid.
+    """
+    return choices_of(name).test if name.partition("?")[0] in CATALOG else "test"
 
 
 def drawn_for(name: str, seed: int) -> str:

@@ -1,7 +1,6 @@
 """The benchmark's data sets on disk: the image files and labels of each split, in CoOp's layout (Zhou et al. 2022)."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from activekd.datasets.catalog import CATALOG
 from activekd.datasets.image_files import is_image, shown
 from activekd.datasets.names import class_name, class_name_faults, read_text, repeated
 from activekd.errors import InputError
+from activekd.images.survey import Survey
 
 PARTS = ("train", "val", "test")
 
@@ -23,6 +23,10 @@ class Part:
 
     paths: tuple[str, ...]
     labels: Int64[np.ndarray, " n"]
+
+
+NO_PART = Part((), np.empty(0, dtype=np.int64))
+"""A split without files."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,13 @@ def required(name: str, root: Path) -> tuple[tuple[str, Path], ...]:
     return ("file", folder / str(entry.split)), images
 
 
-def read_listing(name: str, root: Path) -> Listing:
+def read_listing(name: str, root: Path, survey: Survey | None = None) -> Listing:
     """The splits of a data set of CATALOG, from its split file, official lists or class folders.
 
     Args:
         name: a key of CATALOG.
         root: the folder of all data sets.
+        survey: reads class folders; None for a new one.
 
     Raises:
         InputError: a list or class folder is missing or malformed; the message names it and what is expected.
@@ -70,7 +75,7 @@ def read_listing(name: str, root: Path) -> Listing:
     entry = CATALOG[name]
     folder = root / entry.folder
     if name == "imagenet":
-        return _imagenet(folder, folder / entry.images)
+        return _imagenet(folder, folder / entry.images, survey or Survey())
     if name == "fgvc_aircraft":
         return _official_lists(folder, folder / entry.images)
     assert entry.split is not None
@@ -150,7 +155,7 @@ def _wordnet_ids(file: Path) -> list[str]:
     return sorted(line.split(" ", 1)[0] for line in _text(file).splitlines() if line.strip())
 
 
-def _imagenet(folder: Path, images: Path) -> Listing:
+def _imagenet(folder: Path, images: Path, survey: Survey) -> Listing:
     file = folder / "classnames.txt"
     pairs = [line.split(" ", 1) for line in _text(file).splitlines() if line.strip()]
     wrong = [" ".join(pair) for pair in pairs if len(pair) != 2]
@@ -163,12 +168,13 @@ def _imagenet(folder: Path, images: Path) -> Listing:
     absent = [str(images / sub / w) for sub in ("train", "val") for w in order if not (images / sub / w).is_dir()]
     if absent:
         raise InputError(f"{len(absent)} class folders are missing: {shown(absent)}; expected: one per class of {file}")
-    parts = {"val": Part((), np.empty(0, dtype=np.int64))}
+    parts = {"val": NO_PART}
     for part, sub in (("train", "train"), ("test", "val")):
-        items = []
-        for label, wordnet in enumerate(order):
-            inside = images / sub / wordnet
-            files = sorted(entry.name for entry in os.scandir(inside) if is_image(entry.name) and entry.is_file())
-            items.extend((f"{sub}/{wordnet}/{file}", label) for file in files)
+        names_of = survey.names([f"{images}/{sub}/{wordnet}" for wordnet in order], is_image)
+        items = [
+            (f"{sub}/{wordnet}/{file}", label)
+            for label, (wordnet, files) in enumerate(zip(order, names_of, strict=True))
+            for file in files
+        ]
         parts[part] = _part(items)
     return Listing(tuple(names[wordnet] for wordnet in order), images, {part: parts[part] for part in PARTS})

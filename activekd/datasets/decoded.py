@@ -8,6 +8,7 @@ from activekd.datasets.coop import Part
 from activekd.datasets.split import Split
 from activekd.folders import keeps_decoded_images, pixel_limit
 from activekd.images.cache import decode_splits
+from activekd.images.survey import Survey
 
 
 def decode_parts(
@@ -15,6 +16,7 @@ def decode_parts(
     parts: Mapping[str, Part],
     cache: Path,
     progress: Callable[[int, int], object],
+    survey: Survey,
     *,
     short_side: int,
 ) -> dict[str, Split]:
@@ -25,6 +27,7 @@ def decode_parts(
         parts: files and labels by split.
         cache: folder of the cache of decoded images.
         progress: called with the number of images decoded so far and the total.
+        survey: what is known of the files.
         short_side: shorter side in pixels that larger images are scaled down to.
 
     Raises:
@@ -38,6 +41,7 @@ def decode_parts(
         short_side=short_side,
         keep=keeps_decoded_images(),
         progress=progress,
+        survey=survey,
     )
     return {
         key: Split(images, part.labels, part.paths) for (key, part), images in zip(parts.items(), decoded, strict=True)

@@ -24,6 +24,7 @@ from activekd.datasets.image_files import (
 from activekd.datasets.names import class_name, class_name_faults, read_templates
 from activekd.datasets.split import Source, class_faults, split_rows
 from activekd.errors import InputError
+from activekd.images.survey import Survey
 
 FOLDER = "folder:"
 """Prefix of the name of an image folder."""
@@ -134,20 +135,23 @@ def read_folder(name: str) -> FolderListing:
     return FolderListing(listing, prompts, left_out_line(left_out))
 
 
-def image_folder(name: str, cache: Path, progress: Callable[[int, int], object], *, short_side: int) -> Source:
+def image_folder(
+    name: str, cache: Path, progress: Callable[[int, int], object], survey: Survey, *, short_side: int
+) -> Source:
     """The data set ``folder:PATH``, as ``read_folder`` lists it, every image decoded once into the cache.
 
     Args:
         name: ``folder:PATH``.
         cache: folder of the cache of decoded images.
         progress: called with the number of images decoded so far and the total.
+        survey: what is known of the files.
         short_side: shorter side in pixels that larger images are scaled down to.
 
     Raises:
         InputError: every fault of ``read_folder`` at once; else every image that cannot be decoded.
     """
-    found = read_folder(name)
-    splits = decode_parts(found.listing.images, found.listing.parts, cache, progress, short_side=short_side)
+    found = survey.once(name, lambda: read_folder(name))
+    splits = decode_parts(found.listing.images, found.listing.parts, cache, progress, survey, short_side=short_side)
     notes = (found.left_out,) if found.left_out else ()
     return Source(found.listing.class_names, found.prompts, **splits, notes=notes)
 

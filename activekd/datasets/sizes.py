@@ -18,9 +18,9 @@ class Sizes:
 
     Attributes:
         n_classes: number of classes.
-        n_pool: images of the train split, which is the pool.
-        n_val: images of the validation split.
-        n_test: images of the test split.
+        n_pool: images of the pool.
+        n_val: images that are held out.
+        n_test: images on which accuracy is measured.
         from_files: whether the images are decoded from files into the image cache.
         notes: the notes on a data set that was loaded to know its sizes.
     """
@@ -58,7 +58,7 @@ def dataset_sizes(name: str, cache: Path) -> Sizes:
         return Sizes(loaded.n_classes, *counts, name.startswith(FOLDER), loaded.notes)
     choices = choices_of(name)
     entry = CATALOG[choices.base]
-    counts = {"train": entry.n_train, "val": entry.n_val, "test": entry.n_test}
+    counts = entry.n_images
     n_classes = entry.n_classes
     if choices.classes is not None:
         root = data_folder()
@@ -66,5 +66,5 @@ def dataset_sizes(name: str, cache: Path) -> Sizes:
         listing = restricted(listing, kept_classes(root / choices.classes, len(listing.class_names)))
         counts = {part: len(listing.parts[part].paths) for part in counts}
         n_classes = len(listing.class_names)
-    n_val = counts["val"] if choices.pool == "train" else 0
-    return Sizes(n_classes, choices.n_pool(counts[choices.pool]), n_val, counts["test"], True)
+    n_val = 0 if choices.held_out is None else counts[choices.held_out]
+    return Sizes(n_classes, choices.n_pool(counts[choices.pool]), n_val, counts[choices.test], True)

@@ -17,6 +17,7 @@ from activekd.errors import InputError
 from activekd.folders import unfinished_beside
 from activekd.images.decoding import DECODING_RULES, FORMATS, SHORT_SIDE, decode
 from activekd.images.pixels import Images
+from activekd.images.survey import Survey
 
 CACHE_FORMAT = 5
 """Version of the cache files, part of their address."""
@@ -85,6 +86,7 @@ def decode_splits(
     short_side: int = SHORT_SIDE,
     keep: bool = True,
     progress: Callable[[int, int], object] = lambda done, total: None,
+    survey: Survey | None = None,
 ) -> tuple[Images, ...]:
     """The images of each split of a data set, each decoded once into the cache by the rules of ``decode``.
 
@@ -101,12 +103,13 @@ def decode_splits(
         keep: whether to cache the pixels; otherwise every file is decoded once here, which checks it, and again on
             every read.
         progress: called with the number of files done and the total, over all splits.
+        survey: what is known of the files; None for a new one.
 
     Raises:
         InputError: files are absent or cannot be decoded: one message for all splits, with their number and the first
             names; or the cache cannot be written.
     """
-    build = _Build(cache / "images", threads, short_side, keep, [])
+    build = _Build(cache / "images", threads, short_side, keep, survey or Survey(), [])
     total, before = sum(map(len, splits)), 0
     out = []
     for files in splits:
@@ -130,6 +133,7 @@ class _Build:
         threads: number of files decoded at a time.
         short_side: of decoded images in pixels.
         keep: whether to cache the pixels.
+        survey: what is known of the files.
         faults: files that cannot be decoded so far, each with the reason.
     """
 
@@ -137,6 +141,7 @@ class _Build:
     threads: int
     short_side: int
     keep: bool
+    survey: Survey
     faults: list[str]
 
     def images(self, files: Sequence[Path], progress: Callable[[int], object]) -> Images | None:
@@ -149,8 +154,8 @@ class _Build:
         key = hashlib.sha256(json.dumps([CACHE_FORMAT, DECODING_RULES, self.short_side, listing]).encode())
         pixels = self.folder / f"{key.hexdigest()[:32]}.bin"
         source = pixels if self.keep else tuple(files)
-        cached = _read_index(pixels.with_suffix(".npz"))
-        if cached is not None and (not self.keep or _has_size(pixels, 3 * int(cached[0].prod(axis=1).sum()))):
+        cached = self._cached(pixels)
+        if cached is not None:
             shapes, digest, checksums = cached
             return Images(shapes, source, digest, checksums)
         try:
@@ -162,17 +167,23 @@ class _Build:
             ) from fault
         return None if decoded is None else Images(decoded[0], source, decoded[1], decoded[2])
 
+    def _cached(self, pixels: Path) -> tuple[np.ndarray, str, np.ndarray] | None:
+        """What is known of a split that is cached, or has been checked if pixels are not kept; None otherwise."""
+        cached = _read_index(pixels.with_suffix(".npz"))
+        if cached is None or (self.keep and not _has_size(pixels, 3 * int(cached[0].prod(axis=1).sum()))):
+            return None
+        return cached
+
     def _listing(self, files: Sequence[Path]) -> list[tuple[str, int, int]] | None:
         """Path, size and modification time of each file; None where some cannot be read."""
-        listing, before = [], len(self.faults)
-        for file in files:
-            try:
-                status = file.stat()
-            except OSError as fault:
-                self.faults.append(f"{file}: {fault.strerror}")
-            else:
-                listing.append((str(file), status.st_size, status.st_mtime_ns))
-        return listing if len(self.faults) == before else None
+        statuses = self.survey.statuses(files)
+        faults = [f"{file}: {status}" for file, status in zip(files, statuses, strict=True) if isinstance(status, str)]
+        self.faults.extend(faults)
+        if faults:
+            return None
+        return [
+            (str(file), *status) for file, status in zip(files, statuses, strict=True) if not isinstance(status, str)
+        ]
 
     def _write(
         self, files: Sequence[Path], pixels: Path, progress: Callable[[int], object]
@@ -196,6 +207,9 @@ class _Build:
                 os.fsync(out.fileno())
             if len(self.faults) > before:
                 return None
+            # Another process may have made the cache meanwhile, and its workers may read it already.
+            if (made := self._cached(pixels)) is not None:
+                return made
             if self.keep:
                 unfinished.replace(pixels)
             shapes = np.array(shapes_read, dtype=np.int64)

@@ -9,10 +9,10 @@ ATTEMPTS = 10
 """Crops drawn for a view until one lies inside the image, as in torchvision."""
 
 
-def _uniforms(rows: np.ndarray, view: int, draws: int) -> Float64[np.ndarray, "draws n"]:
+def _uniforms(rows: np.ndarray, views: np.ndarray, draws: int) -> Float64[np.ndarray, "draws n"]:
     """Uniform numbers in [0, 1) that depend on (row, view, draw) alone: SplitMix64's finaliser (Steele et al. 2014)."""
     with np.errstate(over="ignore"):
-        counter = (rows.astype(np.uint64) * np.uint64(1 << 16) + np.uint64(view)) * np.uint64(draws)
+        counter = (rows.astype(np.uint64) * np.uint64(1 << 16) + views.astype(np.uint64)) * np.uint64(draws)
         x = (counter + np.arange(draws, dtype=np.uint64)[:, None] + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -21,9 +21,12 @@ def _uniforms(rows: np.ndarray, view: int, draws: int) -> Float64[np.ndarray, "d
 
 
 def view_boxes(
-    rows: Int64[np.ndarray, " n"], view: int, shapes: Int64[np.ndarray, "n 2"], geometry: ViewGeometry
+    rows: Int64[np.ndarray, " n"],
+    views: int | Int64[np.ndarray, " n"],
+    shapes: Int64[np.ndarray, "n 2"],
+    geometry: ViewGeometry,
 ) -> tuple[Int64[np.ndarray, "n 4"], Bool[np.ndarray, " n"]]:
-    """The crop and the flip of one view of each row, a pure function of (row, view).
+    """The crop and the flip of a view of each row, a pure function of (row, view).
 
     View 0 is the largest centred square, never flipped, as after resizing the shorter side and cropping the centre.
     The others follow torchvision's RandomResizedCrop (Szegedy et al. 2015): area uniform in ``scale``, logarithm of the
@@ -33,19 +36,28 @@ def view_boxes(
 
     Args:
         rows: rows of the split, which key the draws.
-        view: view number, at least 0.
+        views: view numbers, at least 0: one for each row, or one for all.
         shapes: (height, width) of these rows' images in pixels.
         geometry: scale, ratio and flip.
 
     Returns:
         (top, left, height, width) in pixels, and whether the crop is mirrored.
     """
+    views = np.broadcast_to(np.asarray(views, dtype=np.int64), rows.shape)
+    side = shapes.min(axis=1)
+    boxes = np.column_stack([(shapes - side[:, None]) // 2, side, side])
+    mirrored = np.zeros(len(rows), dtype=bool)
+    drawn = np.flatnonzero(views)
+    if len(drawn):
+        boxes[drawn], mirrored[drawn] = _drawn_boxes(rows[drawn], views[drawn], shapes[drawn], geometry)
+    return boxes, mirrored
+
+
+def _drawn_boxes(
+    rows: np.ndarray, views: np.ndarray, shapes: np.ndarray, geometry: ViewGeometry
+) -> tuple[Int64[np.ndarray, "n 4"], Bool[np.ndarray, " n"]]:
     heights, widths = shapes[:, 0], shapes[:, 1]
-    if view == 0:
-        side = np.minimum(heights, widths)
-        boxes = np.stack([(heights - side) // 2, (widths - side) // 2, side, side], axis=1)
-        return boxes, np.zeros(len(rows), dtype=bool)
-    draws = _uniforms(rows, view, 2 * ATTEMPTS + 3)
+    draws = _uniforms(rows, views, 2 * ATTEMPTS + 3)
     areas, aspects = draws[:ATTEMPTS], draws[ATTEMPTS:-3]
     vertical, horizontal, mirror = draws[-3:]
     low, high = geometry.scale

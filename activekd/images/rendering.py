@@ -1,4 +1,4 @@
-"""Rendering of views to squares of pixels, on the CPU."""
+"""Rendering of views to squares of pixels by torchvision, on the CPU."""
 
 import numpy as np
 import torch
@@ -13,18 +13,18 @@ from activekd.recipes import ViewGeometry
 def render(
     images: Images,
     rows: Int64[np.ndarray, " n"],
-    view: int,
+    views: int | Int64[np.ndarray, " n"],
     geometry: ViewGeometry,
     *,
     size: int,
     interpolation: str,
 ) -> UInt8[Tensor, "n 3 size size"]:
-    """One view of each row as a square of ``size`` pixels, antialiased.
+    """A view of each row as a square of ``size`` pixels, antialiased.
 
     Args:
         images: images of the split.
         rows: rows of the split.
-        view: view number, at least 0.
+        views: view numbers, at least 0: one for each row, or one for all.
         geometry: geometry of the views.
         size: side of the output in pixels.
         interpolation: ``bilinear`` or ``bicubic``, as in the training of the network that reads the view.
@@ -34,7 +34,8 @@ def render(
     from torchvision.transforms.v2 import functional as TF
 
     mode = InterpolationMode(interpolation)
-    boxes, mirrored = view_boxes(rows, view, images.shapes[rows], geometry)
+    images.check_unchanged()
+    boxes, mirrored = view_boxes(rows, views, images.shapes[rows], geometry)
     out = torch.empty((len(rows), 3, size, size), dtype=torch.uint8)
     for k, (row, (top, left, height, width), flip) in enumerate(
         zip(rows.tolist(), boxes.tolist(), mirrored.tolist(), strict=True)

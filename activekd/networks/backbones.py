@@ -69,6 +69,21 @@ def backbone(name: str) -> Backbone:
     return _of_timm(NAMED.get(name, name.removeprefix(TIMM)))
 
 
+@lru_cache(maxsize=32)
+def feature_width(name: str) -> int:
+    """Numbers a pooled feature of the backbone of that name, from its architecture alone: no weights are made or read.
+
+    Raises:
+        InputError: the name or its weights tag is unknown.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = backbone(name).build()
+        network.reset_classifier(0)
+    return int(getattr(network, "head_hidden_size", network.num_features))
+
+
 def _of_timm(name: str) -> Backbone:
     import timm
     from timm.data.config import resolve_data_config

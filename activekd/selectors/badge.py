@@ -6,7 +6,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.selectors.uncertainty import finite, predicted
-from activekd.selectors.view import PoolView
+from activekd.selectors.view import PoolView, rows_at_once
 
 CHUNK = 2048
 """Rows per step of a computation over all rows; bounds its temporary memory."""
@@ -38,8 +38,9 @@ class GradientEmbeddings:
         self._predicted = torch.empty(len(probabilities), dtype=torch.int64, device=probabilities.device)
         self.norms = torch.empty(len(probabilities), device=probabilities.device)
         """Squared norms |g_i|^2 = |a_i|^2 |h_i|^2."""
-        for start in range(0, len(probabilities), CHUNK):
-            part = slice(start, start + CHUNK)
+        size = rows_at_once(CHUNK, probabilities.device)
+        for start in range(0, len(probabilities), size):
+            part = slice(start, start + size)
             self._predicted[part] = predicted(probabilities[part])
             errors = probabilities[part].clone()
             errors[torch.arange(len(errors), device=errors.device), self._predicted[part]] -= 1.0

@@ -1,4 +1,4 @@
-"""Distances from every point to its nearest center while centers are added, by lazy fronts in float32."""
+"""Distances from every point to its nearest center while centers are added, in float32: lazy fronts, or all points."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from activekd.selectors.float64 import ExactDistances
 from activekd.selectors.uncertainty import finite
+from activekd.selectors.view import rows_at_once
 
 CHUNK = 4096
 """Rows and centers per step of a computation over all points; bounds its temporary memory."""
@@ -32,7 +33,8 @@ FRONT_SHARE = 64
 
 def squared_norms(points: Float32[Tensor, "n dim"]) -> Float32[Tensor, " n"]:
     """The squared norm of each point, summed in float64 and rounded once."""
-    norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in points.split(NORM_ROWS)]
+    size = rows_at_once(NORM_ROWS, points.device)
+    norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in points.split(size)]
     return torch.cat(norms).square_().float()
 
 
@@ -61,12 +63,14 @@ class Coverage:
     distance in the front exceeds every bound outside, the pick equals that of the textbook algorithm. Otherwise all
     points are updated with all new centers at once, one matrix product for many picks, and a new front is chosen.
     Distances are |x|^2 + |c|^2 - 2 x.c in float32; where the largest are closer to each other than twice the bound on
-    their error, float64 decides.
+    their error, float64 decides. Without fronts each new center updates all points at once, one read of the points a
+    pick, which on ``cuda`` is faster than the bookkeeping of a front; the picks are the same.
 
     Args:
         points: one point per row; read in place.
         centers: rows that are centers from the start.
         weights: factor on each point's squared distance, more than 0; None for 1.
+        fronts: whether a new center updates the front alone; None for yes, except on ``cuda``.
 
     Raises:
         InputError: a squared norm exceeds float32.
@@ -77,8 +81,10 @@ class Coverage:
         points: Float32[Tensor, "n dim"],
         centers: Int64[np.ndarray, " centers"],
         weights: Float32[Tensor, " n"] | None = None,
+        fronts: bool | None = None,
     ) -> None:
         n, dim = points.shape
+        self._fronts = not points.is_cuda if fronts is None else fronts
         self._points = points
         self._weights = weights
         self._norms = finite("squared norms", squared_norms(points))
@@ -93,18 +99,19 @@ class Coverage:
         self._refresh()
 
     def _refresh(self) -> None:
-        """Update every point and choose a new front."""
+        """Update every point and, with fronts, choose a new one."""
         new = self._centers[self._applied :]
-        if self._applied:
+        if self._fronts and self._applied:
             spent = len(new) * self._size
             size = self._size // 2 if spent > 2 * len(self._points) else self._size * (1 + (spent < len(self._points)))
             self._size = min(self._most, max(FRONT_LEAST, size))
         for first in range(0, len(new), CHUNK):
             block = new[first : first + CHUNK]
             columns, norms = self._points[block].T.contiguous(), self._norms[block]
-            products = torch.empty(min(CHUNK, len(self._points)), len(block), device=columns.device)
-            for start in range(0, len(self._points), CHUNK):
-                part = slice(start, start + CHUNK)
+            rows = rows_at_once(CHUNK, columns.device)
+            products = torch.empty(min(rows, len(self._points)), len(block), device=columns.device)
+            for start in range(0, len(self._points), rows):
+                part = slice(start, start + rows)
                 if len(block) == 1:
                     nearest = torch.mv(self._points[part], columns[:, 0]).mul_(-2.0).add_(norms)
                 else:
@@ -116,6 +123,8 @@ class Coverage:
                 torch.minimum(self._bounds[part], bounds, out=self._bounds[part])
         self._bounds[new] = TAKEN
         self._applied = len(self._centers)
+        if not self._fronts:
+            return
         size = min(self._size, len(self._points) - 1)
         front = self._bounds.topk(size + 1)
         self._outside = float(front.values[-1])
@@ -134,14 +143,23 @@ class Coverage:
         """The point with the largest (weighted) distance to its nearest center; ties go to the lowest row."""
         if not len(self._centers):
             return 0
+        if not self._fronts:
+            return self._first_of(torch.nonzero(self._bounds >= self._least(float(self._bounds.max()))).squeeze(1))
         if self._top() + 2 * self._slack < self._outside and self._applied < len(self._centers):
             self._refresh()
-        least = max(self._top() - 2 * self._slack, 0.0)
+        least = self._least(self._top())
         if least > self._outside:
             close = self._front[self._front_bounds >= least]
         else:
             self._bounds[self._front] = self._front_bounds
             close = torch.nonzero(self._bounds >= least).squeeze(1)
+        return self._first_of(close)
+
+    def _least(self, top: float) -> float:
+        """The smallest distance in float32 whose exact value may be the largest."""
+        return max(top - 2 * self._slack, 0.0)
+
+    def _first_of(self, close: Int64[Tensor, " close"]) -> int:
         return int(close) if len(close) == 1 else int(close[self._exact.first_of_largest(close, self._centers)])
 
     def _top(self) -> float:
@@ -150,10 +168,19 @@ class Coverage:
     def add(self, row: int) -> None:
         """Make a point a center."""
         self._centers = torch.cat([self._centers, torch.tensor([row], device=self._centers.device)])
-        self._bounds[row] = TAKEN
-        distances = torch.addmv(self._front_norms, self._front_points, self._points[row], alpha=-2.0)
+        if self._fronts:
+            self._bounds[row] = TAKEN
+            self._nearer(row, self._front_bounds, self._front_points, self._front_norms, self._front)
+            self._front_bounds[self._front == row] = TAKEN
+        else:
+            self._nearer(row, self._bounds, self._points, self._norms, slice(None))
+            self._bounds[row] = TAKEN
+            self._applied = len(self._centers)
+
+    def _nearer(self, row: int, bounds: Tensor, points: Tensor, norms: Tensor, members: Tensor | slice) -> None:
+        """Lower the bounds of the members, in place, to their distance from a point."""
+        distances = torch.addmv(norms, points, self._points[row], alpha=-2.0)
         distances = distances.add_(self._norms[row]).clamp_(min=0.0)
         if self._weights is not None:
-            distances *= self._weights[self._front]
-        torch.minimum(self._front_bounds, distances, out=self._front_bounds)
-        self._front_bounds[self._front == row] = TAKEN
+            distances *= self._weights[members]
+        torch.minimum(bounds, distances, out=bounds)

@@ -18,6 +18,7 @@ def greedy_k_center(
     centers: Int64[np.ndarray, " centers"],
     query_size: int,
     weights: Float32[Tensor, " n"] | None = None,
+    fronts: bool | None = None,
 ) -> Int64[np.ndarray, " query_size"]:
     """Pick repeatedly the point farthest from all centers and earlier picks (Sener & Savarese 2018, Algorithm 1).
 
@@ -28,8 +29,9 @@ def greedy_k_center(
         centers: the initial centers, the labeled rows; all other rows are candidates.
         query_size: number of picks, at most the number of candidates.
         weights: factor on each point's squared distance, more than 0; None for 1.
+        fronts: as in ``Coverage``; the picks do not depend on it.
     """
-    coverage = Coverage(points, centers, weights)
+    coverage = Coverage(points, centers, weights, fronts)
     picks = np.empty(query_size, dtype=np.int64)
     for k in range(query_size):
         picks[k] = coverage.farthest()

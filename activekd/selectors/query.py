@@ -11,7 +11,7 @@ from jaxtyping import Int64
 
 from activekd.errors import InputError
 from activekd.selectors.selector import Selector
-from activekd.selectors.view import PoolView
+from activekd.selectors.view import PoolView, rows_at_once
 
 SUM_TOLERANCE = 1e-3
 """Largest deviation of a sum of probabilities from 1."""
@@ -122,7 +122,8 @@ def view_faults(view: PoolView) -> list[str]:
             columns = "any" if name == "features" else view.n_classes
             faults.append(f"{name} have shape {tuple(array.shape)}; expected: ({view.pool.n}, {columns})")
             continue
-        both = [(chunk.float().sum(dim=1), chunk.amin(dim=1)) for chunk in array.split(CHUNK)]
+        size = rows_at_once(CHUNK, array.device)
+        both = [(chunk.float().sum(dim=1), chunk.amin(dim=1)) for chunk in array.split(size)]
         sums, least = (torch.cat(parts) for parts in zip(*both, strict=True))
         tests = [("are not finite", ~sums.isfinite())]
         if name != "features":

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from activekd.errors import InputError
 from activekd.selectors.query import SHOWN
-from activekd.selectors.view import PoolView
+from activekd.selectors.view import PoolView, rows_at_once
 
 CHUNK = 2048
 """Rows per step of a score; bounds its temporary memory, which stays in the processor's cache."""
@@ -55,7 +55,8 @@ def scores(view: PoolView, score: Score) -> Float32[Tensor, " n"]:
         InputError: a score is not finite.
     """
     scratch = Scratch()
-    slices = (slice(start, start + CHUNK) for start in range(0, view.pool.n, CHUNK))
+    size = rows_at_once(CHUNK, view.device)
+    slices = (slice(start, start + size) for start in range(0, view.pool.n, size))
     return finite("scores", torch.cat([score(view, rows, scratch) for rows in slices]))
 
 

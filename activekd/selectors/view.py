@@ -11,6 +11,9 @@ from torch import Tensor
 from activekd.pool import Pool
 from activekd.selectors.selector import Need
 
+DEVICE_ROWS = 2**14
+"""Rows per step of a computation over all rows on a device other than the CPU."""
+
 SHORT = 1e-12
 """Rows with a smaller norm are scaled before they are normalised."""
 
@@ -63,6 +66,16 @@ class PoolView:
     def features(self) -> Float32[Tensor, "n dim"]:
         """The student's pooled features, the input of its heads."""
         return self._declared("features")
+
+
+def rows_at_once(on_cpu: int, device: torch.device) -> int:
+    """Rows per step of a computation over all rows, which bound its temporary memory.
+
+    Args:
+        on_cpu: on the CPU, where they stay in the processor's cache; a launch on another device costs more than a step.
+        device: of the rows.
+    """
+    return on_cpu if device.type == "cpu" else max(on_cpu, DEVICE_ROWS)
 
 
 def unit_rows(features: Float32[Tensor, "n dim"]) -> Float32[Tensor, "n dim"]:

@@ -1,38 +1,34 @@
-"""Encoders of a student's bank: its frozen features, or the rendered pixels."""
+"""The encoder of a student's bank: the features of its frozen backbone."""
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float16, UInt8
 from torch import Tensor
 
-from activekd.bank.views import Encoder, Pixels
+from activekd.bank.computing import half_precision
 from activekd.errors import InputError
 from activekd.students.heads import pretrained
 from activekd.students.networks import StudentNetwork
 
 
 class FrozenFeatures:
-    """A pretrained backbone as the encoder of a bank: pooled features, fp16.
+    """A pretrained backbone as the encoder of a bank: pooled features, fp16; on ``cuda`` computed in float16 too.
 
     Attributes:
+        device: where it runs.
         size: side of the square input in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
     """
 
-    def __init__(self, student: StudentNetwork, device: str) -> None:
+    def __init__(self, student: StudentNetwork, device: str = "cpu") -> None:
         self.size = student.size
         self.interpolation = student.backbone.interpolation
-        self._device = device
+        self.device = device
         self._network = pretrained(student.base)[0].eval().to(device)
 
-    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
-        """Pooled features, (batch, dim), fp16."""
-        return self._network(images.to(self._device)).half().cpu().numpy()
-
-
-def student_encoder(student: StudentNetwork, device: str = "cpu") -> Encoder:
-    """The encoder of a student's bank."""
-    return FrozenFeatures(student, device) if student.frozen else Pixels(student.size, student.backbone.interpolation)
+    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> Float16[Tensor, "batch dim"]:
+        """Pooled features, on the device."""
+        with half_precision(self.device):
+            return self._network(images.to(self.device)).half()
 
 
 def check_loads(student: StudentNetwork) -> None:

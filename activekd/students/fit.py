@@ -1,6 +1,7 @@
 """The fit of one student on the dual-head objective."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,22 @@ from torch import Tensor
 
 from activekd.bank.views import Views, ViewSource
 from activekd.datasets import Labeled
+from activekd.devices import naming_memory
 from activekd.errors import InputError
 from activekd.losses import dual_head_loss, teacher_logits
 from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
-from activekd.students.draws import draw
+from activekd.streams import torch_seed
+from activekd.students.draws import Draws, draw
+from activekd.students.graphs import graphed
 from activekd.students.heads import Student
 from activekd.students.predict import converging, mixed_precision
+from activekd.students.step_memory import (
+    batch_norm_of_parts,
+    memory_of,
+    n_micro_batches,
+    parts_of_step,
+    step_budget,
+)
 
 
 @dataclass(frozen=True)
@@ -70,12 +81,20 @@ def fit_student(
     *,
     rng: np.random.Generator,
     device: str = "cpu",
+    micro_batches: int | None = None,
 ) -> None:
     """Train the student in place on the dual-head objective (PCoreSet, Kang et al. 2025, Section 3); last iterate.
 
     Every step draws labeled rows, and unlabeled rows if ``distillation`` includes them, uniformly with replacement,
     each in a random training view; student and teacher see the same crop. Both batches pass through the student
-    together.
+    together. All draws are made before the first step, and no step waits for the device.
+
+    A step that exceeds the memory of a trial is cut into micro-batches, each with an equal share of the labeled and of
+    the unlabeled images; their losses are weighted so that the gradients add up to those of the whole batch. Departure:
+    BatchNorm then normalises each micro-batch by its own statistics, as with a smaller batch (ghost batches, Hoffer et
+    al. 2017); its running statistics are updated once a micro-batch, with a momentum that forgets as much in a step as
+    before. For networks without BatchNorm the step is that of the whole batch up to rounding. The number follows from
+    the network, the batch and the memory of the trial, so it is the same in every run on a card and a share of it.
 
     Args:
         student: the student at the start of the round.
@@ -86,47 +105,98 @@ def fit_student(
         distillation: images on which the student distils the teacher.
         recipe: hyperparameters of the fit.
         geometry: its training views are drawn from.
-        rng: draws the batches; labeled and unlabeled batches have separate streams.
+        rng: draws the batches, and the seed of a backbone's own draws, such as dropout; labeled and unlabeled batches
+            have separate streams.
         device: where to train; on ``cuda`` a backbone runs in bfloat16 by autocast, heads and losses in float32.
+        micro_batches: of a step; None for the least number that fits the memory of the trial on ``cuda``, and for 1 on
+            other devices.
 
     Raises:
-        InputError: no labeled rows, or weights that are not finite after the fit.
+        InputError: no labeled rows, weights that are not finite after the fit, or too little device memory.
         ValueError: a teacher without distillation, or distillation without a teacher.
     """
     on_labeled, on_unlabeled = distils(guide, distillation, len(unlabeled))
     draws = draw(labeled, unlabeled, recipe, geometry, with_unlabeled=on_unlabeled, rng=rng)
-    steps, n = draws.steps, draws.n_labeled
-    weights = (recipe.weight_ce, recipe.weight_kd_labeled, recipe.weight_kd_unlabeled)
-    student.to(device)
+    n, batch = draws.n_labeled, draws.rows.shape[1]
+    parts = _parts(student, inputs.shape, n, batch - n, device) if micro_batches is None else micro_batches
+    first = 0 if on_labeled else n
+    with (
+        naming_memory(f"a training step on {batch} images in {parts} micro-batches"),
+        _seeded(torch_seed(rng.spawn(1)[0]), device),
+        batch_norm_of_parts(student, parts),
+    ):
+        student.to(device).train()
+        with graphed(student, batch, inputs.shape, device) if parts == 1 else nullcontext():
+            targets = None if guide is None else guide.batches(draws.rows[:, first:], draws.views[:, first:])
+            distilled = {"on_labeled": on_labeled, "on_unlabeled": on_unlabeled}
+            _train(student, inputs, draws, targets, recipe, parts, device, **distilled)
+    check_fitted(student, recipe, f"{draws.steps} steps on {len(labeled.rows)} labeled rows")
+
+
+def _parts(student: Student, shape: tuple[int, ...], labeled: int, unlabeled: int, device: str) -> int:
+    """The least number of micro-batches that fits; 1 for features, and where no memory bounds the step."""
+    budget = step_budget(device)
+    if budget is None or len(shape) == 1:
+        return 1
+    return n_micro_batches(memory_of(student.backbone, shape), labeled, unlabeled, budget)
+
+
+@contextmanager
+def _seeded(seed: int, device: str) -> Iterator[None]:
+    """Torch's generators start from a seed inside the block and go on after it as if it had not been."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _train(
+    student: Student,
+    inputs: ViewSource,
+    draws: Draws,
+    targets: Iterator[Tensor] | None,
+    recipe: Recipe,
+    parts: int,
+    device: str,
+    *,
+    on_labeled: bool,
+    on_unlabeled: bool,
+) -> None:
+    """The steps of a fit: ``targets`` are the teacher logits of the labeled images if ``on_labeled``, then the others.
+
+    The optimiser is AdamW. A loss term of a micro-batch is weighted by its share of the images of the term.
+    """
+    n, batch = draws.n_labeled, draws.rows.shape[1]
     optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     labels = torch.from_numpy(draws.labels).to(device)
-    first = 0 if on_labeled else n
-    targets = None if guide is None else guide.batches(draws.rows[:, first:], draws.views[:, first:])
-    student.train()
+    cut = parts_of_step(n, batch - n, parts)
+    skipped = 0 if on_labeled else n
     for step, images in enumerate(inputs.batches(draws.rows, draws.views)):
-        with mixed_precision(device):
-            out = student(images.to(device))
-        teacher_labeled = teacher_unlabeled = None
-        if targets is not None:
-            logits = next(targets)
-            teacher_labeled = logits[: n - first] if on_labeled else None
-            teacher_unlabeled = logits[n - first :] if on_unlabeled else None
-        loss = dual_head_loss(
-            out.label_logits[:n],
-            labels[step],
-            out.distill_logits[:n] if on_labeled else None,
-            teacher_labeled,
-            out.distill_logits[n:] if on_unlabeled else None,
-            teacher_unlabeled,
-            weights=weights,
-            temperature=recipe.temperature,
-        )
+        images = images.to(device)
+        logits = None if targets is None else next(targets)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, step, steps)
+            group["lr"] = learning_rate(recipe, step, draws.steps)
         optimiser.zero_grad()
-        loss.backward()
+        for some, others in cut:
+            with mixed_precision(device):
+                out = student(images if parts == 1 else torch.cat([images[some], images[others]]))
+            k = some.stop - some.start
+            on_some, on_others = k / n, (others.stop - others.start) / max(1, batch - n)
+            loss = dual_head_loss(
+                out.label_logits[:k],
+                labels[step, some],
+                out.distill_logits[:k] if on_labeled else None,
+                logits[some] if logits is not None and on_labeled else None,
+                out.distill_logits[k:] if on_unlabeled else None,
+                logits[others.start - skipped : others.stop - skipped] if logits is not None and on_unlabeled else None,
+                weights=(
+                    recipe.weight_ce * on_some,
+                    recipe.weight_kd_labeled * on_some,
+                    recipe.weight_kd_unlabeled * on_others,
+                ),
+                temperature=recipe.temperature,
+            )
+            loss.backward()
         optimiser.step()
-    check_fitted(student, recipe, f"{steps} steps on {len(labeled.rows)} labeled rows")
 
 
 def check_fitted(student: Student, recipe: Recipe, fit: str) -> None:

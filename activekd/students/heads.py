@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from activekd.networks.backbones import Backbone, backbone
+from activekd.recipes import BatchNorm
 from activekd.streams import torch_seed
 from activekd.students.networks import StudentNetwork
 
@@ -99,12 +100,19 @@ def pretrained(name: str) -> tuple[nn.Module, int]:
         return _network(backbone(name))
 
 
+def _with_frozen_norms(network: nn.Module) -> nn.Module:
+    from timm.layers.norm_act import freeze_batch_norm_2d
+
+    return freeze_batch_norm_2d(network)
+
+
 def build_student(
     student: StudentNetwork,
     banked_shape: tuple[int, ...],
     n_classes: int,
     *,
     trunk_width: int,
+    batch_norm: BatchNorm = "trained",
     rng: np.random.Generator,
 ) -> Student:
     """The student at the start of a round: pretrained or random weights, and new random heads.
@@ -114,6 +122,7 @@ def build_student(
         banked_shape: shape of one input: ``(dim,)`` on a frozen backbone, ``(3, size, size)`` otherwise.
         n_classes: number of classes.
         trunk_width: of the trunk of an ``adapter:`` student.
+        batch_norm: of a student that is trained end to end, as in ``Recipe``.
         rng: draws all random weights.
     """
     with torch.random.fork_rng(devices=[]):
@@ -128,4 +137,6 @@ def build_student(
         else:
             template, dim = pretrained(student.base)
             network = deepcopy(template)
+        if batch_norm == "frozen":
+            network = _with_frozen_norms(network)
         return Student(network, dim, n_classes)

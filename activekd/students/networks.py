@@ -41,14 +41,12 @@ class StudentNetwork:
 
     @property
     def encoder_name(self) -> str:
-        """Name of its bank's encoder; students on one frozen backbone share it, as do those on one sort of pixels."""
-        return self.name.replace(ADAPTER, FROZEN) if self.frozen else f"pixels/{self.backbone.interpolation}"
+        """Name of the encoder of its bank, which students on one frozen backbone share."""
+        return self.name.replace(ADAPTER, FROZEN)
 
     @property
     def fingerprint(self) -> str:
-        """What the banked arrays depend on: the input size and, for a frozen backbone, weights and preprocessing."""
-        if not self.frozen:
-            return str(self.size)
+        """What the features of its frozen backbone depend on: input size, weights and preprocessing."""
         chosen = self.backbone
         return f"{self.size}/{self.weights_hash()}/{chosen.interpolation}/{chosen.mean}/{chosen.std}"
 

@@ -8,22 +8,31 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.bank.views import ViewSource
+from activekd.devices import naming_memory, results_device
 from activekd.errors import InputError
 from activekd.finite import count_broken
 from activekd.losses import mixture
 from activekd.recipes import Distillation, Recipe
 from activekd.students.heads import Student
+from activekd.students.step_memory import memory_of, step_budget
 
 PREDICT_BATCH = 512
 """Rows per forward pass in prediction, for features and small images."""
 
 PREDICT_PIXELS = PREDICT_BATCH * 64 * 64
-"""Pixels per forward pass in prediction; bounds its memory."""
+"""Pixels per forward pass in prediction on the CPU and ``mps``; bounds its memory."""
+
+PREDICT_PIXELS_CUDA = PREDICT_BATCH * 224 * 224
+"""Pixels per forward pass in prediction on ``cuda``, at most; fewer where a training step on them would not fit."""
 
 
 def mixed_precision(device: str) -> torch.autocast:
-    """bfloat16 autocast of backbones on ``cuda``; disabled on other devices, where it is slower or unsupported."""
-    return torch.autocast("cuda" if device == "cuda" else "cpu", dtype=torch.bfloat16, enabled=device == "cuda")
+    """bfloat16 autocast of backbones on ``cuda``; disabled on other devices, where it is slower or unsupported.
+
+    It caches no weights: each is used once in a block, and CUDA graphs allow no cache.
+    """
+    kind = "cuda" if device == "cuda" else "cpu"
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=device == "cuda", cache_enabled=False)
 
 
 def converging(recipe: Recipe) -> str:
@@ -48,6 +57,24 @@ class Prediction:
     heads: Int64[Tensor, "2 n"]
 
 
+def predict_batch(student: Student, shape: tuple[int, ...], device: str) -> int:
+    """Rows per forward pass in prediction: a function of the network, the inputs, the device and its memory.
+
+    Args:
+        student: the student.
+        shape: of one input.
+        device: of the student.
+    """
+    if len(shape) == 1:
+        return PREDICT_BATCH
+    pixels = PREDICT_PIXELS_CUDA if device == "cuda" else PREDICT_PIXELS
+    batch = min(PREDICT_BATCH, pixels // shape[-1] ** 2)
+    budget = step_budget(device)
+    if budget is not None:
+        batch = min(batch, memory_of(student.backbone, shape).images_within(budget))
+    return max(1, batch)
+
+
 @torch.inference_mode()
 def predict(
     student: Student,
@@ -59,7 +86,9 @@ def predict(
     features: bool = False,
     device: str = "cpu",
 ) -> Prediction:
-    """Predictions for each row from its evaluation view, returned on the CPU.
+    """Predictions for each row from its evaluation view.
+
+    On ``cuda`` the backbone runs in bfloat16 by autocast, the heads in float32.
 
     Args:
         student: the fitted student; it is set to evaluation mode.
@@ -70,32 +99,46 @@ def predict(
         features: whether to return the pooled features.
         device: device of the student.
 
+    Returns:
+        Predictions on ``activekd.devices.results_device(device)``: they stay on ``cuda`` until something small is left.
+
     Raises:
-        InputError: predictions or features are not finite; the message counts the rows.
+        InputError: predictions or features are not finite, and the message counts the rows; or the device is out of
+            memory.
     """
     student.eval()
     label_weight = 1.0 if distillation == "none" else recipe.label_weight
-    probabilities, pooled, heads = [], [], []
-    broken = 0
-    pixels = inputs.shape[-1] ** 2 if len(inputs.shape) == 3 else 1
-    batch = max(1, min(PREDICT_BATCH, PREDICT_PIXELS // pixels))
     rows = np.arange(inputs.n_rows) if rows is None else rows
-    for start in range(0, len(rows), batch):
-        some = rows[start : start + batch]
-        with mixed_precision(device):
-            out = student(inputs.gather(some, np.zeros_like(some)).to(device))
-        heads.append(torch.stack([logits.argmax(dim=1) for logits in (out.label_logits, out.distill_logits)]).cpu())
-        probabilities.append(
-            mixture(
+    batch, kept_on = predict_batch(student, inputs.shape, device), results_device(device)
+    heads: Tensor | None = None
+    probabilities: Tensor | None = None
+    pooled: Tensor | None = None
+
+    def filled(array: Tensor | None, part: Tensor, start: int) -> Tensor:
+        """The array of all rows, with those of a part set."""
+        if array is None:
+            array = torch.empty((len(rows), *part.shape[1:]), dtype=part.dtype, device=kept_on)
+        array[start : start + len(part)] = part
+        return array
+
+    with naming_memory(f"predictions of {len(rows)} rows, {batch} at a time"):
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            with mixed_precision(device):
+                out = student(inputs.gather(some, np.zeros_like(some)).to(device))
+            chosen = torch.stack([logits.argmax(dim=1) for logits in (out.label_logits, out.distill_logits)], dim=1)
+            mixed = mixture(
                 out.label_logits,
                 out.distill_logits,
                 label_weight=label_weight,
                 distill_temperature=recipe.distill_temperature,
-            ).cpu()
-        )
-        if features:
-            pooled.append(out.features.cpu())
-        broken += max(count_broken(parts[-1]) for parts in (probabilities, pooled) if parts)
-    if broken:
+            )
+            heads, probabilities = filled(heads, chosen, start), filled(probabilities, mixed, start)
+            if features:
+                pooled = filled(pooled, out.features, start)
+    assert heads is not None
+    assert probabilities is not None
+    sums = [array.sum(dim=1) for array in (probabilities, pooled) if array is not None]
+    if broken := count_broken(torch.stack(sums, dim=1)):
         raise InputError(f"predictions of {broken} of {len(rows)} rows are not finite; expected: {converging(recipe)}")
-    return Prediction(torch.cat(probabilities), torch.cat(pooled) if features else None, torch.cat(heads, dim=1))
+    return Prediction(probabilities, pooled, heads.T)

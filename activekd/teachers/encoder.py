@@ -4,12 +4,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float16, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from activekd.bank.computing import half_precision
 from activekd.errors import InputError
 from activekd.finite import check_rows
 from activekd.networks.loading import check_sizes, read_weights
@@ -23,9 +23,11 @@ LONGEST = 400
 class VisionLanguageEncoder:
     """An open_clip network as the encoder of a bank: image features before normalisation, fp16.
 
-    View 0 is the centred square for every network. Departure: SigLIP was trained on images squashed to a square.
+    On ``cuda`` the image tower runs in float16 by autocast; text is encoded in float32 everywhere. View 0
+    is the centred square for every network. Departure: SigLIP was trained on images squashed to a square.
 
     Attributes:
+        device: where it runs.
         size: side of the square input in pixels.
         interpolation: ``bilinear`` or ``bicubic``.
         logit_scale: factor from the cosine of image and text to a logit, as trained: exp of the network's parameter.
@@ -34,7 +36,7 @@ class VisionLanguageEncoder:
     def __init__(self, model: Any, tokenizer: Any, device: str = "cpu") -> None:
         self._model = model.eval().to(device, memory_format=torch.channels_last)
         self._tokenizer = tokenizer
-        self._device = device
+        self.device = device
         preprocessing = model.visual.preprocess_cfg
         size = preprocessing["size"]
         self.size: int = size if isinstance(size, int) else size[0]
@@ -43,10 +45,11 @@ class VisionLanguageEncoder:
         self._mean = torch.tensor(preprocessing["mean"])[:, None, None].to(device)
         self._std = torch.tensor(preprocessing["std"])[:, None, None].to(device)
 
-    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> np.ndarray:
-        """Image features before normalisation, (batch, dim), fp16."""
-        x = (images.to(self._device).float() / 255 - self._mean) / self._std
-        return self._model.encode_image(x.contiguous(memory_format=torch.channels_last)).half().cpu().numpy()
+    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> Float16[Tensor, "batch dim"]:
+        """Image features before normalisation, on the device."""
+        x = (images.to(self.device).float() / 255 - self._mean) / self._std
+        with half_precision(self.device):
+            return self._model.encode_image(x.contiguous(memory_format=torch.channels_last)).half()
 
     @torch.inference_mode()
     def text_head(self, class_names: Sequence[str], prompts: Sequence[str]) -> TextHead:
@@ -61,7 +64,7 @@ class VisionLanguageEncoder:
         """
         tokens = [self._tokenizer([prompt.format(name) for prompt in prompts]) for name in class_names]
         _check_told_apart(tokens, class_names, prompts)
-        embeddings = torch.stack([self._model.encode_text(ids.to(self._device)).float() for ids in tokens]).cpu()
+        embeddings = torch.stack([self._model.encode_text(ids.to(self.device)).float() for ids in tokens]).cpu()
         zero_shot = F.normalize(F.normalize(embeddings, dim=2).mean(dim=1), dim=1)
         text = embeddings.mean(dim=1)
         for array in (zero_shot, text):

@@ -1,7 +1,9 @@
 """The bank in Ray's object store: one array per shard, read from the disk cache or computed into it by tasks."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +17,7 @@ from activekd.bank.given import GivenFeatures
 from activekd.bank.shards import Shard, read_array
 from activekd.errors import InputError
 from bench.cluster.address import LOGS
-from bench.cluster.nodes import options_of
+from bench.cluster.nodes import options_of, waiting_tasks
 from bench.spec import Share
 
 if TYPE_CHECKING:
@@ -30,34 +32,31 @@ MAX_RETRIES = 20
 READERS = 2
 """Arrays read into the object store at a time, each in a separate process."""
 
+WAIT_SECONDS = 1.0
+"""Seconds after which ``Bank.wait`` looks around, if no task ends before."""
+
+Key = str | tuple[str, str]
+"""The key of a shard, or (network, data set) of a text head."""
+
 
 class BankProgress(Protocol):
     """Receives the progress of filling the bank."""
 
-    def banked(self, done: int, total: int) -> None:
-        """``done`` of the bank's ``total`` arrays are ready."""
+    def banked(self, done: int, total: int, now: str = "") -> None:
+        """``done`` of the bank's ``total`` arrays are ready; ``now`` names those in work."""
         ...
 
 
-@lru_cache(maxsize=2)
-def dataset_of(name: str, short_side: int, cache: Path) -> "Dataset":
-    """A data set, loaded once per process."""
-    from activekd.datasets import load_dataset
-
-    return load_dataset(name, cache, short_side=short_side)
+class NotCachedError(Exception):
+    """The disk cache does not have a whole array."""
 
 
-def _split(shard: Shard, cache: Path) -> "Split":
-    dataset = dataset_of(shard.dataset, shard.short_side, cache)
-    return dataset.train if shard.split == "train" else dataset.test
-
-
-def _extract(shard: Shard, encoder: "EncoderNetwork", cache: Path, device: str, threads: int) -> None:
+def _extract(shard: Shard, split: "Split", encoder: "EncoderNetwork", cache: Path, device: str, threads: int) -> None:
     """Compute a shard into the disk cache if it is missing; import torch only then."""
     if read_array(shard.path(cache)) is None:
         from bench.trials.inputs import compute_shard
 
-        compute_shard(shard, _split(shard, cache), encoder, cache, device, threads)
+        compute_shard(shard, split, encoder, cache, device, threads)
 
 
 def _text_head(network: Any, dataset: "Dataset", cache: Path, device: str, threads: int) -> "TextHead":
@@ -74,113 +73,287 @@ _text_head_on_gpu = ray.remote(max_retries=MAX_RETRIES, max_calls=1)(_text_head)
 
 
 @ray.remote(num_cpus=0, max_retries=-1, num_returns=2)
-def _read(extracted: None, shard: Shard, encoder: "EncoderNetwork", cache: Path) -> tuple[np.ndarray, None]:
+def _read(shard: Shard, split: "Split | None", encoder: "EncoderNetwork", cache: Path) -> tuple[np.ndarray, None]:
     """The array from the disk cache, and None: the driver gets the None to see faults without fetching the array.
 
     The task takes no CPU, so that Ray can read a lost array again while trials hold every CPU and wait for it.
+
+    Raises:
+        NotCachedError: the cache does not have it, or its checksum fails.
     """
-    cached = read_array(shard.path(cache))
-    if cached is None:
+    if isinstance(encoder, GivenFeatures):
         from bench.trials.inputs import compute_shard
 
-        if not isinstance(encoder, GivenFeatures):
-            raise InputError(
-                f"cache {cache}: {shard.path(cache).name} was computed, but is missing on the driver's node; "
-                f"expected: one folder that all nodes share ($ACTIVEKD_CACHE)"
-            )
-        cached = compute_shard(shard, _split(shard, cache), encoder, cache)
+        assert split is not None
+        return compute_shard(shard, split, encoder, cache), None
+    cached = read_array(shard.path(cache))
+    if cached is None:
+        raise NotCachedError(str(shard.path(cache)))
     return np.asarray(cached), None
 
 
-def fill_bank(
-    shards: "Mapping[Shard, ResolvedTrial]",
-    heads: "Mapping[tuple[str, str], ResolvedTrial]",
-    cache: Path,
-    device: str,
-    share: Share,
-    progress: BankProgress,
-) -> "tuple[dict[str, Any], dict[tuple[str, str], TextHead]]":
-    """Fill the object store: one array per shard, by its key, and the text heads.
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class _Shelf:
+    """Object references of the arrays of the trials that were handed out, by key: workers ask it for theirs."""
+
+    def __init__(self) -> None:
+        self._refs: dict[Key, Any] = {}
+
+    def put(self, refs: Mapping[Key, Any]) -> None:
+        self._refs.update(refs)
+
+    def get(self, keys: Sequence[Key]) -> list[Any]:
+        return [self._refs[key] for key in keys]
+
+
+def arrays_of(shelf: Any, trial: "ResolvedTrial") -> "tuple[dict[str, np.ndarray], TextHead | None]":
+    """The banked arrays of a trial that was handed out, by the key of their shard, and its text head.
+
+    Args:
+        shelf: of the bank.
+        trial: whose worker this is.
+    """
+    keys: list[Key] = [shard.key for shard in trial.shards]
+    if trial.head_key is not None:
+        keys.append(trial.head_key)
+    if not keys:
+        return {}, None
+    values = dict(zip(keys, ray.get(ray.get(shelf.get.remote(keys))), strict=True))
+    head = values.pop(trial.head_key) if trial.head_key is not None else None
+    return values, head  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True, order=True)
+class _Item:
+    """An array or a text head to be filled in.
+
+    Attributes:
+        position: in the order in which the trials need it.
+        key: of it.
+        trial: that reads it, with its images.
+        shard: None for a text head.
+        computed: whether a task of this bank has computed it.
+    """
+
+    position: int
+    key: Key = field(compare=False)
+    trial: "ResolvedTrial" = field(compare=False)
+    shard: Shard | None = field(compare=False)
+    computed: bool = field(default=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"text head of {self.key[0]} for {self.key[1]}" if self.shard is None else str(self.shard)
+
+
+class Bank:
+    """The arrays and text heads of a grid, filled in while trials run.
 
     A task computes each missing array into the disk cache; another reads it into the object store of the driver's node,
     from which every other node copies it once. Losing a worker node costs a copy, losing the driver's node a read;
     neither repeats a run of the network. Worker nodes hold no primary copies, so the autoscaler may remove them at any
     time.
 
+    An array that the cache has is read without a task that computes, and so asks for no GPU; one whose checksum fails
+    is computed again. Tasks are submitted in the order in which the trials need their arrays: at most READERS that
+    read, and as many that compute as the cluster can run, but none while a trial that was handed out waits for a place.
+
+    Nothing here blocks but ``wait``, and nothing happens between calls: the driver calls ``advance`` at every step.
+
     Args:
-        shards: each with a trial that reads it.
-        heads: (network, data set) of each text head, with a trial that reads it.
+        trials: in the order in which they start, with their images and shards.
         cache: folder of the caches, on shared storage if there are several nodes.
         device: where the networks run.
-        share: resources of a task; a GPU only if the task runs a network.
-        progress: updated as arrays become ready.
+        share: resources of a task that computes; a GPU only if it runs a network.
+        progress: updated at every step.
+        given: object references of arrays that are there already, by shard key.
 
-    Returns:
-        Object references by shard key, and text heads by (network, data set).
-
-    Raises:
-        InputError: a task raised one (a checkpoint that does not fit, a full disk, a cache that the nodes do not
-            share), or lost its worker more than MAX_RETRIES times.
+    Attributes:
+        shelf: handle of the actor that answers ``arrays_of``.
+        fault: why the bank cannot be filled; None so far.
     """
-    from bench.trials.inputs import cached_text_head, runs_network
 
-    with_network = options_of(share, device)
-    without = {**with_network, "num_gpus": 0}
-    on_gpu = bool(with_network["num_gpus"])
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    ready_heads, head_refs = {}, {}
-    for key, trial in heads.items():
-        assert trial.teacher is not None
-        network = trial.teacher.network
-        cached = cached_text_head(network, trial.dataset, cache)
-        if cached is None:
-            task = (_text_head_on_gpu if on_gpu else _text_head_task).options(**with_network)
-            head_refs[key] = task.remote(network, trial.dataset.without_images(), cache, device, share.cpus)
+    def __init__(
+        self,
+        trials: "Sequence[ResolvedTrial]",
+        cache: Path,
+        device: str,
+        share: Share,
+        progress: BankProgress,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._cache, self._device, self._share, self._progress = cache, device, share, progress
+        self._here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        self.shelf: Any = _Shelf.options(scheduling_strategy=self._here).remote()
+        self.fault: Exception | None = None
+        self._refs: dict[Key, Any] = {}
+        self._refs.update((given or {}).items())
+        self._needs: dict[str, frozenset[Key]] = {}
+        self._splits: dict[tuple[str, str, bool], Any] = {}
+        self._positions = count()
+        self._waiting: set[str] = set()
+        self._to_compute = deque[_Item]()
+        self._to_read: list[_Item] = []
+        self._computing: dict[Any, _Item] = {}
+        self._reading: dict[Any, tuple[_Item, Any]] = {}
+        self._missing: set[Key] = set()
+        alike: dict[object, frozenset[Key]] = {}
+        for trial in trials:
+            group = trial.source, trial.trial.student, trial.trial.teacher, trial.trial.views
+            if group not in alike:
+                alike[group] = frozenset(self._note(trial))
+            self._needs[trial.id] = alike[group]
+        self._total = len(self._missing)
+
+    def _note(self, trial: "ResolvedTrial") -> Iterable[Key]:
+        """Queue what a trial reads; yield its keys."""
+        shards: dict[Key, Shard | None] = {} if trial.head_key is None else {trial.head_key: None}
+        shards |= {shard.key: shard for shard in trial.shards}
+        for key, shard in shards.items():
+            if key not in self._refs and key not in self._missing:
+                self._queue(_Item(next(self._positions), key, trial, shard))
+            yield key
+
+    def _queue(self, item: _Item) -> None:
+        self._missing.add(item.key)
+        if item.shard is None:
+            from bench.trials.inputs import cached_text_head
+
+            assert item.trial.teacher is not None
+            head = cached_text_head(item.trial.teacher.network, item.trial.dataset, self._cache)
+            if head is None:
+                self._to_compute.append(item)
+            else:
+                self._has(item, ray.put(head))
+        elif isinstance(item.trial.encoder_of(item.shard), GivenFeatures) or item.shard.is_stored(self._cache):
+            heapq.heappush(self._to_read, item)
         else:
-            ready_heads[key] = cached
-    extracting: list[tuple[Any, Shard, EncoderNetwork]] = []
-    for shard, trial in shards.items():
-        encoder, ref = trial.encoder_of(shard), None
-        if not isinstance(encoder, GivenFeatures):
-            runs = runs_network(encoder)
-            task = _extract_on_gpu if on_gpu and runs else _extract_task
-            ref = task.options(**(with_network if runs else without)).remote(shard, encoder, cache, device, share.cpus)
-        extracting.append((ref, shard, encoder))
-    refs, reading, total = {}, [], len(shards) + len(head_refs)
-    steps = count(1)
+            self._to_compute.append(item)
 
-    def advance() -> None:
-        progress.banked(total * next(steps) // (total + len(shards)), total)
+    @property
+    def complete(self) -> bool:
+        """Whether everything is there."""
+        return not self._missing
 
-    try:
-        for _ in _completed([*(ref for ref, _, _ in extracting if ref is not None), *head_refs.values()]):
-            advance()
-        for extracted, shard, encoder in extracting:
-            if len(reading) == READERS:
-                (ready,), reading = ray.wait(reading)
-                ray.get(ready)
-                advance()
-            both: Any = _read.options(scheduling_strategy=here).remote(extracted, shard, encoder, cache)
-            refs[shard.key], done = both
-            reading.append(done)
-        for _ in _completed(reading):
-            advance()
-    except RayTaskError as fault:
-        if isinstance(fault.cause, InputError):
-            raise fault.cause from None
-        raise
-    except RayError as fault:
-        raise InputError(
-            f"a task that fills the bank lost its worker more than {MAX_RETRIES} times ({type(fault).__name__}); "
-            f"expected: enough memory for it ({LOGS})"
-        ) from fault
-    return refs, {**ready_heads, **{key: ray.get(ref) for key, ref in head_refs.items()}}
+    def ready(self, trial_id: str) -> bool:
+        """Whether all that a trial reads is there, so that it can start without waiting."""
+        return self._missing.isdisjoint(self._needs[trial_id])
 
+    def hand_out(self, job: str, trial_id: str) -> None:
+        """Put the arrays of a trial that is ready on the shelf, for the worker that will run it.
 
-def _completed(refs: Sequence[Any]) -> Iterator[Any]:
-    """Each reference when its task ends; the exception of a task is raised."""
-    left = list(refs)
-    while left:
-        (ready,), left = ray.wait(left)
-        ray.get(ready)
-        yield ready
+        Args:
+            job: names what is handed to Tune; nothing more is computed until it is ``placed``.
+            trial_id: of a trial of the job, all of which read the same arrays.
+        """
+        if needs := self._needs[trial_id]:
+            ray.get(self.shelf.put.remote({key: self._refs[key] for key in needs}))
+        self._waiting.add(job)
+
+    def placed(self, job: str) -> None:
+        """A job that was handed out has a worker, or has ended."""
+        self._waiting.discard(job)
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        """Fill the bank, while no trial runs, until a condition holds, the bank is complete or cannot be filled."""
+        self._waiting.clear()
+        while not (until() or self.complete or self.fault):
+            self.advance()
+            if not (until() or self.complete or self.fault):
+                ray.wait([*self._computing, *self._reading], timeout=WAIT_SECONDS)
+
+    def advance(self) -> None:
+        """Take in what has ended, submit what may run next, and return without waiting."""
+        if self.complete or self.fault:
+            return
+        try:
+            self._take_in()
+        except RayTaskError as fault:
+            self.fault = fault.cause if isinstance(fault.cause, InputError) else fault
+        except InputError as fault:
+            self.fault = fault
+        except RayError as fault:
+            self.fault = InputError(
+                f"a task that fills the bank lost its worker more than {MAX_RETRIES} times ({type(fault).__name__}); "
+                f"expected: enough memory for it ({LOGS})"
+            )
+        if self.fault is None:
+            self._submit()
+            self._progress.banked(self._total - len(self._missing), self._total, self._now())
+
+    def _take_in(self) -> None:
+        running = [*self._computing, *self._reading]
+        ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
+        for done in ended:
+            if done in self._computing:
+                item, value = self._computing.pop(done), ray.get(done)
+                if item.shard is None:
+                    self._has(item, ray.put(value))
+                else:
+                    heapq.heappush(self._to_read, replace(item, computed=True))
+                continue
+            item, ref = self._reading.pop(done)
+            try:
+                ray.get(done)
+            except RayTaskError as fault:
+                if not isinstance(fault.cause, NotCachedError):
+                    raise
+                if item.computed:
+                    raise InputError(
+                        f"cache {self._cache}: {Path(str(fault.cause)).name} was computed, but is missing on the "
+                        f"driver's node; expected: one folder that all nodes share ($ACTIVEKD_CACHE)"
+                    ) from fault
+                self._to_compute.appendleft(item)
+            else:
+                self._has(item, ref)
+
+    def _has(self, item: _Item, ref: Any) -> None:
+        self._refs[item.key] = ref
+        self._missing.discard(item.key)
+
+    def _submit(self) -> None:
+        while self._to_read and len(self._reading) < READERS:
+            item = heapq.heappop(self._to_read)
+            assert item.shard is not None
+            encoder = item.trial.encoder_of(item.shard)
+            split = self._split(item, names=True) if isinstance(encoder, GivenFeatures) else None
+            both: Any = _read.options(scheduling_strategy=self._here).remote(item.shard, split, encoder, self._cache)
+            self._reading[both[1]] = item, both[0]
+        if not self._to_compute or self._waiting:
+            return
+        room = waiting_tasks(self._share, self._device) - len(self._computing)
+        for _ in range(min(room, len(self._to_compute))):
+            item = self._to_compute.popleft()
+            self._computing[self._compute(item)] = item
+
+    def _compute(self, item: _Item) -> Any:
+        """Submit the task that computes an array or a text head."""
+        from bench.trials.inputs import runs_network
+
+        options = options_of(self._share, self._device)
+        rest = self._cache, self._device, self._share.cpus
+        if item.shard is None:
+            assert item.trial.teacher is not None
+            task = _text_head_on_gpu if options["num_gpus"] else _text_head_task
+            dataset = item.trial.dataset.without_images()
+            return task.options(**options).remote(item.trial.teacher.network, dataset, *rest)
+        encoder = item.trial.encoder_of(item.shard)
+        if not runs_network(encoder):
+            options["num_gpus"] = 0
+        task = _extract_on_gpu if options["num_gpus"] else _extract_task
+        return task.options(**options).remote(item.shard, self._split(item), encoder, *rest)
+
+    def _split(self, item: _Item, *, names: bool = False) -> Any:
+        """A split in the object store, put there once; with the names of its images for given features alone."""
+        assert item.shard is not None
+        key = item.shard.images, item.shard.split, names
+        if key not in self._splits:
+            split = item.trial.split(item.shard.split)
+            self._splits[key] = ray.put(split if names else replace(split, names=None))
+        return self._splits[key]
+
+    def _now(self) -> str:
+        """Names the first array in work, and counts the others."""
+        items = sorted([*self._computing.values(), *(item for item, _ in self._reading.values())])
+        more = f" and {len(items) - 1} more" if len(items) > 1 else ""
+        return f"{items[0].name}{more}" if items else ""

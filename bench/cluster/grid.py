@@ -1,18 +1,20 @@
 """A grid on Ray: the nodes, the bank, the store and the trials, one after the other."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from activekd.bank.given import forget_features
 from activekd.errors import InputError
 from bench.cluster.address import LOCAL
-from bench.cluster.banking import fill_bank
+from bench.cluster.banking import Bank
 from bench.cluster.nodes import connected, lacking_room
 from bench.cluster.running import run_trials
 from bench.cluster.storing import start_store
 from bench.settings import Options, local_device
-from bench.terminal import GridProgress, say
-from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of, text_heads_of
+from bench.terminal import GridProgress, named, say
+from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of
 from bench.trials.run import Execution
 
 
@@ -41,7 +43,9 @@ def run_on_ray(
         InputError: there is no cluster, a local Ray has no room for a trial, or the grid cannot continue.
     """
     shards = shards_of(trials)
-    with connected(options) as connection:
+    with ExitStack() as stack:
+        with named("Ray: starting" if options.address == LOCAL else f"Ray: joining {options.address}"):
+            connection = stack.enter_context(connected(options))
         for line in connection.lines(bank_bytes(shards)):
             say(line)
         device = connection.device(options.device)
@@ -51,19 +55,21 @@ def run_on_ray(
             if options.address == LOCAL:
                 raise InputError("; ".join(lacking))
             say(f"waiting for larger nodes: {'; '.join(lacking)}")
-        execution = Execution(device, options.trial.cpus, options.diagnostics)
+        execution = Execution(
+            device, options.trial.cpus, options.diagnostics, options.trial.gpus, options.deterministic
+        )
         begin()
         with progress:
             store = start_store(folder, options.attempts)
-            heads_of = text_heads_of(trials)
-            refs, heads = fill_bank(shards, heads_of, cache, device, options.extraction, progress)
-            light = _without_banked_images(trials)
-            return run_trials(light, refs, heads, store, folder, progress, execution, options)
+            with named("the bank: looking for cached arrays"):
+                bank = Bank(trials, cache, device, options.extraction, progress)
+            forget_features()
+            return run_trials(_without_banked_images(trials), bank, store, folder, progress, execution, options)
 
 
 def _without_banked_images(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
-    """The trials as workers need them: images only if a student's inputs are rendered at every step."""
-    live = {t.source for t in trials if not t.student_train}
+    """The trials as workers need them: images only for students that are trained end to end."""
+    live = {t.source for t in trials if not t.student.frozen}
     datasets = {t.source: t.dataset for t in trials}
     light = {source: d if source in live else d.without_images() for source, d in datasets.items()}
     return [replace(t, dataset=light[t.source]) for t in trials]

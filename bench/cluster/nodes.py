@@ -16,7 +16,7 @@ import ray
 from activekd.errors import InputError, reason
 from bench.cluster.address import LOCAL
 from bench.cluster.processes import process_folder
-from bench.settings import Device, Options
+from bench.settings import DETERMINISTIC_ENVIRONMENT, Device, Options
 from bench.spec import Share
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -28,6 +28,9 @@ STORE_MOST = 10 * 2**30
 
 RESOURCE_AMOUNT = 0.001
 """Amount of a custom resource per task: binds the task to nodes with the resource, without limiting how many run."""
+
+LEAST_WAITING = 16
+"""Least number of trials that wait for resources on a cluster of several nodes, so that its autoscaler sees demand."""
 
 DASHBOARD_MODULE = "aiohttp_cors"
 """Module that the dashboard needs; ``ray[default]`` installs it."""
@@ -100,7 +103,7 @@ def connected(options: Options) -> Iterator[Connection]:
                 ) from fault
         last.callback(signal.signal, signal.SIGTERM, on_term)
         last.callback(ray.shutdown)
-        context = _start(spill, options) if spill else _join(options.address)
+        context = _start(spill, options) if spill else _join(options)
         signal.signal(signal.SIGTERM, on_term)
         alive = [node for node in ray.nodes() if node["Alive"]]
         total = ray.cluster_resources()
@@ -117,6 +120,7 @@ def connected(options: Options) -> Iterator[Connection]:
 def _start(spill: Path, options: Options) -> Any:
     return ray.init(
         address=LOCAL,
+        runtime_env=_environment(options),
         num_cpus=_cpus(options),
         object_store_memory=store_bytes(),
         include_dashboard=importlib.util.find_spec(DASHBOARD_MODULE) is not None,
@@ -135,11 +139,23 @@ def _cpus(options: Options) -> int | None:
     return min(wanted, os.cpu_count() or 1)
 
 
-def _join(address: str) -> Any:
+def _join(options: Options) -> Any:
     try:
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return ray.init(
+            address=options.address,
+            runtime_env=_environment(options),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, ValueError, RuntimeError) as fault:
-        raise InputError(f"no Ray cluster at {address}: {fault}; expected: local, auto, or HOST:PORT") from fault
+        raise InputError(
+            f"no Ray cluster at {options.address}: {fault}; expected: local, auto, or HOST:PORT"
+        ) from fault
+
+
+def _environment(options: Options) -> dict[str, Any] | None:
+    """The runtime environment of the workers; None for that of their nodes."""
+    return {"env_vars": dict(DETERMINISTIC_ENVIRONMENT)} if options.deterministic else None
 
 
 def store_bytes() -> int | None:
@@ -174,6 +190,24 @@ def slots(share: Share, device: str) -> int:
     total, takes = ray.cluster_resources(), options_of(share, device)
     by_cpus = int(total.get("CPU", 0) // takes["num_cpus"])
     return min(by_cpus, int(total.get("GPU", 0) / takes["num_gpus"])) if takes["num_gpus"] else by_cpus
+
+
+def waiting_tasks(share: Share, device: str) -> int:
+    """Tasks of a share to submit at a time: as many as run at once; at least LEAST_WAITING on several nodes."""
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return waiting_trials(slots(share, device), nodes)
+
+
+def waiting_trials(slots_now: int, nodes: int) -> int:
+    """Trials that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
+
+    Tune starts any of those that wait, so a small number keeps the order.
+
+    Args:
+        slots_now: trials that the nodes can run at a time.
+        nodes: that are alive.
+    """
+    return slots_now if nodes == 1 and slots_now else max(LEAST_WAITING, slots_now)
 
 
 def lacking_room(device: str, trial: Share, extraction: Share) -> list[str]:

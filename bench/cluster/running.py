@@ -11,12 +11,14 @@ import ray
 from ray import tune
 from ray.exceptions import RayError, RayTaskError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune.stopper import CombinedStopper
 
 from activekd.errors import InputError
-from activekd.teachers.text_heads import TextHead
 from bench.cluster.address import LOGS
-from bench.cluster.nodes import options_of, slots
-from bench.cluster.order import TRIAL_ID, InOrder
+from bench.cluster.banking import Bank, arrays_of
+from bench.cluster.filling import Filler
+from bench.cluster.nodes import options_of, waiting_tasks
+from bench.cluster.order import TRIAL_ID, AsReady, InOrder
 from bench.cluster.processes import process_folder
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
@@ -37,9 +39,6 @@ With ``reuse_actors``, a worker that dies while it is handed to its next trial e
 """
 
 MAX_WAITING_VARIABLE = "TUNE_MAX_PENDING_TRIALS_PG"
-LEAST_WAITING = 16
-"""Least number of trials that wait for resources on a cluster of several nodes, so that its autoscaler sees demand."""
-
 ROUND_SECONDS, FAILED, STOPPED = "seconds", "failed", "stopped"
 """Keys of a step's result: seconds of the round, whether the trial was given up, why the whole grid must stop."""
 
@@ -78,14 +77,13 @@ class _TrialRunner(tune.Trainable):
         self,
         config: dict[str, Any],
         trials: Mapping[str, ResolvedTrial],
-        refs: Mapping[str, Any],
-        heads: Mapping[tuple[str, str], TextHead],
+        shelf: Any,
         store: Any,
         execution: Execution,
         run: RunTrial,
         tracked: bool,
     ) -> None:
-        self._trials, self._refs, self._heads, self._store = trials, refs, heads, store
+        self._trials, self._shelf, self._store = trials, shelf, store
         self._execution, self._run, self._tracked = execution, run, tracked
         self._begin(config[TRIAL_ID])
 
@@ -100,10 +98,9 @@ class _TrialRunner(tune.Trainable):
     def _start(self) -> Iterator[Row]:
         """The missing rows of the trial, each stored before it is yielded."""
         trial = self._trials[self._id]
-        keys = [shard.key for shard in trial.shards]
         # Kept until the next trial has its arrays: a process that releases all shared memory must map it again.
-        self._banked = banked = dict(zip(keys, ray.get([self._refs[key] for key in keys]), strict=True))
-        head = self._heads[trial.head_key] if trial.head_key is not None else None
+        self._banked, head = arrays_of(self._shelf, trial)
+        banked = self._banked
         return run_stored(
             self._begin_stored,
             lambda done: self._run(trial, banked, head, done, self._execution),
@@ -195,18 +192,6 @@ class Watch(Callback, Stopper):
         return self.reason is not None
 
 
-def waiting_trials(slots_now: int, nodes: int) -> int:
-    """Trials that wait for resources at a time: the slots of a single node, at least LEAST_WAITING on several.
-
-    Tune starts any of those that wait, so a small number keeps the order.
-
-    Args:
-        slots_now: trials that the nodes can run at a time.
-        nodes: that are alive.
-    """
-    return slots_now if nodes == 1 and slots_now else max(LEAST_WAITING, slots_now)
-
-
 def run_in_passes(
     trial_ids: Sequence[str],
     run: Callable[[Sequence[str]], object],
@@ -237,8 +222,7 @@ def run_in_passes(
 
 def run_trials(
     trials: Sequence[ResolvedTrial],
-    refs: Mapping[str, Any],
-    heads: Mapping[tuple[str, str], TextHead],
+    bank: Bank,
     store: Any,
     results: Path,
     progress: Progress,
@@ -252,8 +236,7 @@ def run_trials(
 
     Args:
         trials: each with a missing round, in the order in which they start.
-        refs: object references of the banked arrays, by shard key.
-        heads: text heads by (network, data set).
+        bank: of these trials; each starts when its arrays are there.
         store: handle from ``start_store``; the actor is stopped at the end.
         results: the results folder.
         progress: updated as trials start, finish rounds and end.
@@ -266,16 +249,15 @@ def run_trials(
         Why trials were given up, by id.
 
     Raises:
-        InputError: the grid cannot continue: the results folder cannot be written, no worker stays alive, or Tune
-            leaves trials unfinished. The rows so far are stored.
+        InputError: the grid cannot continue: the results folder cannot be written, the bank cannot be filled, no
+            worker stays alive, or Tune leaves trials unfinished. The rows so far are stored.
     """
     check_store(store)
     by_id = {t.id: t for t in trials}
     runner = tune.with_parameters(
         _TrialRunner,
         trials=by_id,
-        refs=refs,
-        heads=heads,
+        shelf=bank.shelf,
         store=store,
         execution=execution,
         run=run,
@@ -283,27 +265,29 @@ def run_trials(
     )
     takes = options_of(options.trial, execution.device)
     resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    os.environ[MAX_WAITING_VARIABLE] = str(waiting_trials(slots(options.trial, execution.device), nodes))
-    watch = Watch(progress)
-    followers = [watch, *callbacks, *([tracker(options.track, results)] if options.track else [])]
+    os.environ[MAX_WAITING_VARIABLE] = str(waiting_tasks(options.trial, execution.device))
+    watch, filler = Watch(progress), Filler(bank)
+    followers = [watch, filler, *callbacks, *([tracker(options.track, results)] if options.track else [])]
     scratch_root = Path(tempfile.gettempdir()) / f"activekd-tune-{os.getuid()}"
 
     def run_pass(trial_ids: Sequence[str]) -> None:
+        order = InOrder(trial_ids, bank.ready, lambda trial_id: bank.hand_out(trial_id, trial_id))
+        bank.wait(lambda: order.next_id() is not None)
+        if bank.fault:
+            return
         with process_folder(scratch_root) as scratch:
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
-                    search_alg=InOrder(trial_ids),
+                    search_alg=AsReady(order, options.max_concurrent),
                     num_samples=len(trial_ids),
                     reuse_actors=True,
-                    max_concurrent_trials=options.max_concurrent,
                 ),
                 run_config=RunConfig(
                     name="grid",
                     storage_path=str(results / FOLDER if options.track else scratch),
                     verbose=0,
-                    stop=watch,
+                    stop=CombinedStopper(watch, filler),
                     callbacks=followers,
                     failure_config=FailureConfig(max_failures=-1),
                     checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -314,10 +298,12 @@ def run_trials(
         failures, done = ray.get([store.failures.remote(), store.rounds_done.remote()])
         return [t for t in trial_ids if t not in failures and done.get(t, 0) < by_id[t].trial.rounds]
 
-    left = run_in_passes(list(by_id), run_pass, still_open, watch.stop_all)
+    left = run_in_passes(list(by_id), run_pass, still_open, lambda: watch.stop_all() or filler.stop_all())
     failures: dict[str, str] = ray.get(store.failures.remote())
     ray.get(store.close.remote())
     ray.kill(store)  # pyright: ignore[reportArgumentType]
+    if bank.fault:
+        raise bank.fault
     if watch.reason or left:
         raise InputError(watch.reason or f"{MAX_PASSES} runs of Ray Tune in a row finished none of {len(left)} trials")
     return {trial_id: failures[trial_id] for trial_id in by_id if trial_id in failures}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from activekd.datasets.choices import test_split
 from bench import stats
 from bench.columns import teacher_label
 from bench.report.cells import Section, Table, rank_table
@@ -102,6 +103,13 @@ def caveats(facts: Facts) -> list[str]:
     if facts.protocol != PROTOCOL:
         out.append(
             f"The rows have protocol {facts.protocol}; this version runs protocol {PROTOCOL}, whose numbers may differ."
+        )
+    if chosen_on := [
+        f"{name} ({split})" for name in facts.distinct["dataset"] if (split := test_split(name)) != "test"
+    ]:
+        out.append(
+            f"Accuracy is measured on another split than test, to choose by: {', '.join(chosen_on)}. "
+            f"These are no results on test images."
         )
     kinds = {"commit": "commits", "versions": "sets of versions", "device": "kinds of device"}
     mixed = [f"{len(facts.provenance[c])} {kind}" for c, kind in kinds.items() if len(facts.provenance[c]) > 1]

@@ -255,7 +255,7 @@ TABLES: Mapping[str, TableSpec] = {
                 "mixture of both": of("with_teacher", percent),
                 LABELS["teacher_accuracy"]: of("teacher_accuracy", percent),
                 **N_SEEDS,
-                "backbone": lambda record: "frozen" if record["frozen"] else "trained",
+                **text("backbone"),
             },
             "Parts of the student, mean over selectors, first and last round",
         ),

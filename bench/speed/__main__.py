@@ -4,12 +4,13 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from bench.settings import Device, cache_folder, default_slots, default_spec, local_device
+from bench.settings import Device, cache_folder, default_slots, default_spec, local_device, local_slots
 from bench.spec import read_spec
 from bench.speed.bars import Bar, print_bars
 from bench.terminal import EXIT_FAILED, HELP_NAMES, Version, console, user_errors
@@ -18,6 +19,12 @@ app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", context_settings=HELP_NAMES
 )
 
+SpecName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
+    ),
+]
 Repeats = Annotated[int, typer.Option(min=1, help="Counted repetitions; the median is shown.")]
 
 
@@ -116,30 +123,60 @@ def report(
 
 
 @app.command(
-    epilog="Examples: `python -m bench.speed throughput paper` · `python -m bench.speed throughput full --slots 8`"
+    epilog="Examples: `python -m bench.speed throughput paper` · "
+    "`python -m bench.speed throughput full-adapter --slots 8 --save h100.toml`"
 )
 def throughput(
-    spec: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
-        ),
-    ] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a CPU]")] = None,
+    spec: SpecName = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one per CPU]")] = None,
     device: Annotated[Device, typer.Option(help="Where the networks run.")] = "auto",
+    save: Annotated[Path | None, typer.Option(help="TOML file for the rates, for `bench.grid plan --rates`.")] = None,
 ) -> None:
-    """Images per second of each network of a spec on this machine, and the hours that its grid would take.
+    """The rates of a spec's tasks on this machine, and the hours that its grid would take.
 
-    Networks have random weights and run in one thread; neither data sets nor weights need be on this machine.
+    Networks have random weights, and data are noise; neither data sets nor weights need be on this machine. As many
+    processes measure at the same time as slots of this machine would be busy.
     """
     with user_errors():
-        from bench.plan import estimate, print_hours
-        from bench.speed.throughput import measured_throughput
+        from bench.plan.count import estimate
+        from bench.plan.hours import hours
+        from bench.plan.rates import write_rates
+        from bench.plan.tables import print_hours
+        from bench.speed.throughput import measured_rates
 
-        estimated = estimate(read_spec(spec or default_spec()).trials, cache_folder())
-        there = local_device(device)
-        print_hours(estimated, measured_throughput(estimated, there, console), slots or default_slots(), console)
-        _print_machine(there, "1 thread")
+        whole, there = read_spec(spec or default_spec()), local_device(device)
+        share = whole.resources.trial
+        n_slots = slots or max(1, default_slots() // share.cpus)
+        estimated = estimate(whole.trials, cache_folder(), slots=n_slots, device=there)
+        at_once = min(n_slots, local_slots(share, there))
+        rates = measured_rates(estimated, there, console, share=share, at_once=at_once)
+        if save is not None:
+            write_rates(rates, save)
+        print_hours(estimated, hours(estimated, rates, n_slots), share, there, console)
+        _print_machine(there, f"{share.cpus} threads a slot", f"{at_once} slots measured at once")
+
+
+@app.command(
+    epilog="Examples: `python -m bench.speed plan` · "
+    "`python -m bench.speed plan caltech-real --only seed=0,teacher=none`"
+)
+def plan(
+    spec: SpecName = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUE,...", help="The trials to run; `all` runs every trial.")
+    ] = "seed=0",
+    device: Annotated[Device, typer.Option(help="Where the trials run.")] = "auto",
+) -> None:
+    """A plan against itself, and against a run of its trials.
+
+    Minutes, or as long as the trials take. Exit code 1 where a bar is missed.
+    """
+    with user_errors():
+        from bench.speed.planned import plan_bars
+
+        name, there = spec or default_spec(), local_device(device)
+        bars = plan_bars(name, None if only == "all" else only, there, console)
+        _judge(_shown(bars), there)
 
 
 @app.command(epilog="Examples: `python -m bench.speed gpu --device cpu` · `python -m bench.speed gpu`")

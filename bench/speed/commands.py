@@ -25,7 +25,10 @@ HELP: tuple[tuple[str, ...], ...] = (
     ("-m", "bench.data"),
     *(("-m", "bench.data", command) for command in ("check", "fetch")),
     ("-m", "bench.speed"),
-    *(("-m", "bench.speed", command) for command in ("demo", "train", "selectors", "grid", "report", "throughput")),
+    *(
+        ("-m", "bench.speed", command)
+        for command in ("demo", "train", "selectors", "grid", "report", "throughput", "plan")
+    ),
     ("tools/glyphclip.py",),
     *(("tools/glyphclip.py", command) for command in ("train", "measure")),
 )

@@ -173,6 +173,7 @@ def write_idle_plan(folder: Path, spec: Spec) -> None:
 
 def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunTrial, refs: Mapping[str, Any], probe: Any) -> float:
     """Seconds of the trials on a Ray that is running."""
+    from bench.cluster.banking import Bank
     from bench.cluster.running import run_trials
     from bench.cluster.storing import start_store
 
@@ -181,7 +182,8 @@ def _run(trials: Sequence[ResolvedTrial], folder: Path, run: RunTrial, refs: Map
     with progress:
         store = start_store(folder, attempts=1)
         execution, callbacks = Execution(), [probe] if probe else []
-        run_trials(trials, refs, {}, store, folder, progress, execution, Options(), run=run, callbacks=callbacks)
+        bank = Bank(trials, folder, execution.device, Options().extraction, progress, refs)
+        run_trials(trials, bank, store, folder, progress, execution, Options(), run=run, callbacks=callbacks)
     return perf_counter() - start
 
 

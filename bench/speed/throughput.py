@@ -1,33 +1,22 @@
-"""Images per second of each network of a spec on this machine, and of rendering and decoding."""
+"""The rates of a plan's tasks on this machine, each measured warm until two measurements agree, with all slots busy."""
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from multiprocessing import get_context
 from time import perf_counter
 
-import numpy as np
-import torch
-from PIL import Image
 from rich.console import Console
 
-from activekd.bank.views import LiveViews
-from activekd.images.decoding import SHORT_SIDE
-from activekd.images.pixels import Images
-from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork, vision_language_network
-from activekd.recipes import ViewGeometry
-from activekd.students.heads import AsFloat, Student
-from activekd.students.networks import StudentNetwork, student_network
-from activekd.students.predict import mixed_precision
-from bench.plan import PHOTO, Estimate, Throughput
-from bench.speed.untrained import untrained_student, untrained_vision_language
+from bench.plan.rates import RATED, Rates
+from bench.plan.tables import LABELS, unit_of
+from bench.plan.work import Estimate, Task
+from bench.spec import Share
+from bench.speed.actions import Subject, subject, timed
+from bench.terminal import say
 
-BATCH = 8
-"""Images per call of a network."""
-
-N_CLASSES = 100
-
-LEAST_SECONDS = 0.2
+LEAST_SECONDS = 0.3
 """An action is repeated for at least this long in one measurement."""
 
 AGREEMENT = 0.1
@@ -35,148 +24,92 @@ AGREEMENT = 0.1
 
 MOST_TRIES = 10
 
+ONE = Share()
+
 
 @dataclass(frozen=True)
 class Rate:
-    """Images per second.
+    """An amount per second.
 
     Attributes:
-        value: of the last measurement.
-        steady: whether the measurement before agrees.
+        value: mean of the last two measurements.
+        steady: whether they agree.
     """
 
     value: float
     steady: bool
 
 
-def steady_rate(action: Callable[[], object], images: int, clock: Callable[[], float] = perf_counter) -> Rate:
+def steady_rate(action: Callable[[], object], amount: float, clock: Callable[[], float] = perf_counter) -> Rate:
     """Measure an action until two successive measurements agree, at most MOST_TRIES times, after one uncounted call.
 
     Args:
         action: what is measured.
-        images: per call of the action.
+        amount: that one call does.
         clock: in seconds.
     """
     action()
-    rate, steady = _rate(action, images, clock), False
+    rate = _rate(action, amount, clock)
+    before, steady = rate, False
     for _ in range(MOST_TRIES - 1):
-        before, rate = rate, _rate(action, images, clock)
+        before, rate = rate, _rate(action, amount, clock)
         steady = abs(rate - before) <= AGREEMENT * max(rate, before)
         if steady:
             break
-    return Rate(rate, steady)
+    return Rate((rate + before) / 2, steady)
 
 
-def _rate(action: Callable[[], object], images: int, clock: Callable[[], float]) -> float:
+def _rate(action: Callable[[], object], amount: float, clock: Callable[[], float]) -> float:
     start, calls, spent = clock(), 0, 0.0
     while spent < LEAST_SECONDS:
         action()
         calls += 1
         spent = clock() - start
-    return images * calls / spent
+    return amount * calls / spent
 
 
-def measured_throughput(estimated: Estimate, device: str, out: Console) -> Throughput:
-    """Images per second of each network of a estimated, with random weights, noise as images and one thread.
+def measured_rates(estimated: Estimate, device: str, out: Console, *, share: Share = ONE, at_once: int = 1) -> Rates:
+    """The rate of each task of a plan on this machine, with random weights and noise as data.
 
     A line is printed for each rate as it is measured.
+
+    Args:
+        estimated: of the grid.
+        device: where networks run.
+        out: where to print.
+        share: of this machine that a slot takes: threads of torch, and memory of a card.
+        at_once: slots that measure at the same time, each in a process; with 1, this process measures.
     """
-    torch.set_num_threads(1)
-
-    def measured(what: str, action: Callable[[], object], images: int = BATCH) -> float:
-        rate = steady_rate(action, images)
-        note = "" if rate.steady else f", not steady: {MOST_TRIES} measurements, no two in a row within {AGREEMENT:.0%}"
-        out.print(f"{what}: {rate.value:,.1f} images/s{note}", highlight=False, soft_wrap=True)
-        return rate.value
-
-    trained, predicted = {}, {}
-    for name in estimated.students:
-        step, forward = _student_actions(student_network(name), device)
-        trained[name] = measured(f"{name}, train", step)
-        predicted[name] = measured(f"{name}, forward", forward)
-    for name, load in estimated.teachers.items():
-        if load.predicted:
-            predicted[name] = measured(f"{name}, forward", _teacher_action(vision_language_network(name), device))
-    rendered = measured("rendering at 224 px", _rendering(), 1)
-    decoded = measured("decoding a JPEG file", _decoding(), 1)
-    return Throughput(trained, predicted, rendered, decoded)
+    tasks = [task for task in estimated.work if task.part in RATED]
+    rates: dict[Task, float] = {}
+    with _slots(at_once, share) as measure:
+        for task in sorted(tasks, key=lambda task: (RATED.index(task.part), task)):
+            found = measure(subject(task, estimated, device))
+            rates[task] = sum(rate.value for rate in found) / len(found)
+            steady = all(rate.steady for rate in found)
+            note = "" if steady else f", not steady: no two of {MOST_TRIES} in a row within {AGREEMENT:.0%}"
+            what = f"{LABELS[task.part]}, {task.name}" + (f", {task.size}" if task.size else "")
+            say(f"{what}: {rates[task]:,.4g} {unit_of(task, estimated)}/s{note}", out)
+    return rates
 
 
-def _student_actions(student: StudentNetwork, device: str) -> tuple[Callable[[], None], Callable[[], None]]:
-    """A training step and a forward pass of a student."""
-    if student.frozen:
-        network = Student(AsFloat(), WIDEST, N_CLASSES).to(device)
-        batch = torch.zeros(BATCH, WIDEST, dtype=torch.float16, device=device)
-    else:
-        network = untrained_student(student.backbone, N_CLASSES).to(device)
-        batch = torch.zeros(BATCH, 3, student.size, student.size, dtype=torch.uint8, device=device)
-    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+def _measure(of: Subject, share: Share) -> Rate:
+    import torch
 
-    def step() -> None:
-        network.train()
-        with mixed_precision(device):
-            out = network(batch)
-        (out.label_logits.float().sum() + out.distill_logits.float().sum()).backward()
-        optimiser.step()
-        optimiser.zero_grad()
-        _wait(device)
+    from activekd.devices import limit_memory
 
-    @torch.inference_mode()
-    def forward() -> None:
-        network.eval()
-        with mixed_precision(device):
-            network(batch)
-        _wait(device)
-
-    return step, forward
+    torch.set_num_threads(share.cpus)
+    limit_memory(of.device, share.gpus)
+    made = timed(of)
+    return steady_rate(made.action, made.amount)
 
 
-def _teacher_action(network: VisionLanguageNetwork, device: str) -> Callable[[], None]:
-    """A forward pass of a teacher's image tower."""
-    network.register()
-    model = untrained_vision_language(network.model).eval().to(device, memory_format=torch.channels_last)
-    size = model.visual.image_size
-    side = size if isinstance(size, int) else size[0]
-    batch = torch.zeros(BATCH, 3, side, side, device=device).to(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def forward() -> None:
-        model.encode_image(batch)
-        _wait(device)
-
-    return forward
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-
-
-def photograph(rng: np.random.Generator) -> np.ndarray:
-    """Noise in blocks of 5 x 5 pixels, about as hard to compress as a photograph, (height, width, 3) of PHOTO."""
-    height, width = PHOTO
-    noise = rng.integers(0, 256, size=(height // 5, width // 5, 3), dtype=np.uint8)
-    return np.kron(noise, np.ones((5, 5, 1), dtype=np.uint8))
-
-
-def _decoding() -> Callable[[], None]:
-    """The decoding of one photograph."""
-    file = io.BytesIO()
-    Image.fromarray(photograph(np.random.default_rng(0))).save(file, format="JPEG", quality=90)
-
-    def decode() -> None:
-        with Image.open(file) as image:
-            image.convert("RGB")
-
-    return decode
-
-
-def _rendering() -> Callable[[], object]:
-    """The rendering of one view of a decoded photograph."""
-    height, width = SHORT_SIDE, SHORT_SIDE * PHOTO[1] // PHOTO[0]
-    pixels = np.zeros(3 * height * width, dtype=np.uint8)
-    images = Images(np.array([[height, width]], dtype=np.int64), pixels)
-    views = LiveViews(images, ViewGeometry(2, (0.5, 1.0), (0.75, 1.3333), 0.5), 224, "bicubic")
-    return partial(views.gather, np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))
+@contextmanager
+def _slots(n: int, share: Share) -> Iterator[Callable[[Subject], Sequence[Rate]]]:
+    """Measures a task in n processes at the same time, which stay warm from task to task."""
+    if n == 1:
+        yield lambda of: [_measure(of, share)]
+        return
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in range(n)]
+        yield lambda of: [f.result() for f in [pool.submit(_measure, of, share) for pool in pools]]

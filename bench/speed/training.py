@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from activekd.bank.views import LiveViews, Views
+from activekd.bank.views import RenderedViews, Views
 from activekd.datasets import reveal
 from activekd.images.cache import decode_files
 from activekd.images.pixels import Images
@@ -28,7 +28,7 @@ from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
 from bench.checks import resolve
 from bench.settings import cache_folder
 from bench.spec import read_spec
-from bench.speed.throughput import photograph
+from bench.speed.actions import photograph
 from bench.speed.untrained import untrained_student, untrained_vision_language
 from bench.terminal import DecodingLines
 from bench.trials.inputs import compute_shard
@@ -60,12 +60,9 @@ class LiveGuide(Guide):
 
     def _logits(self, rows: np.ndarray, views: np.ndarray) -> torch.Tensor:
         size, interpolation = self.encoder.size, self.encoder.interpolation
-        crops = [
-            render(self.images, rows[k : k + 1], view, self.geometry, size=size, interpolation=interpolation)
-            for k, view in enumerate(views.tolist())
-        ]
+        crops = render(self.images, rows, views, self.geometry, size=size, interpolation=interpolation)
         with torch.no_grad():
-            features = torch.from_numpy(self.encoder.encode(torch.cat(crops)))
+            features = self.encoder.encode(crops)
         return teacher_logits(features, self.prototypes, self.logit_scale)
 
 
@@ -91,7 +88,8 @@ def distillation_step(repeats: int) -> tuple[float, float]:
         shard.key: compute_shard(shard, trial.split(shard.split), trial.encoder_of(shard), cache)
         for shard in shards_of([trial])
     }
-    inputs = Views(tuple(banked[shard.key] for shard in trial.student_train))
+    images, network = trial.dataset.train.pixels, trial.student
+    inputs = RenderedViews(images, name.views, network.size, network.backbone.interpolation)
     teacher = Views(tuple(banked[shard.key] for shard in trial.teacher_train))
     dataset, geometry = trial.dataset, name.views
     encoder = load_encoder(trial.teacher.network)
@@ -104,10 +102,17 @@ def distillation_step(repeats: int) -> tuple[float, float]:
 
     def fit(guide: Guide) -> None:
         rng, batches = stream(0, "speed"), stream(0, "speed batches")
-        student = build_student(trial.student, inputs.shape, dataset.n_classes, trunk_width=recipe.trunk_width, rng=rng)
+        student = build_student(
+            trial.student,
+            inputs.shape,
+            dataset.n_classes,
+            trunk_width=recipe.trunk_width,
+            batch_norm=recipe.batch_norm,
+            rng=rng,
+        )
         fit_student(student, inputs, labeled, pool.unlabeled, guide, "both", recipe, geometry, rng=batches)
 
-    live = LiveGuide(teacher, prototypes, scale, dataset.train.pixels, geometry, encoder)
+    live = LiveGuide(teacher, prototypes, scale, images, geometry, encoder)
     of_bank = _median_seconds(lambda: fit(Guide(teacher, prototypes, scale)), repeats) / STEPS
     return of_bank, _median_seconds(lambda: fit(live), repeats) / STEPS
 
@@ -145,11 +150,12 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
         decoded = [files[row] for row in rows.tolist()]
         pixels = np.concatenate([image.reshape(-1) for image in decoded])
         lap("decode")
-        inputs = LiveViews(Images(files.shapes, pixels), geometry, 224, chosen.interpolation).gather(rows, views)
+        images = Images(files.shapes, pixels)
+        inputs = render(images, rows, views, geometry, size=224, interpolation=chosen.interpolation)
         lap("render")
         if live:
             with torch.inference_mode():
-                logits = teacher_logits(torch.from_numpy(encoder.encode(inputs)), prototypes, encoder.logit_scale)
+                logits = teacher_logits(encoder.encode(inputs), prototypes, encoder.logit_scale)
         else:
             logits = next(Guide(bank, prototypes, encoder.logit_scale).batches(rows[None], views[None]))
         lap("teacher")

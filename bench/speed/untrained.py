@@ -4,10 +4,15 @@ import logging
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float16, UInt8
+from torch import Tensor, nn
 
+from activekd.bank.computing import Encoder, half_precision
 from activekd.networks.backbones import Backbone
+from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.students.heads import Normalise, Student
+from activekd.students.networks import StudentNetwork
+from activekd.teachers.encoder import VisionLanguageEncoder
 
 
 def untrained_student(backbone: Backbone, n_classes: int) -> Student:
@@ -28,3 +33,23 @@ def untrained_vision_language(model: str) -> Any:
         return open_clip.create_model(model)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def untrained_encoder(network: StudentNetwork | VisionLanguageNetwork, device: str) -> Encoder:
+    """The encoder of a bank: a frozen backbone, or a teacher's image tower."""
+    if isinstance(network, StudentNetwork):
+        return _Frozen(network, device)
+    network.register()
+    return VisionLanguageEncoder(untrained_vision_language(network.model), None, device)
+
+
+class _Frozen:
+    """As ``activekd.students.encoders.FrozenFeatures``, without weights."""
+
+    def __init__(self, student: StudentNetwork, device: str) -> None:
+        self.device, self.size, self.interpolation = device, student.size, student.backbone.interpolation
+        self._network = untrained_student(student.backbone, 1).backbone.eval().to(device)
+
+    def encode(self, images: UInt8[Tensor, "batch 3 size size"]) -> Float16[Tensor, "batch dim"]:
+        with half_precision(self.device):
+            return self._network(images.to(self.device)).half()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from activekd.recipes import NO_TEACHER
-from activekd.students.networks import FROZEN
+from activekd.students.networks import ADAPTER, FROZEN
 from bench.columns import HEADS
 from bench.stats.intervals import mean_interval
 from bench.stats.rows import alike, first_rounds, last_rounds
@@ -26,6 +26,11 @@ _LEVELS = ["with_teacher", "without", "teacher_accuracy"]
 def is_frozen(student: str) -> bool:
     """Whether a student trains its heads alone, so that distillation cannot reach its label head."""
     return student.startswith(FROZEN)
+
+
+def backbone_of(student: str) -> str:
+    """What of a student's backbone is trained, in words."""
+    return "frozen" if is_frozen(student) else "frozen, with a trunk" if student.startswith(ADAPTER) else "trained"
 
 
 def seed_gains(rows: pd.DataFrame) -> pd.DataFrame:
@@ -142,7 +147,7 @@ def heads(rows: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of GAIN_BY_STUDENT, without (no distillation), those of HEADS (NaN where they were not measured),
-        with_teacher (the mixture that the student predicts with), teacher_accuracy, n_seeds, frozen.
+        with_teacher (the mixture that the student predicts with), teacher_accuracy, n_seeds, backbone.
     """
     keys = [name for name in GAIN_BY_STUDENT if name != "round"]
     summary = gain_summary(gains, GAIN_BY_STUDENT)
@@ -153,7 +158,7 @@ def heads(rows: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
     cells = known.merge(same[[*GAIN_KEYS, "seed"]], on=[*GAIN_KEYS, "seed"])
     means = cells.groupby(list(GAIN_BY_STUDENT))[list(HEADS)].agg(lambda values: values.mean(skipna=False))
     table = ends.merge(means.reset_index(), on=list(GAIN_BY_STUDENT), how="left")
-    return table.assign(frozen=[is_frozen(name) for name in table["student"]])
+    return table.assign(backbone=[backbone_of(name) for name in table["student"]])
 
 
 def query_rounds(gains: pd.DataFrame) -> pd.DataFrame:

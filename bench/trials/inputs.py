@@ -1,19 +1,20 @@
 """The inputs of a trial and how to compute them: the shards of its bank and the text head of its teacher."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from activekd.bank.computing import Encoder, compute
 from activekd.bank.given import GivenFeatures, read_features
 from activekd.bank.shards import Shard, read_array, write_array
-from activekd.bank.views import Encoder, compute
 from activekd.datasets import Dataset, Split
 from activekd.finite import check_rows
+from activekd.images.node import node_copy
 from activekd.networks.vision_language import VisionLanguageNetwork
-from activekd.students.encoders import student_encoder
+from activekd.students.encoders import FrozenFeatures
 from activekd.students.networks import StudentNetwork
 from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
 from activekd.teachers.text_heads import TextHead, given_text_head, text_head_path
@@ -27,7 +28,7 @@ Banked = Mapping[str, np.ndarray]
 
 def runs_network(encoder: EncoderNetwork) -> bool:
     """Whether computing the shards of an encoder runs a network, which a GPU speeds up."""
-    return encoder.frozen if isinstance(encoder, StudentNetwork) else isinstance(encoder, VisionLanguageNetwork)
+    return not isinstance(encoder, GivenFeatures)
 
 
 def compute_shard(
@@ -36,6 +37,7 @@ def compute_shard(
     """A shard from the disk cache, or computed and cached; given features are read from their file.
 
     Args:
+        shard: the shard.
         split: of the shard, with its images.
         encoder: of the shard.
         cache: folder of the caches.
@@ -45,27 +47,42 @@ def compute_shard(
     Raises:
         InputError: features are not finite, those of a teacher have norm 0, or the weights do not load.
     """
-    torch.set_num_threads(threads)
-    if isinstance(encoder, GivenFeatures):
-        return read_features(encoder, split, shard.split)
-    cached = read_array(shard.path(cache))
-    if cached is not None:
-        return cached
-    array = compute(split.pixels, _encoder(encoder, device), shard.geometry, shard.view)
-    if runs_network(encoder):
-        _check_features(array, shard, nonzero=isinstance(encoder, VisionLanguageNetwork))
-    write_array(shard.path(cache), array)
+    (array,) = compute_shards([shard], split, encoder, cache, device, threads)
     return array
 
 
+def compute_shards(
+    shards: Sequence[Shard],
+    split: Split,
+    encoder: EncoderNetwork,
+    cache: Path,
+    device: str = "cpu",
+    threads: int = 1,
+) -> list[np.ndarray]:
+    """Shards of one split, encoder and geometry, as ``compute_shard`` gives each; images are read once for all."""
+    torch.set_num_threads(threads)
+    if isinstance(encoder, GivenFeatures):
+        return [read_features(encoder, split, shard.split) for shard in shards]
+    arrays = {shard.view: read_array(shard.path(cache)) for shard in shards}
+    missing = [shard for shard in shards if arrays[shard.view] is None]
+    if missing:
+        images = node_copy(split.pixels)
+        views = [shard.view for shard in missing]
+        computed = compute(images, _encoder(encoder, device), missing[0].geometry, views)
+        for shard, array in zip(missing, computed, strict=True):
+            _check_features(array, shard, nonzero=isinstance(encoder, VisionLanguageNetwork))
+            write_array(shard.path(cache), array)
+            arrays[shard.view] = array
+    return [array for array in arrays.values() if array is not None]
+
+
 def _check_features(array: np.ndarray, shard: Shard, *, nonzero: bool) -> None:
-    what = f"features of {shard.dataset}, {shard.split}, view {shard.view}, from {shard.encoder}"
-    check_rows(torch.from_numpy(array), what, "weights whose features are finite in fp16", nonzero=nonzero)
+    check_rows(torch.from_numpy(array), str(shard), "weights whose features are finite in fp16", nonzero=nonzero)
 
 
 @lru_cache(maxsize=2)
 def _encoder(encoder: StudentNetwork | VisionLanguageNetwork, device: str) -> Encoder:
-    return student_encoder(encoder, device) if isinstance(encoder, StudentNetwork) else _teacher(encoder, device)
+    return FrozenFeatures(encoder, device) if isinstance(encoder, StudentNetwork) else _teacher(encoder, device)
 
 
 @lru_cache(maxsize=2)

@@ -11,7 +11,6 @@ from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
 from activekd.selectors import Selector, own_code
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher
-from bench.settings import bank_limit_bytes
 from bench.spec import Trial
 from bench.store.folder import Sources
 
@@ -25,12 +24,12 @@ class ResolvedTrial:
 
     Attributes:
         trial: names and numbers.
-        dataset: labels, and images if the student's inputs are rendered at every step.
+        dataset: labels, and images where the student is trained end to end.
         student: the network to train.
         teacher: None for no distillation.
         selector: the query strategy.
-        student_train: the student's banked inputs of the train split, one shard per view; empty before
-            ``with_shards``, and for a student whose inputs are rendered at every step.
+        student_train: the features of the train split from the student's frozen backbone, one shard per view; empty
+            before ``with_shards``, and for a student that is trained end to end.
         student_test: the same for view 0 of the test split.
         teacher_train: the teacher's features of the train split, one shard per view; only view 0 for given features;
             empty before ``with_shards``, and without a teacher.
@@ -125,11 +124,9 @@ def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
 
     def shards(split: str, views: Iterable[int], encoder: str, weights: str) -> tuple[Shard, ...]:
         data, images, geometry = trial.dataset, trial.split(split).pixels.fingerprint, trial.trial.views
-        return tuple(
-            Shard(data.name, split, view, images, encoder, weights, geometry, data.short_side) for view in views
-        )
+        return tuple(Shard(data.name, split, view, images, encoder, weights, geometry) for view in views)
 
-    if not renders_at_every_step(student, len(trial.dataset.train), len(trial.dataset.test), n_views):
+    if student.frozen:
         encoder = student.encoder_name, student.fingerprint
         trial = replace(
             trial, student_train=shards("train", range(n_views), *encoder), student_test=shards("test", [0], *encoder)
@@ -141,25 +138,11 @@ def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
     return replace(trial, teacher_train=shards("train", views, *encoder), teacher_test=shards("test", [0], *encoder))
 
 
-def renders_at_every_step(student: StudentNetwork, n_train: int, n_test: int, n_views: int) -> bool:
-    """Whether a student's inputs are rendered at every step, because they do not fit into the bank.
-
-    The limit is ``$ACTIVEKD_BANK_GB`` per data set, and per draw of its pool. The numbers are the same either way.
-
-    Raises:
-        InputError: the variable is not a number.
-    """
-    limit = bank_limit_bytes()
-    return not student.frozen and banked_bytes(student, n_train * n_views + n_test) > limit
-
-
 def banked_bytes(encoder: StudentNetwork | VisionLanguageNetwork | GivenFeatures, n: int) -> int:
-    """Bytes of n banked inputs of a student, or of n image features.
+    """Bytes of n banked features.
 
     An upper bound for a frozen student and for features from a file, which count as WIDEST wide.
     """
-    if isinstance(encoder, StudentNetwork) and not encoder.frozen:
-        return n * 3 * encoder.size**2
     return n * 2 * (encoder.feature_width if isinstance(encoder, VisionLanguageNetwork) else WIDEST)
 
 
@@ -175,6 +158,15 @@ def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
         for shard in trial.shards:
             out.setdefault(shard.key, (shard, trial))
     return dict(out.values())
+
+
+def computed_together(shards: Iterable[Shard]) -> list[list[Shard]]:
+    """The shards in groups of one split, encoder and geometry, for which images are read once."""
+    groups: dict[tuple[object, ...], list[Shard]] = {}
+    for shard in shards:
+        group = (shard.images, shard.split, shard.encoder, shard.weights, shard.geometry)
+        groups.setdefault(group, []).append(shard)
+    return list(groups.values())
 
 
 def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], ResolvedTrial]:

@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 
 from activekd.bank.shards import Shard
-from activekd.bank.views import LiveViews, Views, ViewSource
+from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import Split
+from activekd.devices import deterministic_algorithms, limit_memory
+from activekd.images.node import node_copy
 from activekd.loop import run_rounds
 from activekd.rounds import Round, StudentViews, TeacherViews
 from activekd.teachers.text_heads import TextHead
@@ -32,11 +34,15 @@ class Execution:
         device: on which the networks are trained.
         threads: of torch, one per CPU of the trial.
         diagnostics: measure them in every round.
+        gpu_share: of a card, for each worker on ``cuda``; it bounds the memory of the worker.
+        deterministic: only deterministic algorithms, so that two runs on one card give equal rows.
     """
 
     device: str = "cpu"
     threads: int = 1
     diagnostics: bool = True
+    gpu_share: float = 1.0
+    deterministic: bool = False
 
 
 RunTrial = Callable[[ResolvedTrial, Banked, TextHead | None, Sequence[Row], Execution], Iterator[Row]]
@@ -58,16 +64,18 @@ def run_trial(
         ValueError: the trial has a teacher, and ``head`` is None.
     """
     torch.set_num_threads(execution.threads)
+    limit_memory(execution.device, execution.gpu_share)
     names = trial.trial
     teacher = None
     if trial.teacher is not None:
         if head is None:
             raise ValueError(f"trial {trial.id}: teacher '{trial.teacher.name}' without its text head")
         test = banked[trial.teacher_test[0].key]
-        teacher = TeacherViews(trial.teacher.name, trial.teacher.adapt, head, _views(trial.teacher_train, banked), test)
+        train = _views(trial.teacher_train, banked, execution.device)
+        teacher = TeacherViews(trial.teacher.name, trial.teacher.adapt, head, train, test)
     rounds = run_rounds(
         trial.dataset,
-        _student_views(trial, banked),
+        _student_views(trial, banked, execution.device),
         teacher,
         trial.selector,
         names.recipe,
@@ -81,8 +89,9 @@ def run_trial(
         device=execution.device,
         diagnostics=execution.diagnostics,
     )
-    for measured in rounds:
-        yield _row(trial, measured, execution)
+    with deterministic_algorithms(execution.deterministic):
+        for measured in rounds:
+            yield _row(trial, measured, execution)
 
 
 def run_stored(
@@ -112,19 +121,22 @@ def run_stored(
                 break
 
 
-def _student_views(trial: ResolvedTrial, banked: Banked) -> StudentViews:
+def _student_views(trial: ResolvedTrial, banked: Banked, device: str) -> StudentViews:
     student = trial.student
-    if trial.student_train:
-        return StudentViews(student, _views(trial.student_train, banked), _views(trial.student_test, banked))
+    if student.frozen:
+        train, test = (_views(shards, banked, device) for shards in (trial.student_train, trial.student_test))
+        return StudentViews(student, train, test)
 
-    def live(split: Split) -> ViewSource:
-        return LiveViews(split.pixels, trial.trial.views, student.size, student.backbone.interpolation)
+    def rendered(split: Split) -> ViewSource:
+        images = node_copy(split.pixels)
+        return RenderedViews(images, trial.trial.views, student.size, student.backbone.interpolation, device)
 
-    return StudentViews(student, live(trial.dataset.train), live(trial.dataset.test))
+    return StudentViews(student, rendered(trial.dataset.train), rendered(trial.dataset.test))
 
 
-def _views(shards: Sequence[Shard], banked: Banked) -> Views:
-    return Views(tuple(banked[shard.key] for shard in shards))
+def _views(shards: Sequence[Shard], banked: Banked, device: str) -> Views:
+    keys = [shard.key for shard in shards]
+    return Views(tuple(banked[key] for key in keys), device, " ".join(keys))
 
 
 def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:
@@ -137,17 +149,18 @@ def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:
         "query_size": trial.query_size,
         **values,
         **{name: None if math.isnan(value) else value for name, value in (diagnostics or {}).items()},
-        **provenance(execution.device, execution.threads),
+        **provenance(execution.device, execution.threads, execution.deterministic),
         PICKED: list(picked),
     }
 
 
 @lru_cache(maxsize=2)
-def provenance(device: str, threads: int = 1) -> dict[str, str]:
+def provenance(device: str, threads: int = 1, deterministic: bool = False) -> dict[str, str]:
     """Commit of the code, versions of the libraries that decide the numbers, and the device.
 
     The device includes the instruction set of the CPU and the number of threads: both change the rounding of sums, and
-    training amplifies the difference.
+    training amplifies the difference. Of a GPU it says whether its algorithms were deterministic; those of the CPU
+    always are.
     """
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
@@ -155,7 +168,8 @@ def provenance(device: str, threads: int = 1) -> dict[str, str]:
         "commit": _commit(),
         "versions": f"python {platform.python_version()} {versions}",
         "device": f"{device} {torch.cuda.get_device_name() if device == 'cuda' else cpu}"
-        + (f" {threads} threads" if threads > 1 else ""),
+        + (f" {threads} threads" if threads > 1 else "")
+        + (" deterministic" if deterministic and device != "cpu" else ""),
     }
 
 

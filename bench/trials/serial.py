@@ -1,16 +1,17 @@
 """Trials one after the other in this process, without Ray: for a debugger."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from bench.columns import seconds_of
-from bench.settings import Options, local_device
+from bench.settings import DETERMINISTIC_ENVIRONMENT, Options, local_device
 from bench.store.rows import Store
 from bench.terminal import GridProgress
-from bench.trials.inputs import compute_shard, compute_text_head
-from bench.trials.resolved import ResolvedTrial, shards_of, text_heads_of
+from bench.trials.inputs import compute_shards, compute_text_head
+from bench.trials.resolved import ResolvedTrial, computed_together, shards_of, text_heads_of
 from bench.trials.run import Execution, run_stored, run_trial
 
 
@@ -33,16 +34,20 @@ def run_serially(
         begin: called once, when nothing refuses the grid any more and before anything is written.
     """
     device, threads = local_device(options.device), options.extraction.cpus
-    execution = Execution(device, options.trial.cpus, options.diagnostics)
+    execution = Execution(device, options.trial.cpus, options.diagnostics, deterministic=options.deterministic)
+    if options.deterministic:
+        os.environ.update(DETERMINISTIC_ENVIRONMENT)
     shards = shards_of(trials)
     begin()
     store = Store(folder)
     with closing(store), progress:
         banked = {}
-        for done, (shard, trial) in enumerate(shards.items(), start=1):
-            encoder = trial.encoder_of(shard)
-            banked[shard.key] = compute_shard(shard, trial.split(shard.split), encoder, cache, device, threads)
-            progress.banked(done, len(shards))
+        for group in computed_together(shards):
+            first, trial = group[0], shards[group[0]]
+            split, encoder = trial.split(first.split), trial.encoder_of(first)
+            arrays = compute_shards(group, split, encoder, cache, device, threads)
+            banked |= {shard.key: array for shard, array in zip(group, arrays, strict=True)}
+            progress.banked(len(banked), len(shards))
         heads = {
             key: compute_text_head(trial.teacher.network, trial.dataset, cache, device, threads)
             for key, trial in text_heads_of(trials).items()

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from activekd.errors import InputError
 from bench.checks import resolve
 from bench.data import app
-from bench.plan import estimate
+from bench.plan.count import estimate
 from bench.spec import read_spec
 
 

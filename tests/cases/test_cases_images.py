@@ -117,10 +117,11 @@ def test_case_25_images_are_decoded_for_the_largest_network_of_a_trial(tmp_path:
     small, large = of["resnet6_mini@16"], of["resnet6_mini@384"]
     assert small.dataset.train.pixels.shapes.min(axis=1).tolist() == [256] * len(small.dataset.train)
     assert large.dataset.train.pixels.shapes.min(axis=1).tolist() == [439] * len(large.dataset.train)
-    assert small.student_train[0].images != large.student_train[0].images
+    images = small.dataset.train.pixels.fingerprint
+    assert images != large.dataset.train.pixels.fingerprint
     assert len(sources_of(whole).datasets) == 2
     alone = trials_on(tmp_path, f"folder:{tmp_path / 'data'}", '["resnet6_mini@16"]')
-    assert {t.student_train for t in alone} == {small.student_train}
+    assert {t.dataset.train.pixels.fingerprint for t in alone} == {images}
 
 
 def test_case_25_a_large_teacher_counts_too(tmp_path: Path) -> None:
@@ -211,8 +212,8 @@ def test_case_29_a_pool_is_drawn_for_each_seed_and_shared_by_all_of_one_seed(ima
     assert {t.trial.identity["dataset"] for t in resolved} == {imagenet}
     for student in ("resnet6_mini@16", "resnet6_mini@32"):
         of = [t for t in resolved if t.student.name == student]
-        assert len({t.student_test[0].key for t in of}) == 1
-        by_pool = {(t.dataset.train.names, tuple(shard.key for shard in t.student_train)) for t in of}
+        assert len({t.dataset.test.pixels.fingerprint for t in of}) == 1
+        by_pool = {(t.dataset.train.names, t.dataset.train.pixels.fingerprint) for t in of}
         assert len(by_pool) == len({names for _, names in pools})
     assert sources_of(resolved).datasets.keys() == {f"imagenet?draw={seed}" for seed in range(6)}
 
@@ -263,6 +264,10 @@ def test_only_pools_that_are_drawn_depend_on_the_seed() -> None:
         ("caltech101?draw=0", "draw=0, but the pool is the whole train split"),
         ("imagenet?draw=-1", "draw '-1'; expected: the number of a draw, at least 0"),
         ("imagenet?pool=val", "imagenet has no val images; expected: pool=train"),
+        ("caltech101?test=tset", "test 'tset'; expected: train, val or test"),
+        ("caltech101?test=train", "the train split is the pool and tests too; expected: test=val, or no test"),
+        ("caltech101?pool=val&test=val", "the val split is the pool and tests too; expected: test=train, or no test"),
+        ("imagenet?test=val", "imagenet has no val images; expected: test=test"),
         ("caltech101?pool=tset&size=0", "pool 'tset'.*; .*size '0'"),
         ("caltech102", "did you mean 'caltech101'"),
     ],

@@ -17,7 +17,7 @@ from bench.report.pages import Contents, contents_of, frames_of
 from bench.report.published import published_cells
 from bench.report.rendering import run_markdown
 from bench.report.tables import TABLES
-from bench.spec import PROTOCOL
+from bench.spec import PROTOCOL, SPECS
 from bench.stats import claims
 from bench.stats.power import power, seeds_for
 from bench.store.table import Run, read_run
@@ -485,11 +485,14 @@ def test_case_54_rows_without_the_heads_say_so(caltech: Contents) -> None:
 @pytest.mark.soak
 def test_case_54_the_label_head_of_a_frozen_student_is_that_of_no_distillation(cache: Path, tmp_path: Path) -> None:
     """Random queries do not depend on the student, so all rounds have the same labels with and without a teacher."""
+    demo = (SPECS / "demo.toml").read_text(encoding="utf-8")
+    spec = tmp_path / "frozen.toml"
+    spec.write_text(demo.replace("adapter:", "frozen:"), encoding="utf-8")
     only = "dataset=digits,student=frozen:efficientnet_lite0@48,selector=random,seed=0"
-    options = ["--serial", "--device", "cpu", "--no-report", "--only", only, "--out", str(tmp_path)]
-    result = CliRunner().invoke(app, ["run", "demo", *options], env={"ACTIVEKD_CACHE": str(cache)})
+    options = ["--serial", "--device", "cpu", "--no-report", "--only", only, "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, ["run", str(spec), *options], env={"ACTIVEKD_CACHE": str(cache)})
     assert result.exit_code == 0, result.output
-    rows: Any = read_run(tmp_path).rows.set_index(["teacher", "round"])
+    rows: Any = read_run(tmp_path / "run").rows.set_index(["teacher", "round"])
     plain = rows.loc["none", "accuracy"]
     for teacher in set(rows.index.get_level_values("teacher")) - {"none"}:
         assert rows.loc[teacher, "label_head_accuracy"].tolist() == plain.tolist(), teacher

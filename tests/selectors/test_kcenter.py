@@ -124,6 +124,28 @@ def test_lazy_fronts_pick_what_float64_picks(
 
 @pytest.mark.usefixtures("small_fronts")
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**16), n=st.integers(2, 100), dim=st.integers(1, 9), labeled=st.integers(0, 20))
+def test_updating_all_points_picks_what_fronts_pick(kind: str, seed: int, n: int, dim: int, labeled: int) -> None:
+    points = made_up_points(kind, n, dim, seed)
+    rows = np.random.default_rng(seed).permutation(n)[: min(labeled, n - 1)]
+    weights = torch.rand(n, generator=torch.Generator().manual_seed(seed)) + 1e-3
+    k = min(30, n - len(rows))
+    for factor in (None, weights):
+        all_points, fronts = (greedy_k_center(points, rows, k, factor, fronts=some) for some in (False, True))
+        assert all_points.tolist() == fronts.tolist()
+
+
+def test_all_points_by_hand_and_their_distances() -> None:
+    points = torch.tensor([[0.0], [1.0], [4.0], [7.0], [10.0]])
+    assert greedy_k_center(points, np.array([0]), 3, fronts=False).tolist() == [4, 2, 3]
+    covered = coverage.Coverage(points, np.array([0]), fronts=False)
+    covered.add(4)
+    assert covered.distances().tolist() == [coverage.TAKEN, 1.0, 16.0, 9.0, coverage.TAKEN]
+
+
+@pytest.mark.usefixtures("small_fronts")
+@pytest.mark.parametrize("kind", KINDS)
 def test_weighted_lazy_fronts_pick_what_float64_picks(kind: str) -> None:
     points = made_up_points(kind, 300, 7, 1)
     weights = torch.rand(300, generator=torch.Generator().manual_seed(2)) + 1e-3

@@ -1,0 +1,79 @@
+"""The names of a spec's trials, resolved without data or weights to what their cost depends on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from activekd.bank.given import GivenFeatures, given_width
+from activekd.datasets.folder import FOLDER
+from activekd.datasets.sizes import Sizes, dataset_sizes
+from activekd.errors import Faults
+from activekd.images.decoding import decoded_side
+from activekd.networks.backbones import feature_width
+from activekd.networks.vision_language import VisionLanguageNetwork
+from activekd.recipes import NO_TEACHER
+from activekd.selectors import Selector, selector
+from activekd.students.networks import StudentNetwork, student_network
+from activekd.teachers import Teacher, teacher
+from bench.spec import Trial
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the names of the trials stand for.
+
+    Attributes:
+        sizes: of each data set.
+        selectors: by name.
+        students: by name.
+        teachers: by name; none for no distillation.
+        widths: numbers a feature of each frozen backbone, by the student's name, and of each teacher network.
+        sides: the shorter side in pixels that images are decoded to, by student and teacher.
+    """
+
+    sizes: Mapping[str, Sizes]
+    selectors: Mapping[str, Selector]
+    students: Mapping[str, StudentNetwork]
+    teachers: Mapping[str, Teacher]
+    widths: Mapping[str, int]
+    sides: Mapping[tuple[str, str], int]
+
+
+def resolved(trials: Sequence[Trial], cache: Path) -> Names:
+    """Resolve the names of the trials.
+
+    Args:
+        trials: of the spec.
+        cache: folder of the caches.
+
+    Raises:
+        InputError: all unknown names and all faults of image folders at once.
+    """
+    faults = Faults()
+    sizes = faults.resolve(
+        (t.dataset for t in trials),
+        lambda name: dataset_sizes(name, cache),
+        shown=lambda name: name.removeprefix(FOLDER),
+    )
+    selectors = faults.resolve((t.selector for t in trials), selector)
+    students = faults.resolve((t.student for t in trials), student_network)
+    faults.resolve(students, lambda name: students[name].check_name())
+    teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
+    networks = {t.network.name: t.network for t in teachers.values()}
+    run_here = {name: n for name, n in networks.items() if isinstance(n, VisionLanguageNetwork)}
+    faults.resolve(run_here, lambda name: run_here[name].check_name())
+    given = {name: n for name, n in networks.items() if isinstance(n, GivenFeatures)}
+    widths = faults.resolve(given, lambda name: given_width(given[name]))
+    faults.refuse()
+    seen = {name: run_here[t.network.name].size for name, t in teachers.items() if t.network.name in run_here}
+    pairs = {(t.student, t.teacher) for t in trials}
+    return Names(
+        sizes,
+        selectors,
+        students,
+        teachers,
+        widths
+        | {name: network.feature_width for name, network in run_here.items()}
+        | {name: feature_width(student.base) for name, student in students.items() if student.frozen},
+        {(s, t): decoded_side(max(students[s].size, seen.get(t, 0))) for s, t in pairs},
+    )
