@@ -155,7 +155,7 @@ def cpu_cases(folder: Path | None, scratch: Path, sizes: Sizes) -> Iterator[Case
         return [frozen_bar(older, scratch, sizes.frozen, sizes.rounds)]
 
     yield _against_older("frozen part of caltech-real", folder, frozen)
-    yield _cohort("cpu", folder, scratch, sizes, 1.5)
+    yield _cohort("cpu", folder, scratch, sizes, 1.1)
     yield Case("rendering", lambda: _threaded(1, lambda: rendering_bars(sizes.crops, sizes.repeats)))
     yield Case("k-center", lambda: _threaded(1, lambda: _k_center("cpu", sizes.pool, sizes.repeats)))
 

@@ -16,7 +16,7 @@ from activekd.rounds import Member
 from activekd.selectors import selector
 from activekd.streams import stream
 from activekd.students.cohort import MemberFit, fit_cohort, together
-from activekd.students.fit import Guide
+from activekd.students.fit import Guide, fit_student
 from activekd.students.heads import build_student
 from activekd.students.networks import student_network
 from bench.speed.bars import Bar
@@ -145,10 +145,13 @@ def cohort_bar(
     steps: int = 300,
     repeats: int = 3,
 ) -> Bar:
-    """Adapters fitted as a cohort, in steps of a trial per second, against heads one at a time in the older code.
+    """Adapters fitted as a cohort, in steps of a trial per second, against fits one at a time.
+
+    On a card, against the fits of the older code, which are bound by launches. It has no adapters; its heads have half
+    the weights and two thirds of the arithmetic. On a CPU, which is bound by these, against adapters one at a time.
 
     Args:
-        older: a process with the older code, which has no adapters; its heads have half the weights.
+        older: a process with the older code.
         folder: for the arrays.
         device: of the fits.
         limit: the least ratio that passes.
@@ -164,38 +167,59 @@ def cohort_bar(
     labeled = min(LABELED, size.train // 2)
     older.ask("seconds_of_fit", *given_quick, labeled=labeled, device=device)
     _cohort_seconds(quick, members, labeled, device)
-    alone, in_cohort = [], []
+    _alone_seconds(quick, labeled, device)
+    heads, alone, in_cohort = [], [], []
     for _ in range(repeats):
-        alone.append(steps / older.ask("seconds_of_fit", *given, labeled=labeled, device=device))
+        heads.append(steps / older.ask("seconds_of_fit", *given, labeled=labeled, device=device))
         in_cohort.append(members * steps / _cohort_seconds(world, members, labeled, device))
-    now, then = median(in_cohort), median(alone)
-    what = f"cohort of {members} adapters, {size.student} wide, {size.classes} classes, against fits of {COMMIT}"
-    return Bar(what, now / then, limit, f"{now:,.0f} against {then:,.0f} trial-steps/s", at_least=True)
+        alone.append(steps / _alone_seconds(world, labeled, device))
+    rates = {"in a cohort": median(in_cohort), "alone": median(alone), f"heads of {COMMIT}": median(heads)}
+    against = "alone" if device == "cpu" else f"heads of {COMMIT}"
+    what = f"cohort of {members} adapters, {size.student} wide, {size.classes} classes, against {against}"
+    detail = f"trial-steps/s: {', '.join(f'{rate:,.0f} {which}' for which, rate in rates.items())}"
+    return Bar(what, rates["in a cohort"] / rates[against], limit, detail, at_least=True)
+
+
+def _starts(world: World, members: int, labeled: int, device: str) -> list[MemberFit]:
+    """Adapters before their fits, each with other labeled rows."""
+    dataset, taught = world.dataset, world.teacher("zeroshot", device)
+    assert taught is not None
+    guide = Guide(taught.train, torch.from_numpy(taught.head.zero_shot).to(device), LOGIT_SCALE)
+    fits = []
+    for seed in range(members):
+        rows = stream(seed, "speed rows").permutation(len(dataset.train))
+        student = build_student(
+            student_network(ADAPTER),
+            (world.arrays["student_train"].shape[2],),
+            dataset.n_classes,
+            trunk_width=world.recipe.trunk_width,
+            rng=stream(seed, "student"),
+        )
+        some = Labeled(rows[:labeled], world.arrays["train_labels"][rows[:labeled]])
+        fits.append(MemberFit(student, some, rows[labeled:], guide, stream(seed, "batches")))
+    return fits
+
+
+def _alone_seconds(world: World, labeled: int, device: str) -> float:
+    """Seconds of one adapter's fit."""
+    (fit,) = _starts(world, 1, labeled, device)
+    given = (fit.student, world.views("student_train", device), fit.labeled, fit.unlabeled, fit.guide)
+    start = clock(device)
+    fit_student(*given, "both", world.recipe, world.geometry, rng=fit.rng, device=device)
+    wait_for(device)
+    return clock(device) - start
 
 
 def _cohort_seconds(world: World, members: int, labeled: int, device: str) -> float:
     """Seconds of the fits of a cohort, in blocks of as many as are fitted together."""
-    dataset, recipe, views = world.dataset, world.recipe, world.student(ADAPTER)
-    taught = world.teacher("zeroshot")
-    assert taught is not None
-    prototypes = torch.from_numpy(taught.head.zero_shot).to(device)
+    fits, recipe, inputs = _starts(world, members, labeled, device), world.recipe, world.views("student_train", device)
+    n_classes, steps = world.dataset.n_classes, recipe.n_steps(labeled, inputs.n_rows - labeled)
+    width = together(inputs.shape[0], n_classes, recipe, trunk=True, steps=steps)
     start = clock(device)
-    fits = []
-    for seed in range(members):
-        rows = stream(seed, "speed rows").permutation(len(dataset.train))
-        rng = stream(seed, "student")
-        student = build_student(
-            student_network(ADAPTER), views.train.shape, dataset.n_classes, trunk_width=recipe.trunk_width, rng=rng
-        )
-        some = Labeled(rows[:labeled], world.arrays["train_labels"][rows[:labeled]])
-        guide = Guide(taught.train, prototypes, LOGIT_SCALE)
-        fits.append(MemberFit(student, some, rows[labeled:], guide, stream(seed, "batches")))
-    steps = recipe.n_steps(labeled, len(dataset.train) - labeled)
-    width = together(views.train.shape[0], dataset.n_classes, recipe, trunk=True, steps=steps)
     for first in range(0, members, width):
         block = fits[first : first + width]
         # As in a grid: on a card, always as many fits.
         padded = [*block, *fits[: width - len(block)]] if device == "cuda" else block
-        fit_cohort(padded, views.train, "both", recipe, world.geometry, device=device)
+        fit_cohort(padded, inputs, "both", recipe, world.geometry, device=device)
     wait_for(device)
     return clock(device) - start

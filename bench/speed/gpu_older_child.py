@@ -5,6 +5,7 @@ Each line of the input is a JSON object with the name of a function below and it
 
 import json
 import sys
+from dataclasses import fields
 from pkgutil import resolve_name
 from time import perf_counter, process_time
 from typing import Any
@@ -20,8 +21,10 @@ def _old(name: str) -> Any:
 
 
 def _recipe(values: dict[str, Any]) -> Any:
-    clap = _old("recipes:ClapRecipe")(**values["clap"])
-    return _old("recipes:Recipe")(**{**{k: v for k, v in values.items() if k != "trunk_width"}, "clap": clap})
+    """A recipe, without the fields that the old code does not know."""
+    kind, clap = _old("recipes:Recipe"), _old("recipes:ClapRecipe")(**values["clap"])
+    known = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in {**values, "clap": clap}.items() if name in known})
 
 
 def _views(arrays: np.ndarray) -> Any:

@@ -15,7 +15,8 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from activekd.bank.views import LiveViews, Views, ViewSource, compute
+from activekd.bank.computing import compute
+from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import Labeled
 from activekd.images.crops import view_boxes
 from activekd.images.pixels import Images
@@ -83,13 +84,12 @@ class Task:
 
 def pixel_views(images: Images, size: int, interpolation: str, device: str) -> ViewSource:
     """The views of images as the fit of an end-to-end student reads them."""
-    return LiveViews(images, GEOMETRY, size, interpolation)
+    return RenderedViews(images, GEOMETRY, size, interpolation, device)
 
 
 def extract(images: Images, encoder: VisionLanguageEncoder, views: range) -> None:
     """The teacher features of these views of the images."""
-    for view in views:
-        compute(images, encoder, GEOMETRY, view)
+    compute(images, encoder, GEOMETRY, views)
 
 
 def noise_images(n: int, height: int, width: int) -> Images:
@@ -108,7 +108,7 @@ class Trial:
         images = noise_images(task.images, task.height, task.width)
         self._inputs = pixel_views(images, task.size, self._chosen.interpolation, device)
         shape = (task.images, task.feature_width)
-        features = Views(tuple(rng.normal(size=shape).astype(np.float16) for _ in range(GEOMETRY.count)))
+        features = Views(tuple(rng.normal(size=shape).astype(np.float16) for _ in range(GEOMETRY.count)), device)
         prototypes = rng.normal(size=(task.classes, task.feature_width)).astype(np.float32)
         self._guide = Guide(features, torch.from_numpy(prototypes).to(device), LOGIT_SCALE)
         self._labeled = Labeled(rows[: task.labeled], rng.integers(task.classes, size=task.labeled))
@@ -320,18 +320,14 @@ def _resized(images: Images, rows: np.ndarray, views: np.ndarray, crops: Crops) 
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional as TF
 
-    boxes, mirrored = np.empty((rows.size, 4), dtype=np.int64), np.empty(rows.size, dtype=bool)
-    flat_rows, flat_views = rows.ravel(), views.ravel()
-    for view in np.unique(flat_views):
-        chosen = flat_views == view
-        some = flat_rows[chosen]
-        boxes[chosen], mirrored[chosen] = view_boxes(some, int(view), images.shapes[some], GEOMETRY)
+    flat_rows = rows.ravel()
+    boxes, mirrored = view_boxes(flat_rows, views.ravel(), images.shapes[flat_rows], GEOMETRY)
+    wanted = list(zip(flat_rows.tolist(), boxes.tolist(), mirrored.tolist(), strict=True))
     mode, size = InterpolationMode(crops.interpolation), [crops.size, crops.size]
     start = clock("cpu")
-    for step in range(len(rows)):
-        some = slice(step * crops.batch, (step + 1) * crops.batch)
+    for first in range(0, len(wanted), crops.batch):
         batch = []
-        for row, (top, left, height, width), flip in zip(flat_rows[some], boxes[some], mirrored[some], strict=True):
+        for row, (top, left, height, width), flip in wanted[first : first + crops.batch]:
             crop = torch.from_numpy(images[row][top : top + height, left : left + width]).permute(2, 0, 1)
             crop = TF.resize(crop, size, interpolation=mode, antialias=True)
             batch.append(TF.horizontal_flip(crop) if flip else crop)

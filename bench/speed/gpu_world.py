@@ -109,21 +109,24 @@ class World:
         classes = tuple(f"class {k}" for k in range(len(self.arrays["text"])))
         return Dataset("speed", classes, ("{}",), train, Split(None, test.labels[:0]), test)
 
-    def student(self, name: str) -> StudentViews:
+    def student(self, name: str, device: str = "cpu") -> StudentViews:
         """A student on a frozen backbone, whose features are those of this world."""
-        return StudentViews(student_network(name), self.views("student_train"), self.views("student_test"))
+        train, test = self.views("student_train", device), self.views("student_test", device)
+        return StudentViews(student_network(name), train, test)
 
-    def teacher(self, adaptation: str) -> TeacherViews | None:
+    def teacher(self, adaptation: str, device: str = "cpu") -> TeacherViews | None:
         """A teacher; None for ``none``."""
         if adaptation == "none":
             return None
         adapt = Teacher(adaptation, vision_language_network("clip_rn50"), adaptation).adapt
         head = TextHead(self.arrays["zero_shot"], self.arrays["text"], LOGIT_SCALE)
-        return TeacherViews(adaptation, adapt, head, self.views("teacher_train"), self.arrays["teacher_test"][0])
+        return TeacherViews(
+            adaptation, adapt, head, self.views("teacher_train", device), self.arrays["teacher_test"][0]
+        )
 
-    def views(self, name: str) -> Views:
+    def views(self, name: str, device: str = "cpu") -> Views:
         """Features of all views of a split."""
-        return Views(tuple(self.arrays[name]))
+        return Views(tuple(self.arrays[name]), device)
 
 
 def wait_for(device: str) -> None:
