@@ -1,4 +1,4 @@
-"""Equations on logits: teacher logits, distillation loss, dual-head loss, predicted mixture, CLAP's objective.
+"""Equations on logits: teacher logits, distillation loss, dual-head loss, predicted mixture, CLAP's multipliers.
 
 Losses of a cohort take one more dimension in front, that of the members, and return the sum of the members' losses. A
 member's gradient is therefore the same alone and in company.
@@ -122,26 +122,6 @@ def mixture(
         return label_logits.softmax(dim=1)
     distilled = (distill_logits / distill_temperature).softmax(dim=1)
     return label_weight * label_logits.softmax(dim=1) + (1 - label_weight) * distilled
-
-
-def clap_loss(
-    logits: Float[Tensor, "*members batch classes"],
-    labels: Int64[Tensor, "*members batch"],
-    prototypes: Float[Tensor, "*members classes dim"],
-    text: Float[Tensor, "classes dim"],
-    multipliers: Float[Tensor, "*members classes"],
-) -> Float[Tensor, ""]:
-    """CLAP's objective (Silva-Rodriguez et al. 2024, Equation 6): CE + mean_c lambda_c ||w_c - t_c||^2.
-
-    Args:
-        logits: of the teacher with the trained prototypes.
-        labels: classes of the images.
-        prototypes: w, the trained class prototypes.
-        text: t, the un-normalised mean text embeddings, where the prototypes start.
-        multipliers: lambda, one weight per class.
-    """
-    penalty = (multipliers * (prototypes - text).square().sum(dim=-1)).mean(dim=-1).sum()
-    return _cross_entropy(logits, labels) + penalty
 
 
 def clap_multipliers(

@@ -99,9 +99,16 @@ def _inputs_first(parameter: Tensor) -> Tensor:
 
 
 def _forward(
-    weights: Mapping[str, Tensor], features: Float32[Tensor, "members batch dim"], n_labeled: int, n_classes: int
-) -> tuple[Float32[Tensor, "members labeled classes"], Float32[Tensor, "members batch classes"]]:
-    """Logits of the label head on the labeled images, and of the distill head on all; as ``Student`` computes them.
+    weights: Mapping[str, Tensor],
+    features: Float32[Tensor, "members batch dim"],
+    n_classes: int,
+    *,
+    n_labeled: int,
+    first: int,
+) -> tuple[Float32[Tensor, "members labeled classes"], Float32[Tensor, "members distilled classes"]]:
+    """Logits of the label head on the labeled images, and of the distill head on those from ``first`` on.
+
+    They are as ``Student`` computes them.
 
     The scale and shift of the LayerNorm are folded into the linear layer, which saves the product with its weights in
     the backward pass: the normalised features need no gradient.
@@ -118,7 +125,7 @@ def _forward(
         out = torch.baddbmm(weights[f"{name}.bias"][:, None], inputs, weights[f"{name}.weight"])
         return out[..., :n_classes]
 
-    return head("label_head", inputs[:, :n_labeled]), head("distill_head", inputs)
+    return head("label_head", inputs[:, :n_labeled]), head("distill_head", inputs[:, first:])
 
 
 def fit_cohort(
@@ -166,7 +173,7 @@ def fit_cohort(
     n_classes = fits[0].student.label_head.out_features
     for step, features in enumerate(inputs.batches(rows, views)):
         batch = features.to(device).float().unflatten(0, (len(fits), -1))
-        label_logits, distill_logits = _forward(stacked.leaves, batch, n, n_classes)
+        label_logits, distill_logits = _forward(stacked.leaves, batch, n_classes, n_labeled=n, first=first)
         teacher_labeled = teacher_unlabeled = None
         if targets is not None:
             logits = next(targets)
@@ -175,9 +182,9 @@ def fit_cohort(
         loss = dual_head_loss(
             label_logits,
             labels[step],
-            distill_logits[:, :n] if on_labeled else None,
+            distill_logits[:, : n - first] if on_labeled else None,
             teacher_labeled,
-            distill_logits[:, n:] if on_unlabeled else None,
+            distill_logits[:, n - first :] if on_unlabeled else None,
             teacher_unlabeled,
             weights=weights,
             temperature=recipe.temperature,

@@ -179,6 +179,19 @@ def plan(
         _judge(_shown(bars), there)
 
 
+@app.command(epilog="Examples: `python -m bench.speed gpu --device cpu` · `python -m bench.speed gpu`")
+def gpu(device: Annotated[Device, typer.Option(help="Where to measure; `cpu` has rows of its own.")] = "auto") -> None:
+    """Fits, rendering, extraction and selection on one device, each against a rate of the same run; five minutes.
+
+    Networks have random weights, images and features are synthetic. Exit code 1 where a bar is missed.
+    """
+    with user_errors():
+        from bench.speed.gpu import gpu_bars, name_of
+
+        there = local_device(device)
+        _judge(gpu_bars(there, console), name_of(there))
+
+
 @app.callback(invoke_without_command=True)
 def everything(context: typer.Context, version: Version = False) -> None:
     """Measure speed on this machine. Without a command, `demo` and `train`."""

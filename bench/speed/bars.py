@@ -1,4 +1,4 @@
-"""Bars: measured values with the largest that passes; the table of them, and processes in which they are measured."""
+"""Bars: measured values with the limits at which they pass; their table, and processes in which they are measured."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,31 +17,38 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Bar:
-    """A measured value and the largest that passes.
+    """A measured value and the largest, or the least, that passes.
 
     Attributes:
         what: is measured, with its unit.
         value: as measured.
         limit: the largest value that passes.
         detail: the figures behind the value.
+        at_least: whether ``limit`` is the least value that passes instead.
     """
 
     what: str
     value: float
     limit: float
     detail: str = ""
+    at_least: bool = False
 
     @property
     def passes(self) -> bool:
-        """Whether the value is at most the limit; NaN misses."""
-        return self.value <= self.limit
+        """Whether the value is on the right side of the limit, or at it; NaN misses."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    @property
+    def shown_limit(self) -> str:
+        """The limit and its side."""
+        return f"{'>=' if self.at_least else '<='} {self.limit:.3g}"
 
 
 def print_bars(bars: Sequence[Bar], out: Console) -> None:
     """One row a bar, pass or MISS."""
     table = Table("measured", "value", "limit", "", "figures")
     for bar in bars:
-        table.add_row(bar.what, f"{bar.value:.3g}", f"{bar.limit:.3g}", "pass" if bar.passes else "MISS", bar.detail)
+        table.add_row(bar.what, f"{bar.value:.3g}", bar.shown_limit, "pass" if bar.passes else "MISS", bar.detail)
     print_wide(table, out)
 
 

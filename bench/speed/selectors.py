@@ -66,16 +66,17 @@ def _memory_bar(what: str, answer: Answer, limit_bytes: float) -> Bar:
     return Bar(f"{what}: more memory, GB", answer.extra_bytes / 1e9, limit_bytes / 1e9)
 
 
-def synthetic_probabilities(n: int, classes: int, *, peaked: bool) -> Tensor:
+def synthetic_probabilities(n: int, classes: int, *, peaked: bool, device: str = "cpu") -> Tensor:
     """Softmax of noise; peaked ones lie around the class corners with a mean top probability of about 0.7."""
-    generator = torch.Generator().manual_seed(0)
-    out = torch.empty(n, classes)
+    generator = torch.Generator(device).manual_seed(0)
+    out = torch.empty(n, classes, device=device)
     for start in range(0, n, BLOCK):
         m = min(BLOCK, n - start)
-        logits = torch.randn(m, classes, generator=generator)
+        logits = torch.randn(m, classes, generator=generator, device=device)
         if peaked:
-            top = torch.randint(classes, (m,), generator=generator)
-            logits[torch.arange(m), top] += 9.0 + 2.5 * torch.randn(m, generator=generator)
+            top = torch.randint(classes, (m,), generator=generator, device=device)
+            above = 9.0 + 2.5 * torch.randn(m, generator=generator, device=device)
+            logits.scatter_add_(1, top[:, None], above[:, None])
         out[start : start + m] = logits.softmax(dim=1)
     return out
 
@@ -244,14 +245,14 @@ def k_center_bars(
     return bars if limit_bytes is None else [*bars, _memory_bar(what, answer, limit_bytes)]
 
 
-def _plain_seconds(plain: Callable[..., list[int]], points: Tensor, labeled: int, picks: int) -> float:
+def plain_seconds(plain: Callable[..., list[int]], points: Tensor, labeled: int, picks: int) -> float:
     """Seconds of a plain k-center."""
     return _timed(lambda: plain(points, _labeled(len(points), labeled), picks))[1]
 
 
 def badge_bars(n: int, classes: int, dim: int, picks: int, device: str) -> list[Bar]:
     """BADGE against two matrix-vector products a pick; picks against the written-out factors in float64."""
-    probabilities = synthetic_probabilities(n, classes, peaked=True).to(device)
+    probabilities = synthetic_probabilities(n, classes, peaked=True, device=device)
     features = synthetic_features(n, dim).to(device)
     view = _view({"student_probabilities": probabilities, "features": features}, _labeled(n, classes), classes)
     answer = _ask("badge", view, picks)
@@ -310,30 +311,30 @@ def selector_bars(rows: int, picks: int, device: str, out: Console) -> Iterator[
         device: ``cpu`` or ``cuda``.
         out: where the speed of the memory is printed.
     """
-    small = synthetic_probabilities(20_000, 100, peaked=True).to(device)
-    seconds = _plain_seconds(recomputing_k_center, small, 2000, 200)
+    small = synthetic_probabilities(20_000, 100, peaked=True, device=device)
+    seconds = plain_seconds(recomputing_k_center, small, 2000, 200)
     against = "all distances recomputed at every pick"
     yield from k_center_bars("pcoreset", "", small, 2000, 200, 1 / 150, plain_seconds=seconds, against=against)
-    points = synthetic_probabilities(100_000, 1000, peaked=True).to(device)
-    seconds = _plain_seconds(plain_k_center, points, 1000, picks)
+    points = synthetic_probabilities(100_000, 1000, peaked=True, device=device)
+    seconds = plain_seconds(plain_k_center, points, 1000, picks)
     yield from k_center_bars("pcoreset", "", points, 1000, picks, 0.8, plain_seconds=seconds)
     points = one_hot(100_000, 1000).to(device)
-    seconds = _plain_seconds(plain_k_center, points, 500, picks)
+    seconds = plain_seconds(plain_k_center, points, 500, picks)
     yield from k_center_bars("pcoreset", " one-hot, all ties", points, 500, picks, 1.1, plain_seconds=seconds)
     yield from badge_bars(100_000, 1000, 512, picks, device)
-    points = synthetic_probabilities(rows, 1000, peaked=True).to(device)
-    seconds = _plain_seconds(plain_k_center, points, 1000, picks)
+    points = synthetic_probabilities(rows, 1000, peaked=True, device=device)
+    seconds = plain_seconds(plain_k_center, points, 1000, picks)
     yield from k_center_bars("pcoreset", " peaked", points, 1000, picks, 0.5, plain_seconds=seconds, limit_bytes=2e9)
     print_read(points, out)
     yield from score_bars("entropy", points, picks, _entropy)
     yield from score_bars("margin", points, picks, _margin)
     yield from score_bars("classbalanced", points, picks, _argmax)
     del points
-    points = synthetic_probabilities(rows, 1000, peaked=False).to(device)
+    points = synthetic_probabilities(rows, 1000, peaked=False, device=device)
     yield from k_center_bars("pcoreset", " flat", points, 1000, picks, 1.1, plain_seconds=seconds, limit_bytes=2e9)
     del points
     features = synthetic_features(rows, 512).to(device)
-    seconds = _plain_seconds(plain_coreset, features, 1000, picks)
+    seconds = plain_seconds(plain_coreset, features, 1000, picks)
     yield from k_center_bars("coreset", "", features, 1000, picks, 1.05, plain_seconds=seconds)
 
 
@@ -350,7 +351,7 @@ def print_read(array: Tensor, out: Console) -> None:
 
 def _best_seconds(name: str, device: str, *, n: int, classes: int, picks: int) -> float:
     arrays = {
-        "student_probabilities": synthetic_probabilities(n, classes, peaked=True).to(device),
+        "student_probabilities": synthetic_probabilities(n, classes, peaked=True, device=device),
         "features": synthetic_features(n, 64).to(device),
     }
     view = _view(arrays, _labeled(n, 100), classes)
