@@ -77,7 +77,8 @@ def test_case_49_a_plan_counts_the_predictions_for_diagnostics(tiny_spec: Path, 
     other = Task("predict", "resnet6_mini@16")
     assert with_them.work[other] == without.work[other] > 0
     printed = [CliRunner().invoke(app, ["plan", str(tiny_spec), *more]).output for more in ((), ("--no-diagnostics",))]
-    assert [f"{predicted:,}" in text for text in printed] == [True, False]
+    totals = (predicted + with_them.work[other], without.work[other])
+    assert [f"{total:,}" in text for total, text in zip(totals, printed, strict=True)] == [True, True]
 
 
 def test_case_50_the_bank_of_a_plan_is_that_of_the_grid(tiny_spec: Path, cache: Path) -> None:
