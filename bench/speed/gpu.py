@@ -20,7 +20,7 @@ from bench.speed.gpu_pixels import (
     extraction_bar,
     noise_images,
     older_together,
-    rendering_bars,
+    rendering_bar,
     step_bar,
     together,
 )
@@ -156,7 +156,7 @@ def cpu_cases(folder: Path | None, scratch: Path, sizes: Sizes) -> Iterator[Case
 
     yield _against_older("frozen part of caltech-real", folder, frozen)
     yield _cohort("cpu", folder, scratch, sizes, 1.1)
-    yield Case("rendering", lambda: _threaded(1, lambda: rendering_bars(sizes.crops, sizes.repeats)))
+    yield Case("rendering", lambda: _threaded(1, lambda: [rendering_bar(sizes.crops, sizes.repeats)]))
     yield Case("k-center", lambda: _threaded(1, lambda: _k_center("cpu", sizes.pool, sizes.repeats)))
 
 
