@@ -19,8 +19,11 @@ from activekd.students.draws import draw
 from activekd.students.fit import Guide, check_fitted, distils
 from activekd.students.heads import Student
 
-COHORT_BYTES = 250_000_000
-"""Most memory of the students that are fitted together, beyond the banked features."""
+COHORT_BYTES = 225_000_000
+"""Most memory, as estimated, of the students that are fitted together.
+
+With predictions and queries a cohort of adapters then stays within 0.25 GB beyond the banked features.
+"""
 
 MOST_TOGETHER = 16
 """Most students that are fitted together; more are no faster on a CPU."""
@@ -64,7 +67,7 @@ def together(dim: int, n_classes: int, recipe: Recipe, *, trunk: bool, steps: in
     parameters = folded + 2 * dim * trunk + width * trunk + 2 * (width + 1) * n_classes
     activations = batch * (3 * dim + 4 * width * trunk + 10 * n_classes)
     drawn = 2 * 8 * steps * batch
-    return int(np.clip(COHORT_BYTES // (4 * (4 * parameters + 3 * folded + activations) + 2 * drawn), 1, MOST_TOGETHER))
+    return int(np.clip(COHORT_BYTES // (4 * (4 * parameters + 6 * folded + activations) + 2 * drawn), 1, MOST_TOGETHER))
 
 
 class _Stacked:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from activekd.errors import InputError
 from bench.speed.bars import Bar
-from bench.speed.gpu_frozen import CALTECH, WIDE, Rounds, cohort_bar, frozen_bar
+from bench.speed.gpu_frozen import CALTECH, WIDE, Rounds, cohort_bar, cohort_memory_bar, frozen_bar
 from bench.speed.gpu_older import COMMIT, OlderProcess, older_code, older_processes
 from bench.speed.gpu_pixels import (
     Crops,
@@ -156,6 +156,7 @@ def cpu_cases(folder: Path | None, scratch: Path, sizes: Sizes) -> Iterator[Case
 
     yield _against_older("frozen part of caltech-real", folder, frozen)
     yield _cohort("cpu", folder, scratch, sizes, 1.1)
+    yield _memory("cpu", sizes)
     yield Case("rendering", lambda: _threaded(1, lambda: [rendering_bar(sizes.crops, sizes.repeats)]))
     yield Case("k-center", lambda: _threaded(1, lambda: _k_center("cpu", sizes.pool, sizes.repeats)))
 
@@ -177,6 +178,7 @@ def card_cases(device: str, folder: Path | None, scratch: Path, sizes: Sizes) ->
     for model in TEACHERS:
         yield Case(f"extraction {model}", partial(_extraction, model, device, sizes))
     yield _cohort(device, folder, scratch, sizes, 60.0)
+    yield _memory(device, sizes)
     yield Case("k-center", lambda: _k_center(device, sizes.pool, repeats))
     whole = f"the whole card against {COMMIT}"
     if folder is None:
@@ -212,6 +214,11 @@ def _cohort(device: str, folder: Path | None, scratch: Path, sizes: Sizes, least
         return [cohort_bar(older, scratch, device, least, size=sizes.wide, **named)]
 
     return _against_older(f"cohort of {sizes.members} adapters", folder, bars)
+
+
+def _memory(device: str, sizes: Sizes) -> Case:
+    named = {"members": sizes.members, "steps": sizes.cohort_steps}
+    return Case("memory of a cohort", lambda: [cohort_memory_bar(device, size=sizes.wide, **named)])
 
 
 def _threaded(threads: int, measure: Callable[[], list[Bar]]) -> list[Bar]:

@@ -12,16 +12,17 @@ import torch
 
 from activekd.datasets import Labeled, initial_rows
 from activekd.loop import run_cohort
-from activekd.rounds import Member
+from activekd.rounds import Member, Round
 from activekd.selectors import selector
 from activekd.streams import stream
 from activekd.students.cohort import MemberFit, fit_cohort, together
 from activekd.students.fit import Guide, fit_student
 from activekd.students.heads import build_student
 from activekd.students.networks import student_network
-from bench.speed.bars import Bar
+from bench.speed.bars import Bar, apart
 from bench.speed.gpu_older import COMMIT, OlderProcess
 from bench.speed.gpu_world import LOGIT_SCALE, Size, World, clock, wait_for
+from bench.speed.memory import RESIDENT, memory_bytes
 
 HEADS_ALONE, ADAPTER = "frozen:efficientnet_lite0", "adapter:efficientnet_lite0"
 
@@ -178,6 +179,56 @@ def cohort_bar(
     what = f"cohort of {members} adapters, {size.student} wide, {size.classes} classes, against {against}"
     detail = f"trial-steps/s: {', '.join(f'{rate:,.0f} {which}' for which, rate in rates.items())}"
     return Bar(what, rates["in a cohort"] / rates[against], limit, detail, at_least=True)
+
+
+def cohort_memory_bar(device: str, *, size: Size, members: int, steps: int) -> Bar:
+    """Memory of a cohort of adapters beyond the features: two rounds with a CLAP teacher and all selectors.
+
+    Measured in a process of its own, after a first round of one trial.
+
+    Args:
+        device: of the fits.
+        size: of the data set.
+        members: of the cohort, at least one a selector.
+        steps: of a fit.
+    """
+    held = apart(_cohort_bytes, size, members, steps, device) / 1e9
+    return Bar(f"GB of a cohort of {members} adapters beyond the features", held, 0.25, "fits, predictions, queries")
+
+
+def _cohort_bytes(size: Size, members: int, steps: int, device: str) -> int:
+    """Peak memory of a cohort above that after its arrays are there: resident on a CPU, allocated on a card."""
+    torch.set_num_threads(1)
+    world = World.drawn(size)
+    world = replace(world, recipe=replace(world.recipe, steps=steps, clap=replace(world.recipe.clap, epochs=2)))
+    given = world.dataset, world.student(ADAPTER, device), world.teacher("clap", device)
+
+    def run(some: Sequence[Member], rounds: int) -> int:
+        outcomes = run_cohort(
+            *given,
+            some,
+            world.recipe,
+            world.geometry,
+            rounds=rounds,
+            shots=1,
+            query_size=size.classes,
+            distillation="both",
+            device=device,
+            diagnostics=True,
+        )
+        done = [outcome.result for outcome in outcomes]
+        assert len(done) == rounds * len(some)
+        return max(one.peak_rss_bytes for one in done if isinstance(one, Round))
+
+    trials = [Member(selector(SELECTORS[k % len(SELECTORS)]), k // len(SELECTORS)) for k in range(members)]
+    run(trials[:1], 1)
+    if device != "cuda":
+        before = memory_bytes(RESIDENT)
+        return run(trials, 2) - before
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run(trials, 2)
+    return torch.cuda.max_memory_allocated() - before
 
 
 def _starts(world: World, members: int, labeled: int, device: str) -> list[MemberFit]:
