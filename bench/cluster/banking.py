@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -33,7 +34,10 @@ READERS = 2
 """Arrays read into the object store at a time, each in a separate process."""
 
 WAIT_SECONDS = 1.0
-"""Seconds after which ``Bank.wait`` looks around, if no task ends before."""
+"""Seconds after which ``Bank.wait`` looks around, if no task ends before, and between two looks at the shelf."""
+
+SHELF_SECONDS = 120.0
+"""Seconds that a worker waits for a shelf that was restarted."""
 
 Key = str | tuple[str, str]
 """The key of a shard, or (network, data set) of a text head."""
@@ -94,7 +98,10 @@ def _read(shard: Shard, split: "Split | None", encoder: "EncoderNetwork", cache:
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class _Shelf:
-    """Object references of the arrays of the trials that were handed out, by key: workers ask it for theirs."""
+    """Object references of the arrays of the trials that were handed out, by key: workers ask it for theirs.
+
+    It is empty after a restart, until the bank has filled it again.
+    """
 
     def __init__(self) -> None:
         self._refs: dict[Key, Any] = {}
@@ -102,8 +109,12 @@ class _Shelf:
     def put(self, refs: Mapping[Key, Any]) -> None:
         self._refs.update(refs)
 
-    def get(self, keys: Sequence[Key]) -> list[Any]:
-        return [self._refs[key] for key in keys]
+    def get(self, keys: Sequence[Key]) -> list[Any] | None:
+        """The references of these keys; None where one is absent."""
+        return [self._refs[key] for key in keys] if self._refs.keys() >= set(keys) else None
+
+    def size(self) -> int:
+        return len(self._refs)
 
 
 def arrays_of(shelf: Any, trial: "ResolvedTrial") -> "tuple[dict[str, np.ndarray], TextHead | None]":
@@ -118,7 +129,12 @@ def arrays_of(shelf: Any, trial: "ResolvedTrial") -> "tuple[dict[str, np.ndarray
         keys.append(trial.head_key)
     if not keys:
         return {}, None
-    values = dict(zip(keys, ray.get(ray.get(shelf.get.remote(keys))), strict=True))
+    until = monotonic() + SHELF_SECONDS
+    while (refs := ray.get(shelf.get.remote(keys))) is None:
+        if monotonic() > until:
+            raise LookupError(f"the shelf of the bank lacks the arrays of trial {trial.id} for {SHELF_SECONDS:.0f} s")
+        sleep(WAIT_SECONDS)
+    values = dict(zip(keys, ray.get(refs), strict=True))
     head = values.pop(trial.head_key) if trial.head_key is not None else None
     return values, head  # pyright: ignore[reportReturnType]
 
@@ -183,8 +199,12 @@ class Bank:
         given: Mapping[str, Any] | None = None,
     ) -> None:
         self._cache, self._device, self._share, self._progress = cache, device, share, progress
-        self._here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        self.shelf: Any = _Shelf.options(scheduling_strategy=self._here).remote()
+        node = ray.get_runtime_context().get_node_id()
+        self._here = NodeAffinitySchedulingStrategy(node, soft=True)
+        self.shelf: Any = _Shelf.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+        self._handed: dict[Key, Any] = {}
+        self._looking: Any = None
+        self._looked = monotonic()
         self.fault: Exception | None = None
         self._refs: dict[Key, Any] = {}
         self._refs.update((given or {}).items())
@@ -246,8 +266,9 @@ class Bank:
             job: names what is handed to Tune; nothing more is computed until it is ``placed``.
             trial_id: of a trial of the job, all of which read the same arrays.
         """
-        if needs := self._needs[trial_id]:
-            ray.get(self.shelf.put.remote({key: self._refs[key] for key in needs}))
+        if needs := {key: self._refs[key] for key in self._needs[trial_id] if key not in self._handed}:
+            self._handed |= needs
+            ray.get(self.shelf.put.remote(needs))
         self._waiting.add(job)
 
     def placed(self, job: str) -> None:
@@ -264,6 +285,7 @@ class Bank:
 
     def advance(self) -> None:
         """Take in what has ended, submit what may run next, and return without waiting."""
+        self._look_at_shelf()
         if self.complete or self.fault:
             return
         try:
@@ -280,6 +302,19 @@ class Bank:
         if self.fault is None:
             self._submit()
             self._progress.banked(self._total - len(self._missing), self._total, self._now())
+
+    def _look_at_shelf(self) -> None:
+        """Fill the shelf again if it was restarted; one question a second, whose answer is not waited for."""
+        if self._looking is None:
+            if monotonic() - self._looked >= WAIT_SECONDS:
+                self._looking = self.shelf.size.remote()
+            return
+        answered, _ = ray.wait([self._looking], timeout=0)
+        if answered:
+            size: Any = ray.get(self._looking)
+            if size < len(self._handed):
+                self.shelf.put.remote(self._handed)
+            self._looking, self._looked = None, monotonic()
 
     def _take_in(self) -> None:
         running = [*self._computing, *self._reading]

@@ -14,7 +14,7 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneC
 from ray.tune.stopper import CombinedStopper
 
 from activekd.errors import InputError
-from bench.cluster.attempts import Attempts, Ended
+from bench.cluster.attempts import Attempts, Ended, cause_of
 from bench.cluster.banking import Bank, arrays_of
 from bench.cluster.filling import Filler
 from bench.cluster.nodes import options_of, waiting_tasks
@@ -109,12 +109,11 @@ class _CohortRunner(tune.Trainable):
                     seen = {key: event[key] for key in TRACKED if event.get(key) is not None}
                 if self._tracked or monotonic() >= until:
                     break
-        except StorageError as fault:
-            return {"done": True, STOPPED: str(fault)}
-        except RayTaskError as fault:
-            if not isinstance(fault.cause, StorageError):
+        except (StorageError, RayTaskError) as fault:
+            # Ray raises the error of an actor as an instance of both classes; the text of its cause is for people.
+            if not isinstance(cause_of(fault), StorageError):
                 raise
-            return {"done": True, STOPPED: str(fault.cause)}
+            return {"done": True, STOPPED: str(cause_of(fault))}
         self._n_open -= len(ended)
         told = {ROUNDS: tuple(rounds), ENDED: tuple(ended)}
         return {"done": self._n_open == 0, **told, **(seen if self._tracked else {})}
