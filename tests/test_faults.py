@@ -100,37 +100,46 @@ def test_one_grid_through_a_fault_of_each_kind(grid: Grid, undisturbed: Grid) ->
         pytest.skip("no file system can be mounted here: the full disk was left out")
 
 
-def test_a_killed_worker_of_a_cohort(tmp_path: Path, ok: Path) -> None:
-    """Of two cohorts of two trials: it repeats the round in flight of its trials at most."""
-    edits = (
-        ("resnet6_mini@16", "adapter:efficientnet_lite0@32"),
-        ('["glyphclip+zeroshot"]', '["none"]'),
-        ('"digits"', f'"folder:{ok}"'),
-        ("steps = 90\n", "steps = 200\n"),
-    )
-    serial = ("--serial", "--device", "cpu", "--no-report")
-    undisturbed = Grid(tmp_path / "undisturbed", tmp_path / "cache", options=serial, seeds=2, edits=edits)
+COHORTS = (
+    ("resnet6_mini@16", "adapter:efficientnet_lite0@32"),
+    ('["glyphclip+zeroshot"]', '["none"]'),
+    ("steps = 90\n", "steps = 200\n"),
+)
+"""Edits of the spec: two cohorts of two trials with two seeds."""
+
+
+@pytest.fixture
+def cohorts(tmp_path: Path, ok: Path) -> Iterator[tuple[Grid, Grid]]:
+    """A grid of cohorts to disturb, and the same grid in one process, without Ray and without faults."""
+    named = {"cache": tmp_path / "cache", "seeds": 2, "edits": (*COHORTS, ('"digits"', f'"folder:{ok}"'))}
+    undisturbed = Grid(tmp_path / "undisturbed", options=("--serial", "--device", "cpu", "--no-report"), **named)
     undisturbed.finish()
     assert_whole(undisturbed, undisturbed)
-    grid = Grid(tmp_path / "grid", tmp_path / "cache", seeds=2, edits=edits)
-    try:
-        process = grid.start()
-        wait_for_rows(grid, 3, process)
-        kill(wait_for_processes(grid, WORKER, process)[0])
-        end(process)
-    finally:
-        grid.kill_all()
+    disturbed = Grid(tmp_path / "grid", **named)
+    yield disturbed, undisturbed
+    disturbed.kill_all()
+
+
+@pytest.mark.soak
+def test_a_killed_worker_of_a_cohort(cohorts: tuple[Grid, Grid]) -> None:
+    """It repeats the round in flight of its trials at most."""
+    grid, undisturbed = cohorts
+    process = grid.start()
+    wait_for_rows(grid, 3, process)
+    kill(wait_for_processes(grid, WORKER, process)[0])
+    end(process)
     assert_whole(grid, undisturbed)
     assert begun_again(grid.run) >= 1
     assert 1 <= sum(event["event"] == "died" for event in logged(grid.run)) <= 2
 
 
-def test_a_lost_node(grid: Grid, undisturbed: Grid) -> None:
-    """One of two worker nodes is lost with its worker, and another is added."""
+def test_a_lost_node(cohorts: tuple[Grid, Grid]) -> None:
+    """One of two worker nodes is lost with its worker, which runs a cohort, and another is added."""
+    grid, undisturbed = cohorts
     with nodes_of(grid.environment()) as nodes:
         grid.options = ("--address", nodes.address, "--device", "cpu", "--no-report")
         process = grid.start()
-        wait_for_rows(grid, 6, process)
+        wait_for_rows(grid, 3, process)
         wait_for_processes(grid, WORKER, process)
         assert nodes.tell("lose 0") == "lost"
         nodes.tell("add")

@@ -103,6 +103,7 @@ def test_rendered_batches_are_those_of_the_size() -> None:
     assert (source.n_rows, source.shape) == (3, (3, 16, 16))
 
 
+@pytest.mark.soak
 def test_every_row_of_the_cpu_in_a_tiny_size() -> None:
     console = quiet()
     bars = gpu_bars("cpu", console, TINY)
