@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cache, partial
+from math import prod
+from mmap import mmap
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -142,11 +144,8 @@ class Slab:
         self._n_rows, self._count = n_rows, 0
         self.capacity = capacity
         whole = (capacity, *shape)
-        # numpy's empty array takes no memory before it is written, whatever torch is told to fill.
         self._pixels = (
-            torch.from_numpy(np.empty(whole, dtype=np.uint8))
-            if device.type == "cpu"
-            else torch.empty(whole, dtype=torch.uint8, device=device)
+            _untouched(whole) if device.type == "cpu" else torch.empty(whole, dtype=torch.uint8, device=device)
         )
 
     def gather(
@@ -163,12 +162,18 @@ class Slab:
             return self._at(slots)
         if self._count == self.capacity:
             return self._beside(slots, absent, render(rows[absent], views[absent]))
-        wanted, inverse = np.unique(keys[absent], return_inverse=True)
+        fresh = keys[absent]
+        wanted, inverse = np.unique(fresh, return_inverse=True)
+        distinct = len(wanted) == len(fresh)
+        if distinct:
+            wanted, inverse = fresh, np.arange(len(fresh))
         rendered = render(wanted % self._n_rows, wanted // self._n_rows)
         first, self._count = self._count, min(self.capacity, self._count + len(wanted))
         kept = self._count - first
         self._pixels[first : self._count] = rendered[:kept]
         self._slots[wanted[:kept]] = np.arange(first, self._count)
+        if distinct and absent.all():
+            return rendered
         if kept == len(wanted):
             return self._at(self._slots[keys])
         return self._beside(slots, absent, rendered[upload(inverse, rendered.device)])
@@ -184,3 +189,14 @@ class Slab:
 
     def _at(self, slots: np.ndarray) -> Tensor:
         return self._pixels.index_select(0, upload(slots, self._pixels.device))
+
+
+def _untouched(shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
+    """An array in host memory that takes none before it is written.
+
+    Torch fills new arrays where algorithms are deterministic, and numpy asks for huge pages, which some systems have to
+    gather first.
+    """
+    n_bytes = prod(shape)
+    pages = mmap(-1, max(1, n_bytes))
+    return torch.from_numpy(np.frombuffer(pages, dtype=np.uint8, count=n_bytes).reshape(shape))
