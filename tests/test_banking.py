@@ -50,6 +50,11 @@ def raised(cause: Exception) -> RayTaskError:
     return RayTaskError("task", "traceback", cause, pid=1, ip="127.0.0.1")
 
 
+def named(what: Shard | list[Shard]) -> tuple[str, int | list[int]]:
+    """The data set, and the view of a shard or the views of several."""
+    return (what[0].dataset, [one.view for one in what]) if isinstance(what, list) else (what.dataset, what.view)
+
+
 @dataclass
 class Recorded:
     """A Ray that runs nothing: the tasks that were submitted, each ended by the test.
@@ -81,10 +86,10 @@ class Recorded:
             raise self.ended[ref]
         return self.ended[ref]
 
-    def running(self, name: str) -> list[tuple[str, str, int]]:
-        """(reference, data set, view) of the tasks of that name that have not ended."""
+    def running(self, name: str) -> list[tuple[str, str, Any]]:
+        """(reference, data set, view or views) of the tasks of that name that have not ended."""
         going = [(ref, what) for ref, (task, _, what) in self.submitted.items() if task == name]
-        return [(ref, what.dataset, what.view) for ref, what in going if ref not in self.ended]
+        return [(ref, *named(what)) for ref, what in going if ref not in self.ended]
 
     def end(self, ref: str, answer: Any = None) -> None:
         self.ended[ref] = answer
@@ -131,22 +136,23 @@ def test_cached_arrays_are_read_without_a_gpu(rays: Recorded, tmp_path: Path) ->
     write_array(shard("a").path(tmp_path), np.zeros(3))
     bank = bank_of([trial("a", 2)], tmp_path, "cuda")
     bank.advance()
-    tasks = [(name, options.get("num_gpus"), what.view) for name, options, what in list(rays.submitted.values())[1:]]
-    assert tasks == [("_read", None, 0), ("_extract_on_gpu", 1, 1)]
+    submitted = list(rays.submitted.values())[1:]
+    tasks = [(name, options.get("num_gpus"), named(what)[1]) for name, options, what in submitted]
+    assert tasks == [("_read", None, 0), ("_extract_on_gpu", 1, [1])]
 
 
 def test_trials_start_as_their_arrays_come(rays: Recorded, tmp_path: Path) -> None:
-    """a computes two views on the two places; b is cached, and ready first."""
+    """a computes three views on the two places, reading its images once a place; b is cached, and ready first."""
     write_array(shard("b").path(tmp_path), np.zeros(3))
     progress = Shown()
     bank = bank_of([trial("a", 3), trial("b")], tmp_path, progress=progress)
     bank.advance()
-    assert [what[1:] for what in rays.running("_extract_task")] == [("a", 0), ("a", 1)]
+    assert [what[1:] for what in rays.running("_extract_task")] == [("a", [0, 1]), ("a", [2])]
     ((read, *what),) = rays.running("_read")
     assert what == ["b", 0]
     assert not bank.ready("a 0")
     assert not bank.ready("b 0")
-    assert progress.lines[-1] == (0, 4, "features of a, train, view 0, from teacher:clip and 2 more")
+    assert progress.lines[-1] == (0, 4, "features of a, train, view 0, from teacher:clip and 3 more")
     rays.end(read)
     bank.advance()
     assert bank.ready("b 0")
@@ -164,8 +170,16 @@ def test_trials_start_as_their_arrays_come(rays: Recorded, tmp_path: Path) -> No
     assert progress.lines[-1] == (4, 4, "")
 
 
+def test_a_task_computes_one_array_at_a_time_where_they_are_large(
+    rays: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(banking, "TASK_BYTES", 1)
+    bank_of([trial("a", 5)], tmp_path).advance()
+    assert [what[1:] for what in rays.running("_extract_task")] == [("a", [0]), ("a", [1])]
+
+
 def test_nothing_more_is_computed_while_a_trial_waits_for_a_place(rays: Recorded, tmp_path: Path) -> None:
-    bank = bank_of([trial("a"), trial("b", 4)], tmp_path)
+    bank = bank_of([trial(name) for name in "abcd"], tmp_path)
     bank.advance()
     (of_a, *_), (of_b, *_) = rays.running("_extract_task")
     rays.end(of_a)
@@ -178,10 +192,10 @@ def test_nothing_more_is_computed_while_a_trial_waits_for_a_place(rays: Recorded
     bank.hand_out("job", "a 0")
     rays.end(of_b)
     bank.advance()
-    assert [what[1:] for what in rays.running("_extract_task")] == [("b", 1)]
+    assert [what[1:] for what in rays.running("_extract_task")] == [("c", [0])]
     bank.placed("job")
     bank.advance()
-    assert [what[1:] for what in rays.running("_extract_task")] == [("b", 1), ("b", 2)]
+    assert [what[1:] for what in rays.running("_extract_task")] == [("c", [0]), ("d", [0])]
 
 
 def test_few_arrays_are_read_at_a_time_in_the_order_of_need(rays: Recorded, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import chain, count
+from math import ceil
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +37,9 @@ READERS = 2
 WAIT_SECONDS = 1.0
 """Seconds after which ``Bank.wait`` looks around, if no task ends before, and between two looks at the shelf."""
 
+TASK_BYTES = 2 * 10**9
+"""Bytes of arrays that one task computes at most, unless a single one is larger."""
+
 SHELF_SECONDS = 120.0
 """Seconds that a worker waits for a shelf that was restarted."""
 
@@ -55,12 +59,14 @@ class NotCachedError(Exception):
     """The disk cache does not have a whole array."""
 
 
-def _extract(shard: Shard, split: "Split", encoder: "EncoderNetwork", cache: Path, device: str, threads: int) -> None:
-    """Compute a shard into the disk cache if it is missing; import torch only then."""
-    if read_array(shard.path(cache)) is None:
-        from bench.trials.inputs import compute_shard
+def _extract(
+    shards: Sequence[Shard], split: "Split", encoder: "EncoderNetwork", cache: Path, device: str, threads: int
+) -> None:
+    """Compute shards of one split and encoder into the disk cache if one is missing; import torch only then."""
+    if any(read_array(shard.path(cache)) is None for shard in shards):
+        from bench.trials.inputs import compute_shards
 
-        compute_shard(shard, split, encoder, cache, device, threads)
+        compute_shards(shards, split, encoder, cache, device, threads)
 
 
 def _text_head(network: Any, dataset: "Dataset", cache: Path, device: str, threads: int) -> "TextHead":
@@ -214,7 +220,7 @@ class Bank:
         self._waiting: set[str] = set()
         self._to_compute = deque[_Item]()
         self._to_read: list[_Item] = []
-        self._computing: dict[Any, _Item] = {}
+        self._computing: dict[Any, list[_Item]] = {}
         self._reading: dict[Any, tuple[_Item, Any]] = {}
         self._missing: set[Key] = set()
         alike: dict[object, frozenset[Key]] = {}
@@ -321,11 +327,12 @@ class Bank:
         ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
         for done in ended:
             if done in self._computing:
-                item, value = self._computing.pop(done), ray.get(done)
-                if item.shard is None:
-                    self._has(item, ray.put(value))
-                else:
-                    heapq.heappush(self._to_read, replace(item, computed=True))
+                items, value = self._computing.pop(done), ray.get(done)
+                for item in items:
+                    if item.shard is None:
+                        self._has(item, ray.put(value))
+                    else:
+                        heapq.heappush(self._to_read, replace(item, computed=True))
                 continue
             item, ref = self._reading.pop(done)
             try:
@@ -357,16 +364,36 @@ class Bank:
         if not self._to_compute or self._waiting:
             return
         room = waiting_tasks(self._share, self._device) - len(self._computing)
-        for _ in range(min(room, len(self._to_compute))):
-            item = self._to_compute.popleft()
-            self._computing[self._compute(item)] = item
+        for left in range(room, 0, -1):
+            if self._to_compute:
+                items = self._next(left)
+                self._computing[self._compute(items)] = items
 
-    def _compute(self, item: _Item) -> Any:
-        """Submit the task that computes an array or a text head."""
+    def _next(self, room: int) -> list[_Item]:
+        """What the next task computes: a text head, or shards of one split and encoder, for which images are read once.
+
+        Of the shards that wait it takes its part, if ``room`` tasks may run, and no more than TASK_BYTES.
+        """
+        from bench.trials.resolved import banked_bytes, read_together
+
+        first = self._to_compute.popleft()
+        if first.shard is None:
+            return [first]
+        group = read_together(first.shard)
+        alike = [item for item in self._to_compute if item.shard is not None and read_together(item.shard) == group]
+        each = banked_bytes(first.trial.encoder_of(first.shard), len(first.trial.split(first.shard.split)))
+        part = alike[: min(ceil((1 + len(alike)) / room), max(1, TASK_BYTES // max(1, each))) - 1]
+        for item in part:
+            self._to_compute.remove(item)
+        return [first, *part]
+
+    def _compute(self, items: Sequence[_Item]) -> Any:
+        """Submit the task that computes arrays of one split and encoder, or a text head."""
         from bench.trials.inputs import runs_network
 
         options = options_of(self._share, self._device)
         rest = self._cache, self._device, self._share.cpus
+        item = items[0]
         if item.shard is None:
             assert item.trial.teacher is not None
             task = _text_head_on_gpu if options["num_gpus"] else _text_head_task
@@ -376,7 +403,8 @@ class Bank:
         if not runs_network(encoder):
             options["num_gpus"] = 0
         task = _extract_on_gpu if options["num_gpus"] else _extract_task
-        return task.options(**options).remote(item.shard, self._split(item), encoder, *rest)
+        shards = [one.shard for one in items if one.shard is not None]
+        return task.options(**options).remote(shards, self._split(item), encoder, *rest)
 
     def _split(self, item: _Item, *, names: bool = False) -> Any:
         """A split in the object store, put there once; with the names of its images for given features alone."""
@@ -389,6 +417,6 @@ class Bank:
 
     def _now(self) -> str:
         """Names the first array in work, and counts the others."""
-        items = sorted([*self._computing.values(), *(item for item, _ in self._reading.values())])
+        items = sorted([*chain.from_iterable(self._computing.values()), *(item for item, _ in self._reading.values())])
         more = f" and {len(items) - 1} more" if len(items) > 1 else ""
         return f"{items[0].name}{more}" if items else ""

@@ -164,9 +164,13 @@ def computed_together(shards: Iterable[Shard]) -> list[list[Shard]]:
     """The shards in groups of one split, encoder and geometry, for which images are read once."""
     groups: dict[tuple[object, ...], list[Shard]] = {}
     for shard in shards:
-        group = (shard.images, shard.split, shard.encoder, shard.weights, shard.geometry)
-        groups.setdefault(group, []).append(shard)
+        groups.setdefault(read_together(shard), []).append(shard)
     return list(groups.values())
+
+
+def read_together(shard: Shard) -> tuple[object, ...]:
+    """What shards share for which images are read once: split, encoder and geometry."""
+    return shard.images, shard.split, shard.encoder, shard.weights, shard.geometry
 
 
 def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], ResolvedTrial]:
