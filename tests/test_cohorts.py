@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from cards import Card, OnCard
+from small_recipe import RECIPE as SMALL
 
 from activekd.bank.views import Views
 from activekd.datasets import Dataset, Labeled, Split, initial_rows
 from activekd.errors import InputError
 from activekd.fitted import Taught, naming
 from activekd.loop import run_cohort, run_rounds
-from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
+from activekd.recipes import ViewGeometry
 from activekd.rounds import FirstFit, Member, Outcome, Round, StudentViews, TeacherViews
 from activekd.selectors import selector
 from activekd.selectors.selector import Selector
@@ -29,23 +30,15 @@ from activekd.teachers.text_heads import TextHead
 
 N, DIM, CLASSES, WIDTH = 90, 37, 5, 16
 GEOMETRY = ViewGeometry(count=3, scale=(0.5, 1.0), ratio=(1.0, 1.0), flip=0.0)
-RECIPE = Recipe(
+RECIPE = replace(
+    SMALL,
     lr=0.01,
     weight_decay=0.01,
     steps=6,
     step_rule="fixed",
-    schedule="linear",
     warmup=0.1,
-    batch_labeled=8,
     batch_unlabeled=9,
-    weight_ce=0.5,
-    weight_kd_labeled=0.5,
-    weight_kd_unlabeled=0.5,
-    temperature=2.0,
-    label_weight=0.5,
-    distill_temperature=1.0,
-    single_view="targets",
-    clap=ClapRecipe(lr=0.01, momentum=0.9, epochs=4, batch=4, warmup=0.1),
+    clap=replace(SMALL.clap, epochs=4, batch=4),
     trunk_width=WIDTH,
 )
 ADAPTER, HEADS = student_network("adapter:efficientnet_lite0"), student_network("frozen:efficientnet_lite0")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_recipe import RECIPE
 
 from activekd.bank.shards import CHECKSUM, Shard, read_array, write_array
 from activekd.bank.views import Views
@@ -15,30 +16,11 @@ from activekd.images.crops import view_boxes
 from activekd.images.pixels import from_grey
 from activekd.images.rendering import render
 from activekd.pool import Pool
-from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
+from activekd.recipes import ClapRecipe, ViewGeometry
 from activekd.streams import stream
 from activekd.students.fit import learning_rate
 
 CROPS = ViewGeometry(count=4, scale=(0.5, 1.0), ratio=(0.75, 1.3333), flip=0.5)
-CLAP = ClapRecipe(lr=0.01, momentum=0.9, epochs=30, batch=8, warmup=0.1)
-RECIPE = Recipe(
-    lr=1.0,
-    weight_decay=0.0,
-    steps=4,
-    step_rule="per_label",
-    schedule="linear",
-    warmup=0.5,
-    batch_labeled=8,
-    batch_unlabeled=16,
-    weight_ce=0.5,
-    weight_kd_labeled=0.5,
-    weight_kd_unlabeled=0.5,
-    temperature=2.0,
-    label_weight=0.5,
-    distill_temperature=1.0,
-    single_view="targets",
-    clap=CLAP,
-)
 
 
 def test_streams_are_named() -> None:

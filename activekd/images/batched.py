@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 SLICE_BYTES = 2**29
-"""Bytes of the padded crops that are rendered at a time; bounds the memory of a batch, whatever its images."""
+"""Bytes of the padded crops that are rendered at a time, which bounds the memory of a batch for images of any size."""
 
 WEIGHT_STEP = 2.0**-11
 """Filter weights are multiples of it, or of a quarter of it for wide filters, which float16 holds."""
