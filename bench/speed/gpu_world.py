@@ -12,34 +12,18 @@ import torch
 from activekd.bank.views import Views
 from activekd.datasets import Dataset, Split
 from activekd.networks.vision_language import vision_language_network
-from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
+from activekd.recipes import Recipe, ViewGeometry
 from activekd.rounds import StudentViews, TeacherViews
 from activekd.students.networks import student_network
 from activekd.teachers import Teacher
 from activekd.teachers.text_heads import TextHead
+from bench.spec import read_spec
 
 LOGIT_SCALE = 100.0
 """Of the older code for every network."""
 
-HEADS = Recipe(
-    lr=0.001,
-    weight_decay=0.01,
-    steps=300,
-    step_rule="fixed",
-    schedule="linear",
-    warmup=0.1,
-    batch_labeled=64,
-    batch_unlabeled=64,
-    weight_ce=0.5,
-    weight_kd_labeled=0.5,
-    weight_kd_unlabeled=0.5,
-    temperature=2.0,
-    label_weight=0.5,
-    distill_temperature=1.0,
-    single_view="targets",
-    clap=ClapRecipe(lr=0.01, momentum=0.9, epochs=300, batch=64, warmup=0.1),
-)
-"""That of the heads of ``caltech-real``."""
+HEADS = next(trial.recipe for trial in read_spec("caltech-real").trials if trial.student.startswith("frozen:"))
+"""Recipe of the heads of ``caltech-real``."""
 
 
 @dataclass(frozen=True)
