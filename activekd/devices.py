@@ -93,6 +93,21 @@ def naming_memory(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch on the CPU inside the block or the decorated function; the earlier number returns after it.
+
+    With more, torch splits a batched product by the size of the whole batch, so that a member of a cohort would be
+    rounded differently in other company.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def deterministic_algorithms(on: bool) -> Iterator[None]:
     """Deterministic algorithms of torch inside the block, if ``on``; the earlier settings return after it.
 

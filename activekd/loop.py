@@ -187,7 +187,10 @@ def _rounds(
         fits = fitter.fit([want for want, _ in block], width)
         for (want, some), fitted in zip(block, fits, strict=True):
             for position, trial in some:
-                yield position, fitted if isinstance(fitted, InputError) else measuring.round_of(want, fitted, trial)
+                if isinstance(fitted, InputError):
+                    yield position, fitted
+                else:
+                    yield position, measuring.round_of(want, fitted, trial, read_again=trial is not some[-1][1])
 
 
 @dataclass(frozen=True)
@@ -199,14 +202,21 @@ class _Measuring:
     query_size: int
     diagnostics: bool
 
-    def round_of(self, want: Wanted, fitted: Fitted, trial: _Trial) -> Round | Exception:
-        """The round of a trial from its fit, or the exception that it raised."""
+    def round_of(self, want: Wanted, fitted: Fitted, trial: _Trial, *, read_again: bool) -> Round | Exception:
+        """The round of a trial from its fit, or the exception that it raised.
+
+        Args:
+            want: the fit.
+            fitted: its networks.
+            trial: before the round.
+            read_again: whether another trial will read the predictions; the selector then gets copies.
+        """
         try:
-            return self._measured(want, fitted, trial)
+            return self._measured(want, fitted, trial, read_again)
         except Exception as fault:  # Whatever a user's selector raises is that trial's own.
             return fault
 
-    def _measured(self, want: Wanted, fitted: Fitted, trial: _Trial) -> Round:
+    def _measured(self, want: Wanted, fitted: Fitted, trial: _Trial, read_again: bool) -> Round:
         index, labels = want.index, self.dataset.test.labels
         last = index + 1 == self.rounds
         test, taught_test = fitted.test, fitted.taught_test
@@ -218,7 +228,7 @@ class _Measuring:
         rows: tuple[int, ...] = ()
         if not last:
             with naming(index):
-                view = self._view(want, fitted, trial.selector)
+                view = self._view(want, fitted, trial.selector, copied=read_again or self.diagnostics)
                 rng = stream(trial.seed, "select", index, trial.selector.name)
                 rows = tuple(select(trial.selector, view, self.query_size, rng=rng).tolist())
         select_seconds = perf_counter() - start
@@ -237,13 +247,15 @@ class _Measuring:
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
         )
 
-    def _view(self, want: Wanted, fitted: Fitted, selector: Selector) -> PoolView:
-        """What the selector sees of the pool: the arrays that it declares."""
+    def _view(self, want: Wanted, fitted: Fitted, selector: Selector, *, copied: bool) -> PoolView:
+        """The arrays of the pool that the selector declares; if they are copied, what it writes there stays its own."""
         arrays: dict[str, Tensor] = {}
         if "student_probabilities" in selector.needs:
             arrays["student_probabilities"] = fitted.pool.probabilities
         if "features" in selector.needs and fitted.pool.features is not None:
             arrays["features"] = fitted.pool.features
+        if copied:
+            arrays = {name: array.clone() for name, array in arrays.items()}
         if "teacher_probabilities" in selector.needs and fitted.taught is not None:
             arrays["teacher_probabilities"] = fitted.taught.probabilities(fitted.taught.views.train.arrays[0])
         return PoolView(want.pool, want.labeled.spread(want.pool.n), self.dataset.n_classes, arrays)

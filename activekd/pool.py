@@ -37,10 +37,12 @@ class Pool:
 
     @cached_property
     def unlabeled(self) -> Int64[np.ndarray, " unlabeled"]:
-        """The unlabeled rows, ascending."""
+        """The unlabeled rows, ascending; read-only, since every reader gets the same array."""
         mask = np.ones(self.n, dtype=bool)
         mask[list(self.labeled)] = False
-        return np.flatnonzero(mask)
+        rows = np.flatnonzero(mask)
+        rows.flags.writeable = False
+        return rows
 
     def buy(self, rows: Sequence[SupportsIndex]) -> "Pool":
         """The pool after the labels of these rows are revealed.

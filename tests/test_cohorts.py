@@ -202,6 +202,26 @@ def fitted(seeds: Sequence[int], dim: int, n_classes: int, *, stacked: bool = Tr
     return [f.student for f in fits]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_teachers_are_equal_bit_for_bit_with_any_number_of_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+    views = features(1024, 120, 2)
+    text = np.random.default_rng(2).normal(size=(100, 1024)).astype(np.float32)
+    head = TextHead(text / np.linalg.norm(text, axis=1, keepdims=True), text, 100.0)
+    draws = [np.random.default_rng(k).permutation(120)[:69] for k in range(6)]
+    labeled = [Labeled(rows, rows % 100) for rows in draws]
+
+    def taught(some: Sequence[int]) -> torch.Tensor:
+        recipe = replace(RECIPE.clap, epochs=3, batch=5)
+        rngs = [stream(k, "teacher", 0) for k in some]
+        return clap(head, views, replace(GEOMETRY, count=2), [labeled[k] for k in some], recipe, rngs)
+
+    together_ = taught(range(6))
+    for k in range(6):
+        assert torch.equal(taught([k])[0], together_[k])
+    assert torch.get_num_threads() == threads
+
+
 def test_a_stacked_fit_is_that_of_the_module() -> None:
     """The folded LayerNorm and the transposed weights compute what ``Student`` computes, to rounding."""
     for stacked, single in zip(fitted([0, 1], 40, 7), fitted([0, 1], 40, 7, stacked=False), strict=True):
@@ -253,6 +273,29 @@ def test_a_selector_that_raises_leaves_alone() -> None:
     (left,) = [o.result for o in outcomes if o.member == 1]
     assert isinstance(left, RuntimeError)
     assert left.__notes__ == ["selector 'broken'", "round 0"]
+
+
+@pytest.mark.parametrize("reader", ["random", "entropy", "pcoreset", "badge"])
+def test_what_a_selector_writes_into_its_view_reaches_no_other(reader: str) -> None:
+    def sharpens(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+        p = view.student_probabilities.numpy()
+        p *= p
+        p /= p.sum(axis=1, keepdims=True)
+        return view.pool.unlabeled[:query_size]
+
+    def shuffles(view: PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+        rng.shuffle(view.pool.unlabeled)
+        return view.pool.unlabeled[:query_size]
+
+    writers = [
+        Member(Selector("sharpens", sharpens, frozenset({"student_probabilities"})), 0),
+        Member(Selector("shuffles", shuffles, frozenset()), 0),
+    ]
+    outcomes = run([*writers, *members((reader, 0))])
+    assert numbers(outcomes, 2) == numbers(run(members((reader, 0))), 0)
+    assert numbers(outcomes, 0) == numbers(run(writers[:1]), 0)
+    (left,) = [o.result for o in outcomes if o.member == 1]
+    assert "read-only" in str(left)
 
 
 def test_a_fit_that_is_not_finite_leaves_alone() -> None:

@@ -351,6 +351,30 @@ def test_a_lost_worker_and_a_full_disk_are_nobodys_fault(tmp_path: Path) -> None
         store.close()
 
 
+def test_a_worker_whose_device_fails_is_replaced_and_the_error_counts_against_a_trial_alone(tmp_path: Path) -> None:
+    job, (a, b) = named(tmp_path, 2)
+    store = GridStore(tmp_path / "run", 2, "g")
+    assertion = torch.AcceleratorError("device-side assert triggered")
+
+    def run() -> Iterator[Any]:
+        return Attempts(job, Direct(store), lockstep(lambda t, index: assertion if t == a else None)).events()
+
+    def life() -> str:
+        seen: list[Any] = []
+        try:
+            seen.extend(run())
+        except torch.AcceleratorError:
+            store.died([a, b], 5.0)
+            return told(seen, [a, b]) + " died"
+        return told(seen, [a, b])
+
+    assert [life() for _ in range(WARY_DEATHS)] == [" died"] * WARY_DEATHS
+    assert not store.failures()
+    assert [life() for _ in range(3)] == ["a! died", "a- died", "a- b0 b1 b2 b."]
+    assert "device-side assert triggered" in store.failures()[a]
+    store.close()
+
+
 def test_complete_trials_and_those_given_up_are_told_and_not_run(tmp_path: Path) -> None:
     job, (a, b, c) = named(tmp_path, 3)
     store = GridStore(tmp_path / "run", 1, "g")
@@ -426,6 +450,14 @@ def test_a_first_fit_is_read_as_it_was_written_and_a_torn_one_is_ignored(tmp_pat
     assert again.train_seconds == 3.0
 
 
+def test_a_first_fit_that_cannot_be_kept_is_told_and_costs_no_trial(tmp_path: Path) -> None:
+    (tmp_path / "fit").write_text("no folder")
+    fits = StoredFits(tmp_path / "fit", "here")
+    with pytest.warns(UserWarning, match="a fit of round 0 is not kept for the other selectors: cache .*fit: "):
+        fits.write(0, fit_of(1.0))
+    assert fits.read(0) is None
+
+
 def test_first_fits_are_shared_by_selectors_and_removed_once_no_trial_needs_them(tmp_path: Path) -> None:
     trials = trials_of(tmp_path, TRAINED, ADAPTER, selectors=SIX[:3], seeds=2)
     trained = [t for t in trials if not t.student.frozen]
@@ -457,8 +489,8 @@ def test_the_first_trial_of_a_configuration_and_seed_precedes_the_others(tmp_pat
     follows = followers_of_first_fits(jobs, {})
     assert follows == {b: a, c: a, e: d, f: d}
     assert followers_of_first_fits(jobs, {a: 1, b: 2}) == {e: d, f: d}
-    StoredFits(shared[d], "here").write(1, fit_of(1.0))
-    assert followers_of_first_fits(jobs, {}) == {b: a, c: a}
+    StoredFits(shared[d], "of other code").write(1, fit_of(1.0))
+    assert followers_of_first_fits(jobs, {}) == follows
 
     order = InOrder([a, b, c, d, e, f], follows=follows)
     given = [order.suggest(f"tune{k}") for k in range(3)]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -138,4 +139,5 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             f"cache {path.parent}: {reason(fault)}; expected: a writable folder with free space ($ACTIVEKD_CACHE)"
         ) from fault
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from activekd.aligned import LANES, pad
 from activekd.bank.views import ViewSource
 from activekd.datasets import Labeled
+from activekd.devices import one_thread
 from activekd.errors import InputError
 from activekd.losses import dual_head_loss
 from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
@@ -131,6 +132,7 @@ def _forward(
     return head("label_head", inputs[:, :n_labeled]), head("distill_head", inputs[:, first:])
 
 
+@one_thread()
 def fit_cohort(
     fits: Sequence[MemberFit],
     inputs: ViewSource,

@@ -10,6 +10,7 @@ from torch import Tensor
 from activekd.aligned import LANES, pad
 from activekd.bank.views import Views
 from activekd.datasets import Labeled
+from activekd.devices import one_thread
 from activekd.losses import clap_multipliers, teacher_logits
 from activekd.recipes import ClapRecipe, ViewGeometry, linear_schedule
 from activekd.teachers.text_heads import TextHead
@@ -18,6 +19,7 @@ LEAST_NORM = 1e-12
 """Lower clip of a norm that divides; that of the zeros that pad the prototypes."""
 
 
+@one_thread()
 def clap(
     head: TextHead,
     views: Views,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from ray.exceptions import RayError, RayTaskError
 
 from activekd.errors import InputError
@@ -55,7 +56,8 @@ class Attempts:
     A trial that raises an error fails alone; it is tried again from its next missing round when the others have ended,
     unless the error cannot pass. An error of the work that the trials share counts for each that is open. If Ray loses
     a worker, a node or an object, Tune restarts the cohort elsewhere; a trial whose worker died WARY_DEATHS times in
-    one round then runs this round alone, those with the fewest deaths first.
+    one round then runs this round alone, those with the fewest deaths first. A worker whose device fails is replaced as
+    if it had died; the error counts against a trial that ran alone.
     """
 
     def __init__(self, cohort: Cohort, trials: Trials, run: Run) -> None:
@@ -71,6 +73,7 @@ class Attempts:
 
         Raises:
             RayError: Ray lost a worker, a node or an object.
+            AcceleratorError: of torch; the device fails in this process from now on.
             StorageError: the results folder cannot be written; as the cause of a RayTaskError from an actor.
         """
         while self._left or self._later:
@@ -89,6 +92,8 @@ class Attempts:
             for outcome in run_stored(self._begin, self._run, self._trials.append):
                 yield from self._drained()
                 if isinstance(outcome, Fault):
+                    if spoils_process(outcome.error):
+                        raise outcome.error
                     yield self._after(outcome)
                     continue
                 yield outcome
@@ -101,6 +106,10 @@ class Attempts:
                     self._left.pop(trial_id, None)
         except Exception as error:
             if is_of_ray(error) or isinstance(cause_of(error), StorageError):
+                raise
+            if spoils_process(error):
+                if len(group) == 1:
+                    yield self._after(Fault(group[0], error))
                 raise
             for trial_id in list(self._open):
                 yield self._after(Fault(trial_id, error))
@@ -136,6 +145,11 @@ class Attempts:
             return Ended(fault.trial_id, failed=True)
         self._later[fault.trial_id] = None
         return fault
+
+
+def spoils_process(error: Exception) -> bool:
+    """Whether every later call of the device fails in this process too, as after an assertion in a kernel."""
+    return isinstance(error, torch.AcceleratorError)
 
 
 def cause_of(error: Exception) -> BaseException:

@@ -27,7 +27,7 @@ from bench.columns import Row, seconds_of
 from bench.settings import Options
 from bench.store.rows import StorageError
 from bench.trials.cohorts import Cohort
-from bench.trials.first_fits import FitFolders, has_fit
+from bench.trials.first_fits import FitFolders
 from bench.trials.run import Execution, Fault, RunCohort, run_cohort_rows
 
 MAX_PASSES = 20
@@ -129,7 +129,7 @@ def followers_of_first_fits(jobs: Sequence[Cohort], done: Mapping[str, int]) -> 
     first: dict[Path, str] = {}
     follows = {}
     for job in jobs:
-        if job.first_fit is None or done.get(job.trials[0].id, 0) or has_fit(job.first_fit):
+        if job.first_fit is None or done.get(job.trials[0].id, 0):
             continue
         ahead = first.setdefault(job.first_fit, job.id)
         if ahead != job.id:

@@ -7,6 +7,7 @@ each kind of device and version of the libraries. They are removed once no open 
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from io import BytesIO
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from activekd.bank.shards import is_whole, write_whole
+from activekd.errors import InputError
 from activekd.rounds import FirstFit
 from bench.spec import PROTOCOL
 from bench.trials.resolved import ResolvedTrial
@@ -92,21 +94,25 @@ class StoredFits:
         return self._folder / f"{seed}-{self._place}.pt"
 
     def read(self, seed: int) -> FirstFit | None:
-        """The fit of this seed; None where it is absent or its checksum fails."""
+        """The fit of this seed; None where it is absent, its checksum fails or another grid has just removed it."""
         path = self._path(seed)
-        if not is_whole(path):
+        try:
+            content = BytesIO(path.read_bytes()) if is_whole(path) else None
+        except FileNotFoundError:
             return None
-        return FirstFit(**torch.load(path, map_location="cpu", weights_only=True))
+        return content and FirstFit(**torch.load(content, map_location="cpu", weights_only=True))
 
     def write(self, seed: int, fit: FirstFit) -> None:
         """Write the fit of this seed to disk, unless another process has.
 
-        Raises:
-            InputError: the folder is not writable, or the disk is full.
+        A fit that cannot be written is computed again by each selector, and a warning says so.
         """
         content = BytesIO()
         torch.save({f.name: getattr(fit, f.name) for f in fields(fit)}, content)
-        write_whole(self._path(seed), lambda file: file.write(content.getbuffer()))
+        try:
+            write_whole(self._path(seed), lambda file: file.write(content.getbuffer()))
+        except InputError as fault:
+            warnings.warn(f"a fit of round 0 is not kept for the other selectors: {fault}", stacklevel=2)
 
 
 class FitFolders:

@@ -1,5 +1,6 @@
 """From the trials of a cohort and their arrays to rows, round by round."""
 
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+import activekd
 from activekd.bank.shards import Shard
 from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import Split
@@ -123,8 +125,9 @@ def run_cohort_rows(
 
 
 def fit_place(execution: Execution) -> str:
-    """What changes a fit beyond the trial: commit, libraries, device and threads; see ``provenance``."""
-    return json.dumps(provenance(execution.device, execution.threads), sort_keys=True)
+    """What changes a fit beyond the trial: the code as it is, libraries, device and threads; see ``provenance``."""
+    place = {**provenance(execution.device, execution.threads), "code": _code_digest()}
+    return json.dumps(place, sort_keys=True)
 
 
 def run_stored(
@@ -208,6 +211,15 @@ def provenance(device: str, threads: int = 1, deterministic: bool = False) -> di
         + (f" {threads} threads" if threads > 1 else "")
         + (" deterministic" if deterministic and device != "cpu" else ""),
     }
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """Of the library's modules, which can change without a commit."""
+    folder = Path(activekd.__file__).parent
+    modules = sorted(folder.rglob("*.py"))
+    digests = [f"{m.relative_to(folder).as_posix()} {hashlib.sha256(m.read_bytes()).hexdigest()}" for m in modules]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _commit() -> str:
