@@ -228,7 +228,7 @@ class _Measuring:
         rows: tuple[int, ...] = ()
         if not last:
             with naming(index):
-                view = self._view(want, fitted, trial.selector, copied=read_again or self.diagnostics)
+                view = self._view(want, fitted, trial, copied=read_again or self.diagnostics)
                 rng = stream(trial.seed, "select", index, trial.selector.name)
                 rows = tuple(select(trial.selector, view, self.query_size, rng=rng).tolist())
         select_seconds = perf_counter() - start
@@ -247,8 +247,9 @@ class _Measuring:
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
         )
 
-    def _view(self, want: Wanted, fitted: Fitted, selector: Selector, *, copied: bool) -> PoolView:
-        """The arrays of the pool that the selector declares; if they are copied, what it writes there stays its own."""
+    def _view(self, want: Wanted, fitted: Fitted, trial: _Trial, *, copied: bool) -> PoolView:
+        """What the selector sees: its trial's own pool, and the arrays that it declares, its own if they are copied."""
+        selector = trial.selector
         arrays: dict[str, Tensor] = {}
         if "student_probabilities" in selector.needs:
             arrays["student_probabilities"] = fitted.pool.probabilities
@@ -258,7 +259,7 @@ class _Measuring:
             arrays = {name: array.clone() for name, array in arrays.items()}
         if "teacher_probabilities" in selector.needs and fitted.taught is not None:
             arrays["teacher_probabilities"] = fitted.taught.probabilities(fitted.taught.views.train.arrays[0])
-        return PoolView(want.pool, want.labeled.spread(want.pool.n), self.dataset.n_classes, arrays)
+        return PoolView(trial.pool, want.labeled.spread(trial.pool.n), self.dataset.n_classes, arrays)
 
     def _diagnosed(self, want: Wanted, fitted: Fitted, trial: _Trial, rows: Sequence[int]) -> Diagnostics:
         measured = Measured(
@@ -270,7 +271,7 @@ class _Measuring:
             fitted.test.heads,
         )
         rng = stream(trial.seed, "diagnostics", want.index)
-        return diagnose(self.dataset, want.pool, np.array(rows, dtype=np.int64), measured, rng=rng)
+        return diagnose(self.dataset, trial.pool, np.array(rows, dtype=np.int64), measured, rng=rng)
 
 
 def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:

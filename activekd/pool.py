@@ -37,12 +37,10 @@ class Pool:
 
     @cached_property
     def unlabeled(self) -> Int64[np.ndarray, " unlabeled"]:
-        """The unlabeled rows, ascending; read-only, since every reader gets the same array."""
+        """The unlabeled rows, ascending."""
         mask = np.ones(self.n, dtype=bool)
         mask[list(self.labeled)] = False
-        rows = np.flatnonzero(mask)
-        rows.flags.writeable = False
-        return rows
+        return np.flatnonzero(mask)
 
     def buy(self, rows: Sequence[SupportsIndex]) -> "Pool":
         """The pool after the labels of these rows are revealed.
