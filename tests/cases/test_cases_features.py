@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_recipe import RECIPE as SMALL
 from typer.testing import CliRunner
 
 from activekd.bank.given import given_features, read_features
@@ -20,7 +21,7 @@ from activekd.datasets.benchmark import kept_classes
 from activekd.errors import InputError
 from activekd.losses import teacher_logits
 from activekd.networks.vision_language import NETWORKS, VisionLanguageNetwork, vision_language_network
-from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
+from activekd.recipes import ViewGeometry
 from activekd.selectors import selector
 from activekd.selectors.selector import Selector
 from activekd.selectors.view import PoolView
@@ -39,23 +40,15 @@ NAMES = {
     part: tuple(f"{part}/{CLASSES[label]}/{k}.png" for k, label in enumerate(LABELS)) for part in ("train", "test")
 }
 GEOMETRY = ViewGeometry(count=1, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
-RECIPE = Recipe(
+RECIPE = replace(
+    SMALL,
     lr=0.01,
-    weight_decay=0.0,
     steps=3,
     step_rule="fixed",
-    schedule="linear",
     warmup=0.0,
     batch_labeled=4,
     batch_unlabeled=4,
-    weight_ce=0.5,
-    weight_kd_labeled=0.5,
-    weight_kd_unlabeled=0.5,
-    temperature=2.0,
-    label_weight=0.5,
-    distill_temperature=1.0,
-    single_view="targets",
-    clap=ClapRecipe(lr=0.01, momentum=0.9, epochs=2, batch=8, warmup=0.1),
+    clap=replace(SMALL.clap, epochs=2),
 )
 
 
