@@ -18,7 +18,7 @@ from bench.store.table import read_run
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-ROUNDS = {"demo": 1080, "caltech-real": 3024, "caltech-recipes": 1344, "caltech-selectors": 760}
+ROUNDS = {"demo": 1080, "caltech-real": 3024, "caltech-recipes": 1344, "caltech-selectors": 1520}
 README_BLOCKS = {
     "demo": ("report", "ranks"),
     "caltech-real": ("caltech", "ranks"),
