@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/python -m bench.grid demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/installed
 	$(BIN)/python -m pytest -m soak

@@ -131,6 +131,16 @@ def test_curves_have_distinct_names_fit_for_files() -> None:
     assert all(set(part["group"]) == {group} for (_, _, part), group in zip(found, ("x/y", "x:y", "x:y"), strict=True))
 
 
+def test_ticks_of_accuracy_are_told_apart() -> None:
+    rows = make_rows({("a", r): (0.89 + r / 200, 0.9 + r / 200) for r in range(4)})
+    figure = learning_curves(curves_of(rows), selector_styles(["a"]), title="t")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    ticks = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(ticks)) == len(ticks) > 3
+    assert [float(tick) for tick in ticks] == pytest.approx([100 * place for place in axes.get_yticks()])
+
+
 def test_many_rounds_and_panels_fit() -> None:
     long = {(selector, r): (0.5 + r / 100, 0.6) for selector in "ab" for r in range(16)}
     rows = pd.concat([make_rows(long, teacher=f"t{n}") for n in range(5)], ignore_index=True)

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from activekd.recipes import NO_TEACHER
 from bench.columns import teacher_label
-from bench.report.figures.style import MANY_LINES, RC, Style, draw_line, legend, name_axes, panels_of
+from bench.report.figures.style import MANY_LINES, RC, Style, draw_line, legend, name_axes, panels_of, points
 from bench.stats.intervals import seeds_label
 
 MANY_ROUNDS = 8
@@ -56,7 +56,7 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
     keys = sorted(curves[by].drop_duplicates().itertuples(index=False), key=lambda key: (key[0] != NO_TEACHER, *key))
     many = curves["selector"].nunique() > MANY_LINES
     if many:
-        curves, title = curves.assign(low=np.nan, high=np.nan), f"{title} (intervals: see the tables)"
+        curves, title = curves.assign(low=np.nan, high=np.nan), f"{title}\nintervals: see the tables"
     with rc_context(RC):
         figure, panels = panels_of(len(keys), wide=many)
         for axes, (teacher, distillation) in zip(panels, keys, strict=True):
@@ -67,9 +67,9 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
                     draw_line(axes, line, "n_labeled", "accuracy", style, selector)
             _label_axis(axes, part)
             axes.set_title(f"{teacher_label(teacher, distillation)}\n{seeds_label(part['n_seeds'])}")
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+            axes.yaxis.set_major_formatter(points())
         name_axes(panels, "labels", "test accuracy, %")
-        figure.suptitle(title)
+        figure.suptitle(title.replace(" · ", "\n"))
         legend(figure, panels)
     return figure
 

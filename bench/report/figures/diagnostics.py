@@ -1,5 +1,6 @@
 """Figure of diagnostics over rounds."""
 
+import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -9,6 +10,9 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.columns import LABELS
 from bench.report.figures.style import RC, Style, legend, panels_of
+
+TITLE_CHARACTERS = 32
+"""Of a line in the title of a panel."""
 
 
 def diagnostics_figure(diagnostics: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
@@ -34,7 +38,7 @@ def diagnostics_figure(diagnostics: pd.DataFrame, styles: Mapping[str, Style]) -
                     markersize=3.5,
                     label=selector,
                 )
-            axes.set_title(LABELS[measure])
+            axes.set_title(textwrap.fill(LABELS[measure], TITLE_CHARACTERS))
             axes.set_xlabel("round")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend(figure, panels)

@@ -5,10 +5,10 @@ from itertools import cycle
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from bench.columns import teacher_label
-from bench.report.figures.style import RC, Style, draw_line, legend, name_axes, panels_of
+from bench.report.figures.style import RC, Style, draw_line, legend, name_axes, panels_of, points
 from bench.stats.intervals import seeds_label
 
 TEACHER_STYLES = (
@@ -43,7 +43,7 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
             title = f"{group}\n{student}" + (f"\n{recipe}" if several else "")
             axes.set_title(f"{title}\n{seeds_label(part['n_seeds'])}")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+            axes.yaxis.set_major_formatter(points())
         name_axes(panels, "round", "gain of distillation, points")
         legend(figure, panels)
     return figure

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter
 
 from bench.report.figures.fonts import FONT
 
@@ -170,6 +170,11 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
             made.remove()
 
 
+def points() -> Formatter:
+    """Fractions of 1 as points, with the decimals that tell two ticks apart."""
+    return FuncFormatter(lambda fraction, _: f"{round(100 * fraction, 6):.4g}")
+
+
 @contextmanager
 def boxes_for_unknown_characters() -> Iterator[None]:
     """Draw a box, without a warning, for a character that no font of a figure has; the page names them."""
@@ -179,11 +184,13 @@ def boxes_for_unknown_characters() -> Iterator[None]:
 
 
 def shorten(figure: Figure) -> None:
-    """Shorten every line of more than MOST_CHARACTERS in a figure, by its middle."""
+    """Shorten every line of more than MOST_CHARACTERS in a figure, by its middle, but for the names of axes."""
+    both = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    kept = {axis.label for axis in both}
     for text in figure.findobj(Text):
-        if isinstance(text, Text) and len(text.get_text()) > MOST_CHARACTERS:
+        if isinstance(text, Text) and text not in kept and len(text.get_text()) > MOST_CHARACTERS:
             text.set_text(_short(text.get_text()))
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+    for axis in both:
         if isinstance(axis.get_major_locator(), FixedLocator):
             labels = [text.get_text() for text in axis.get_majorticklabels()]
             if max(map(len, labels), default=0) > MOST_CHARACTERS:

@@ -48,5 +48,5 @@ def win_figure(wins: pd.DataFrame, order: Sequence[str]) -> Figure:
         axes.grid(visible=False)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_xlabel("settings in which the row is ahead of the column (clearly)")
+        axes.set_xlabel("settings in which the row\nis ahead of the column (clearly)")
     return figure
