@@ -201,6 +201,65 @@ def test_under_tune_a_job_that_follows_waits_without_a_busy_driver_and_not_for_t
     assert ended["after deadly"] < ended["deadly"]
 
 
+SHORT = """
+import os, sys, time
+from pathlib import Path
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, RunConfig, TuneConfig, Tuner
+
+from bench.cluster.order import JOB_ID, AsReady, InOrder, StayWithWorker
+
+folder = Path(sys.argv[1])
+
+
+class Job(tune.Trainable):
+    def setup(self, config, folder):
+        self.folder = folder
+        (folder / f"started {os.getpid()}").touch()
+        time.sleep(2)
+
+    def reset_config(self, new_config):
+        return True
+
+    def step(self):
+        time.sleep(0.5)
+        (self.folder / f"worked {os.getpid()}").touch()
+        return {"done": True}
+
+
+@ray.remote(num_cpus=1)
+def fill_the_bank():
+    time.sleep(4)
+
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+filling = fill_the_bank.remote()
+job_ids = [f"{n:02d}" for n in range(20)]
+Tuner(
+    tune.with_resources(tune.with_parameters(Job, folder=folder), {"cpu": 1}),
+    tune_config=TuneConfig(
+        search_alg=AsReady(InOrder(job_ids), 2), scheduler=StayWithWorker(), num_samples=20, reuse_actors=True
+    ),
+    run_config=RunConfig(
+        storage_path=str(folder / "tune"),
+        verbose=0,
+        checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+    ),
+).fit()
+"""
+
+
+def test_under_tune_jobs_shorter_than_the_start_of_a_worker_use_a_slot_that_falls_free(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("worked *"))) == 2
+    assert len(list(tmp_path.glob("started *"))) == 2
+
+
 def test_each_pass_runs_what_the_one_before_left_open() -> None:
     passes: list[list[str]] = []
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher, SearchGenerator
 
 JOB_ID = "job_id"
@@ -97,6 +98,18 @@ class AsReady(SearchGenerator):
 
     def is_finished(self) -> bool:
         return super().is_finished() or self._order.next_id() is None
+
+
+class StayWithWorker(FIFOScheduler):
+    """Tune's scheduler, which leaves a job with the worker that starts for it.
+
+    Otherwise the first job that waits moves to a worker that falls idle, and the worker that starts is killed. Where
+    jobs are shorter than the start of a worker, a slot that the bank used for a while would stay empty from then on.
+    The jobs that Tune has must be no more than the slots: an idle worker then finds a job for which none starts.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None: Tune starts the jobs that wait in their order."""
 
 
 class ReleaseAtDeath(Callback):

@@ -14,11 +14,12 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneC
 from ray.tune.stopper import CombinedStopper
 
 from activekd.errors import InputError
+from bench.cluster.address import LOCAL
 from bench.cluster.attempts import Attempts, Ended, cause_of
 from bench.cluster.banking import Bank, arrays_of
 from bench.cluster.filling import Filler
-from bench.cluster.nodes import options_of, waiting_tasks
-from bench.cluster.order import JOB_ID, AsReady, InOrder, ReleaseAtDeath
+from bench.cluster.nodes import options_of, slots, waiting_tasks
+from bench.cluster.order import JOB_ID, AsReady, InOrder, ReleaseAtDeath, StayWithWorker
 from bench.cluster.processes import process_folder
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
@@ -213,6 +214,10 @@ def run_jobs(
     takes = options_of(options.trial, execution.device)
     resources = {"cpu": takes["num_cpus"], "gpu": takes["num_gpus"], **takes["resources"]}
     os.environ[MAX_WAITING_VARIABLE] = str(waiting_tasks(options.trial, execution.device))
+    # On a cluster, jobs that wait are what an autoscaler adds nodes for.
+    at_a_time = options.max_concurrent
+    if options.address == LOCAL:
+        at_a_time = min(slots(options.trial, execution.device), at_a_time or len(jobs))
     trials_of = {job.id: [t.id for t in job.trials] for job in jobs}
     watch, filler = Watch(trials_of, progress, store.died.remote, fits.passed), Filler(bank)
     followers = [watch, filler, *callbacks, *([tracker(options.track, results)] if options.track else [])]
@@ -233,7 +238,8 @@ def run_jobs(
             Tuner(
                 tune.with_resources(runner, resources),
                 tune_config=TuneConfig(
-                    search_alg=AsReady(order, options.max_concurrent),
+                    search_alg=AsReady(order, at_a_time),
+                    scheduler=StayWithWorker(),
                     num_samples=len(job_ids),
                     reuse_actors=True,
                 ),
