@@ -14,7 +14,7 @@ from bench.columns import teacher_label
 from bench.report.figures.curves import curve_parts, learning_curves
 from bench.report.figures.gains import gain_figure
 from bench.report.figures.ranks import rank_figure
-from bench.report.figures.style import SELECTOR_STYLES, save, selector_styles, shorten
+from bench.report.figures.style import MOST_CHARACTERS, SELECTOR_STYLES, save, selector_styles, shorten
 
 # Accuracy of each seed by (selector, round); means of the query rounds: random .55 .80 .90, pcoreset .65 .80 .70,
 # mine .45 .60 .95.
@@ -139,6 +139,17 @@ def test_ticks_of_accuracy_are_told_apart() -> None:
     ticks = [label.get_text() for label in axes.get_yticklabels()]
     assert len(set(ticks)) == len(ticks) > 3
     assert [float(tick) for tick in ticks] == pytest.approx([100 * place for place in axes.get_yticks()])
+
+
+def test_names_of_axes_are_whole(rows: pd.DataFrame) -> None:
+    figure = figures(rows)["ranks"]
+    long = "first places, of all settings (hatched: shared)"
+    assert len(long) > MOST_CHARACTERS
+    figure.axes[1].set_xlabel(long)
+    figure.axes[1].set_title(long)
+    shorten(figure)
+    assert figure.axes[1].get_xlabel() == long
+    assert figure.axes[1].get_title() != long
 
 
 def test_many_rounds_and_panels_fit() -> None:

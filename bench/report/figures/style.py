@@ -171,7 +171,7 @@ def legend(figure: Figure, panels: Sequence[Axes]) -> None:
 
 
 def points() -> Formatter:
-    """Fractions of 1 as points, with the decimals that tell two ticks apart."""
+    """Fractions of 1 as points, with as many decimals as their ticks have."""
     return FuncFormatter(lambda fraction, _: f"{round(100 * fraction, 6):.4g}")
 
 
