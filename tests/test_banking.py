@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +14,6 @@ import numpy as np
 import pytest
 from conftest import SPEC
 from ray.exceptions import OutOfMemoryError, RayTaskError
-from ray.tune import Trainable
-from ray.tune.experiment import Experiment
 
 from activekd.bank.shards import Shard, write_array
 from activekd.datasets.split import Split
@@ -23,7 +22,6 @@ from activekd.recipes import ViewGeometry
 from bench.cluster import banking
 from bench.cluster.banking import READERS, Bank, NotCachedError
 from bench.cluster.filling import Filler
-from bench.cluster.order import AsReady, InOrder
 from bench.spec import Share
 
 VIEWS = ViewGeometry(2, (0.5, 1.0), (1.0, 1.0), 0.0)
@@ -121,7 +119,7 @@ def rays(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     for name in ("_extract_task", "_extract_on_gpu", "_text_head_task", "_text_head_on_gpu"):
         monkeypatch.setattr(banking, name, rays.task(name))
     monkeypatch.setattr(banking, "_read", rays.task("_read", 2))
-    monkeypatch.setattr(banking, "_Shelf", shelf)
+    monkeypatch.setattr(banking, "Shelf", shelf)
     monkeypatch.setattr(banking, "waiting_tasks", lambda share, device: 2)
     monkeypatch.setattr("bench.trials.inputs.runs_network", lambda encoder: True)
     return rays
@@ -248,6 +246,19 @@ def test_faults_of_tasks_are_kept(answer: Exception, text: str, rays: Recorded, 
         raise bank.fault
 
 
+def test_trials_start_no_sooner_than_the_bank_has_had_its_time(rays: Recorded, tmp_path: Path) -> None:
+    bank = Bank([trial("a")], tmp_path, "cpu", Share(), Shown(), at_least=0.3)
+    begin = monotonic()
+    bank.wait(lambda: True)
+    assert monotonic() - begin >= 0.3
+    assert not bank.complete
+    rays.end(rays.running("_extract_task")[0][0])
+    bank.advance()
+    rays.end(rays.running("_read")[0][0])
+    bank.wait(lambda: pytest.fail("a complete bank waits for nothing"))
+    assert bank.complete
+
+
 def test_arrays_that_are_there_need_no_task(rays: Recorded, tmp_path: Path) -> None:
     bank = Bank([trial("a")], tmp_path, "cpu", Share(), Shown(), {shard("a").key: "ref"})
     assert bank.complete
@@ -279,27 +290,6 @@ def test_the_bank_is_filled_at_every_step_and_its_fault_stops_the_grid() -> None
     assert not filler.stop_all()
     bank.fault = ValueError("no space")
     assert filler.stop_all()
-
-
-def test_the_first_trial_that_is_ready_comes_next() -> None:
-    ready, handed_out = {"c"}, list[str]()
-    order = InOrder("abc", ready.__contains__, handed_out.append)
-    assert order.suggest("x") == {"job_id": "c"}
-    assert order.suggest("y") is None
-    ready |= {"a", "b"}
-    assert [order.suggest(tune_id) for tune_id in "pqr"] == [{"job_id": "a"}, {"job_id": "b"}, InOrder.FINISHED]
-    assert handed_out == ["c", "a", "b"]
-
-
-def test_tune_has_nothing_to_wait_for_while_no_trial_is_ready() -> None:
-    ready = set[str]()
-    generator = AsReady(InOrder("ab", ready.__contains__))
-    generator.add_configurations(Experiment("grid", Trainable, num_samples=2))
-    assert generator.is_finished()
-    ready.add("b")
-    assert not generator.is_finished()
-    generator.set_finished()
-    assert generator.is_finished()
 
 
 SCRIPT = '''
@@ -372,7 +362,7 @@ with connected(options):
     with progress:
         store = start_store(RUN, attempts=1)
         # No GPU is there: a task that asked for one would never run.
-        bank = Bank(trials, CACHE, "cuda", Share(gpus=1), progress)
+        bank = Bank(trials, CACHE, "cuda", Share(gpus=1), progress, at_least=0)
         try:
             jobs = [Cohort((trial,)) for trial in trials]
             run_jobs(jobs, bank, store, RUN, progress, Execution("cpu"), options, run=idle_rounds)

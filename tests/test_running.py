@@ -8,9 +8,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune import Trainable
+from ray.tune.experiment import Experiment
 
 from bench.cluster.nodes import LEAST_WAITING, waiting_jobs
-from bench.cluster.order import JOB_ID
+from bench.cluster.order import JOB_ID, AsReady, InOrder
 from bench.cluster.running import MAX_PASSES, run_in_passes
 from bench.cluster.tracking import FOLDER, tracker
 from bench.cluster.watching import ENDED, ROUNDS, STOPPED, Watch
@@ -129,6 +131,27 @@ def test_a_step_may_say_why_the_grid_must_stop() -> None:
     watch.on_trial_result(0, [], trial(), {"done": True, STOPPED: "the disk is full"})
     assert watch.reason == "the disk is full"
     assert watch.stop_all()
+
+
+def test_the_first_trial_that_is_ready_comes_next() -> None:
+    ready, handed_out = {"c"}, list[str]()
+    order = InOrder("abc", ready.__contains__, handed_out.append)
+    assert order.suggest("x") == {"job_id": "c"}
+    assert order.suggest("y") is None
+    ready |= {"a", "b"}
+    assert [order.suggest(tune_id) for tune_id in "pqr"] == [{"job_id": "a"}, {"job_id": "b"}, InOrder.FINISHED]
+    assert handed_out == ["c", "a", "b"]
+
+
+def test_tune_has_nothing_to_wait_for_while_no_trial_is_ready() -> None:
+    ready = set[str]()
+    generator = AsReady(InOrder("ab", ready.__contains__))
+    generator.add_configurations(Experiment("grid", Trainable, num_samples=2))
+    assert generator.is_finished()
+    ready.add("b")
+    assert not generator.is_finished()
+    generator.set_finished()
+    assert generator.is_finished()
 
 
 TUNE = """

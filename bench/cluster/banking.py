@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from math import ceil
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from activekd.bank.shards import Shard, read_array
 from activekd.errors import InputError
 from bench.cluster.address import LOGS
 from bench.cluster.nodes import options_of, waiting_tasks
+from bench.cluster.shelf import Key, Shelf
 from bench.spec import Share
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ WAIT_SECONDS = 1.0
 TASK_BYTES = 2 * 10**9
 """Bytes of arrays that one task computes at most, unless a single one is larger."""
 
-SHELF_SECONDS = 120.0
-"""Seconds that a worker waits for a shelf that was restarted."""
+FILL_SECONDS = 60.0
+"""Seconds that the bank is filled before trials start, unless it is complete sooner.
 
-Key = str | tuple[str, str]
-"""The key of a shard, or (network, data set) of a text head."""
+Each time that trials run out of arrays their workers end, and start anew when there are more, which costs every slot
+some seconds. So a small bank is completed first, and a large one stops the trials once a minute at most."""
 
 
 class BankProgress(Protocol):
@@ -102,49 +103,6 @@ def _read(shard: Shard, split: "Split | None", encoder: "EncoderNetwork", cache:
     return np.asarray(cached), None
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class _Shelf:
-    """Object references of the arrays of the trials that were handed out, by key: workers ask it for theirs.
-
-    It is empty after a restart, until the bank has filled it again.
-    """
-
-    def __init__(self) -> None:
-        self._refs: dict[Key, Any] = {}
-
-    def put(self, refs: Mapping[Key, Any]) -> None:
-        self._refs.update(refs)
-
-    def get(self, keys: Sequence[Key]) -> list[Any] | None:
-        """The references of these keys; None where one is absent."""
-        return [self._refs[key] for key in keys] if self._refs.keys() >= set(keys) else None
-
-    def size(self) -> int:
-        return len(self._refs)
-
-
-def arrays_of(shelf: Any, trial: "ResolvedTrial") -> "tuple[dict[str, np.ndarray], TextHead | None]":
-    """The banked arrays of a trial that was handed out, by the key of their shard, and its text head.
-
-    Args:
-        shelf: of the bank.
-        trial: whose worker this is.
-    """
-    keys: list[Key] = [shard.key for shard in trial.shards]
-    if trial.head_key is not None:
-        keys.append(trial.head_key)
-    if not keys:
-        return {}, None
-    until = monotonic() + SHELF_SECONDS
-    while (refs := ray.get(shelf.get.remote(keys))) is None:
-        if monotonic() > until:
-            raise LookupError(f"the shelf of the bank lacks the arrays of trial {trial.id} for {SHELF_SECONDS:.0f} s")
-        sleep(WAIT_SECONDS)
-    values = dict(zip(keys, ray.get(refs), strict=True))
-    head = values.pop(trial.head_key) if trial.head_key is not None else None
-    return values, head  # pyright: ignore[reportReturnType]
-
-
 @dataclass(frozen=True, order=True)
 class _Item:
     """An array or a text head to be filled in.
@@ -189,9 +147,10 @@ class Bank:
         share: resources of a task that computes; a GPU only if it runs a network.
         progress: updated at every step.
         given: object references of arrays that are there already, by shard key.
+        at_least: seconds that ``wait`` takes, unless the bank is complete before.
 
     Attributes:
-        shelf: handle of the actor that answers ``arrays_of``.
+        shelf: handle of the actor that answers ``bench.cluster.shelf.arrays_of``.
         fault: why the bank cannot be filled; None so far.
     """
 
@@ -203,11 +162,13 @@ class Bank:
         share: Share,
         progress: BankProgress,
         given: Mapping[str, Any] | None = None,
+        at_least: float = FILL_SECONDS,
     ) -> None:
         self._cache, self._device, self._share, self._progress = cache, device, share, progress
+        self._at_least = at_least
         node = ray.get_runtime_context().get_node_id()
         self._here = NodeAffinitySchedulingStrategy(node, soft=True)
-        self.shelf: Any = _Shelf.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+        self.shelf: Any = Shelf.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
         self._handed: dict[Key, Any] = {}
         self._looking: Any = None
         self._looked = monotonic()
@@ -282,11 +243,20 @@ class Bank:
         self._waiting.discard(job)
 
     def wait(self, until: Callable[[], bool]) -> None:
-        """Fill the bank, while no trial runs, until a condition holds, the bank is complete or cannot be filled."""
+        """Fill the bank, while no trial runs, until it is complete, cannot be filled, or has had its time.
+
+        Args:
+            until: what must hold, after ``at_least`` seconds, for trials to start before the bank is complete.
+        """
         self._waiting.clear()
-        while not (until() or self.complete or self.fault):
+        begin = monotonic()
+
+        def enough() -> bool:
+            return self.complete or self.fault is not None or (monotonic() - begin >= self._at_least and until())
+
+        while not enough():
             self.advance()
-            if not (until() or self.complete or self.fault):
+            if not enough():
                 ray.wait([*self._computing, *self._reading], timeout=WAIT_SECONDS)
 
     def advance(self) -> None:

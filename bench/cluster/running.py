@@ -16,11 +16,12 @@ from ray.tune.stopper import CombinedStopper
 from activekd.errors import InputError
 from bench.cluster.address import LOCAL
 from bench.cluster.attempts import Attempts, Ended, cause_of
-from bench.cluster.banking import Bank, arrays_of
+from bench.cluster.banking import Bank
 from bench.cluster.filling import Filler
 from bench.cluster.nodes import options_of, slots, waiting_tasks
 from bench.cluster.order import JOB_ID, AsReady, InOrder, ReleaseAtDeath, StayWithWorker
 from bench.cluster.processes import process_folder
+from bench.cluster.shelf import arrays_of
 from bench.cluster.storing import check_store
 from bench.cluster.tracking import FOLDER, tracker
 from bench.cluster.watching import ENDED, ROUNDS, STOPPED, Progress, Watch
