@@ -25,7 +25,8 @@ from bench.settings import (
     default_spec,
     local_device,
 )
-from bench.spec import SPEC_NAMES, Share, is_spec, read_spec
+from bench.spec import SPEC_NAMES, is_spec, read_spec
+from bench.specs.file import Share
 from bench.store import folder as store
 from bench.store.locks import in_use
 from bench.store.rows import last_start

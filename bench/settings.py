@@ -15,7 +15,7 @@ from activekd.folders import (
     WEIGHTS_VARIABLE,
     user_path,
 )
-from bench.spec import Share
+from bench.specs.file import Share
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 

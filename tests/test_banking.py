@@ -22,7 +22,7 @@ from activekd.recipes import ViewGeometry
 from bench.cluster import banking
 from bench.cluster.banking import READERS, Bank, NotCachedError
 from bench.cluster.filling import Filler
-from bench.spec import Share
+from bench.specs.file import Share
 
 VIEWS = ViewGeometry(2, (0.5, 1.0), (1.0, 1.0), 0.0)
 
@@ -317,7 +317,8 @@ from bench.cluster.nodes import connected
 from bench.cluster.running import run_jobs
 from bench.cluster.storing import start_store
 from bench.settings import Options
-from bench.spec import Share, read_spec
+from bench.spec import read_spec
+from bench.specs.file import Share
 from bench.speed.grid import idle_rounds, write_idle_plan
 from bench.store.rows import stored_rows
 from bench.terminal import GridProgress

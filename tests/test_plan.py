@@ -24,7 +24,8 @@ from bench.plan.memory import Card, cohort_needs, step_needs, streams
 from bench.plan.rates import FORWARD_SHARE, given_rates, rate_of, read_rates, write_rates
 from bench.plan.tables import print_hours, print_plan, print_rates
 from bench.plan.work import DIAGNOSTICS, PICTURE, Estimate, Task
-from bench.spec import Share, read_spec
+from bench.spec import read_spec
+from bench.specs.file import Share
 
 POOL, TEST = EMBEDDED["digits"].n_pool, EMBEDDED["digits"].n_test
 STUDENT = "resnet6_mini@16"

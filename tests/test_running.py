@@ -236,7 +236,8 @@ from bench.cluster.nodes import connected
 from bench.cluster.running import run_jobs
 from bench.cluster.storing import start_store
 from bench.settings import Options
-from bench.spec import Share, read_spec
+from bench.spec import read_spec
+from bench.specs.file import Share
 from bench.speed.grid import idle_rounds, idle_spec, idle_trials, write_idle_plan
 from bench.terminal import GridProgress
 from bench.trials.cohorts import Cohort

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from activekd.datasets import DATASETS
+from activekd.defaults import KINDS, RECIPES, VIEWS, default_views
 from activekd.errors import InputError
 from bench.settings import default_spec
 from bench.spec import SPECS, read_spec
@@ -73,6 +75,79 @@ def test_specs_that_are_refused(tiny_spec: Path, old: str, new: str, message: st
     tiny_spec.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_spec(str(tiny_spec))
+
+
+SHORT = """
+name = "hands"
+datasets = ["folder:photos", "digits"]
+teachers = ["none", "clip_vitb16+zeroshot"]
+students = ["adapter:efficientnet_lite0", "frozen:resnet18", "resnet18"]
+selectors = ["random", "badge"]
+seeds = 2
+rounds = 8
+"""
+
+
+def test_a_spec_of_eight_lines_has_the_recipes_and_views_of_its_students_and_data(tmp_path: Path) -> None:
+    path = tmp_path / "hands.toml"
+    path.write_text(SHORT, encoding="utf-8")
+    trials = read_spec(str(path)).trials
+    assert len(trials) == 2 * 2 * 3 * 2 * 2
+    assert {t.seed for t in trials} == {0, 1}
+    names = {"adapter:efficientnet_lite0": "adapter", "frozen:resnet18": "heads", "resnet18": "end-to-end"}
+    assert {t.student: t.recipe_name for t in trials} == names
+    assert all(t.recipe == RECIPES[t.recipe_name] for t in trials)
+    assert {t.dataset: t.views for t in trials} == {"folder:photos": VIEWS["photos"], "digits": VIEWS["digits"]}
+
+
+def test_keys_on_top_are_defaults_of_every_block(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    blocks = '[[block]]\ndatasets = ["digits"]\nrounds = 3\n\n[[block]]\nseeds = [7]\n'
+    path.write_text(SHORT.replace('"folder:photos", "digits"', '"mnist5k"') + blocks, encoding="utf-8")
+    kinds = {(t.dataset, t.rounds, t.seed) for t in read_spec(str(path)).trials}
+    assert kinds == {("digits", 3, 0), ("digits", 3, 1), ("mnist5k", 8, 7)}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            'recipe = "heads"',
+            "recipe 'heads' with student 'adapter:efficientnet_lite0'; expected: one of adapter, or a",
+        ),
+        ('recipe = "adaptr"', "unknown recipe 'adaptr'; did you mean 'adapter'"),
+        ('views = "photo"', "unknown view geometry 'photo'; did you mean 'photos'"),
+        ("shots = 0", "hands.toml: shots: found 0"),
+        ("shots = 0\n[[block]]\n[[block]]\nshots = 1", "hands.toml: shots: found 0"),
+        ("[[block]]\nshots = 0", "hands.toml: block.0.shots: found 0"),
+        ("seed = 3", "unknown key 'seed'; did you mean 'seeds'"),
+        ("[[block]]\nseed = 3", "unknown key in block.0 'seed'; did you mean 'seeds'"),
+        ("block = 3", "hands.toml: block: found 3"),
+    ],
+)
+def test_short_specs_that_are_refused(more: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "hands.toml"
+    path.write_text(f"{SHORT}{more}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_spec(str(path))
+
+
+def test_a_short_spec_needs_its_keys_and_at_least_one_seed(tmp_path: Path) -> None:
+    path = tmp_path / "hands.toml"
+    path.write_text(SHORT.replace("rounds = 8\n", "").replace("seeds = 2", "seeds = 0"), encoding="utf-8")
+    with pytest.raises(
+        InputError, match=re.escape("seeds: found 0; expected: the number of seeds, at least 1")
+    ) as told:
+        read_spec(str(path))
+    assert "; rounds: missing" in str(told.value)
+
+
+def test_built_in_recipes_are_those_of_the_committed_runs() -> None:
+    """And the default views are those of every embedded data set."""
+    for trial in (*read_spec("caltech-real").trials, *read_spec("paper").trials):
+        assert trial.recipe == RECIPES[trial.recipe_name]
+    assert {default_views(name) for name in DATASETS} == {"digits"}
+    assert set(KINDS) == set(RECIPES)
 
 
 def test_unknown_spec_is_told_with_a_suggestion() -> None:

@@ -21,7 +21,7 @@ from activekd.errors import InputError
 from bench.cluster.address import LOGS
 from bench.cluster.nodes import options_of, waiting_tasks
 from bench.cluster.shelf import Key, Shelf
-from bench.spec import Share
+from bench.specs.file import Share
 
 if TYPE_CHECKING:
     from activekd.datasets import Dataset, Split

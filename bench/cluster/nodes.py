@@ -17,7 +17,7 @@ from activekd.errors import InputError, reason
 from bench.cluster.address import LOCAL
 from bench.cluster.processes import process_folder
 from bench.settings import DETERMINISTIC_ENVIRONMENT, Device, Options
-from bench.spec import Share
+from bench.specs.file import Share
 
 SHARED_MEMORY = Path("/dev/shm")
 STORE_LEAST = 80 * 2**20

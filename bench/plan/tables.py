@@ -9,7 +9,7 @@ from bench.plan.hours import Hours
 from bench.plan.memory import GB, Card, cohort_needs, step_needs, streams
 from bench.plan.rates import FORWARD_SHARE, RATED, Rates, rate_of
 from bench.plan.work import Estimate, Part, Task
-from bench.spec import Share
+from bench.specs.file import Share
 from bench.terminal import print_notes, say
 
 LABELS: Mapping[Part, str] = {

@@ -18,7 +18,8 @@ from bench.plan.hours import hours
 from bench.plan.rates import Rates, rate_of
 from bench.plan.work import Estimate, Part
 from bench.settings import cache_folder, local_slots
-from bench.spec import Share, Spec, read_spec
+from bench.spec import Spec, read_spec
+from bench.specs.file import Share
 from bench.speed.bars import Bar, print_wide
 from bench.speed.commands import ROOT, command_bar
 from bench.speed.throughput import measured_rates

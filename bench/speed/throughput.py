@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.plan.rates import RATED, Rates
 from bench.plan.tables import LABELS, unit_of
 from bench.plan.work import Estimate, Task
-from bench.spec import Share
+from bench.specs.file import Share
 from bench.speed.actions import Subject, subject, timed
 from bench.terminal import say
 

@@ -1,0 +1,1 @@
+"""Specs: the shipped ones, and what a spec file may hold."""

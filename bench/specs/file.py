@@ -1,0 +1,242 @@
+"""What a spec file may hold: keys, their defaults, and messages on what is wrong with them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from activekd.defaults import RECIPES, VIEWS, check_recipe_fits, default_recipe, default_views
+from activekd.errors import InputError, unknown
+from activekd.recipes import Recipe, ViewGeometry
+
+_T = TypeVar("_T")
+
+CLASSES = "classes"
+"""As a query size: as many labels as there are classes."""
+
+BLOCK = "block"
+
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+def _counted(seeds: object) -> object:
+    """The seeds 0 to n - 1 for a number n."""
+    if not isinstance(seeds, int) or isinstance(seeds, bool):
+        return seeds
+    if seeds < 1:
+        raise ValueError(f"found {seeds}; expected: the number of seeds, at least 1, or a list of seeds")
+    return list(range(seeds))
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), BeforeValidator(_counted)]
+
+
+class Block(BaseModel):
+    """One product of a spec: every data set x teacher x student x distillation mode x selector x seed.
+
+    Each key may stand on top of the file too, where it is the default of every block; a file without ``[[block]]`` is
+    one block. ``views`` on top is such a default as a name, and defines geometries as a table.
+
+    Attributes:
+        datasets: data set names; ``folder:PATH`` for an image folder.
+        teachers: NETWORK+ADAPTATION each, or ``none`` for no distillation.
+        students: BACKBONE, adapter:BACKBONE or frozen:BACKBONE each, optionally with @PIXELS.
+        selectors: query strategies.
+        seeds: a list, or a number n for 0 to n - 1.
+        distillation: modes for the teachers other than ``none``.
+        rounds: student fits; one query follows each but the last.
+        shots: initial labels of each class.
+        query_size: labels bought after each round, or ``classes``: as many as there are classes.
+        recipe: name of a recipe of the file, or of a built-in one; by default that of the kind of student.
+        compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one.
+        views: name of a view geometry of the file, or of a built-in one; by default that of the data set.
+        group: name under which the data sets are averaged before ranking; by default each is ranked by itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    datasets: Names
+    teachers: Names
+    students: Names
+    selectors: Names
+    seeds: Seeds
+    distillation: Annotated[list[Literal["labeled", "unlabeled", "both"]], Field(min_length=1)] = ["both"]
+    rounds: Annotated[int, Field(ge=1)]
+    shots: Annotated[int, Field(ge=1)] = 1
+    query_size: Annotated[int, Field(ge=1)] | Literal["classes"] = CLASSES
+    recipe: str | None = None
+    compared_as: str | None = None
+    views: str | None = None
+    group: str | None = None
+
+    def recipe_of(self, student: str) -> str:
+        """Name of the recipe of one of its students."""
+        return self.recipe or default_recipe(student)
+
+    def views_of(self, dataset: str) -> str:
+        """Name of the view geometry of one of its data sets."""
+        return self.views or default_views(dataset)
+
+
+class Share(BaseModel):
+    """Resources of one trial, or of one task that runs a teacher over images.
+
+    Attributes:
+        cpus: CPUs, and as many torch threads.
+        gpus: share of a GPU, or a whole number of GPUs; used only with ``--device cuda``.
+        resource: custom resource of Ray; restricts the task to nodes with this resource.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[float, Field(ge=0)] = 1.0
+    resource: str | None = None
+
+    @field_validator("gpus")
+    @classmethod
+    def _is_whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus % 1 != 0:
+            raise ValueError(f"found {gpus}; expected: at most 1, or a whole number")
+        return gpus
+
+
+class Resources(BaseModel):
+    """Resources of trials and extraction tasks; trial ids do not depend on them.
+
+    Attributes:
+        trial: of one trial.
+        extraction: of one task that fills the bank or computes a text head.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trial: Share = Share()
+    extraction: Share = Share()
+
+
+class SpecFile(BaseModel):
+    """A spec file, with the defaults of its blocks filled in.
+
+    Attributes:
+        name: of the spec, and of its results folder.
+        description: one line for people.
+        recipes: recipes by name; one with the name of a built-in recipe takes its place.
+        views: view geometries by name, likewise.
+        resources: of trials and extraction tasks.
+        block: the blocks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    recipes: dict[str, Recipe] = {}
+    views: dict[str, ViewGeometry] = {}
+    resources: Resources = Resources()
+    block: Annotated[list[Block], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "SpecFile":
+        for block in self.block:
+            for student in block.students:
+                name = block.recipe_of(student)
+                self.recipe(name)
+                if name not in self.recipes:
+                    check_recipe_fits(name, student)
+            for dataset in block.datasets:
+                self.view_geometry(block.views_of(dataset))
+        return self
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name.
+
+        Raises:
+            InputError: there is none.
+        """
+        return _named("recipe", name, {**RECIPES, **self.recipes})
+
+    def view_geometry(self, name: str) -> ViewGeometry:
+        """The view geometry of that name.
+
+        Raises:
+            InputError: there is none.
+        """
+        return _named("view geometry", name, {**VIEWS, **self.views})
+
+
+def _named(kind: str, name: str, known: Mapping[str, _T]) -> _T:
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]
+
+
+def validated(content: Mapping[str, Any], path: Path) -> SpecFile:
+    """The spec file of parsed TOML.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+
+    Raises:
+        InputError: all unknown keys and unexpected values at once.
+    """
+    shared = {key: value for key, value in content.items() if _is_of_blocks(key, value)}
+    blocks = content.get(BLOCK, [{}])
+    whole = {key: value for key, value in content.items() if key not in shared}
+    if isinstance(blocks, list):
+        whole[BLOCK] = [{**shared, **block} if isinstance(block, dict) else block for block in blocks]
+    try:
+        return SpecFile.model_validate(whole)
+    except ValidationError as fault:
+        messages = dict.fromkeys(_explain(fault, content))
+        raise InputError(f"spec {path}: " + "; ".join(messages)) from fault
+
+
+def _is_of_blocks(key: str, value: object) -> bool:
+    """Whether a key on top of the file is the default of every block; ``views`` may also define geometries there."""
+    return key in Block.model_fields and not (key == "views" and isinstance(value, dict))
+
+
+def _explain(fault: ValidationError, content: Mapping[str, Any]) -> Iterable[str]:
+    for error in fault.errors():
+        location = _as_written(error["loc"], content)
+        where = ".".join(str(part) for part in location)
+        if error["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+            yield _unknown_key(location)
+        elif error["type"] == "value_error":
+            message = error["msg"].removeprefix("Value error, ")
+            yield f"{where}: {message}" if where else message
+        elif error["type"] in {"missing", "missing_argument"}:
+            yield f"{where}: missing"
+        else:
+            yield f"{where}: found {error['input']!r}; {error['msg']}"
+
+
+def _as_written(location: Sequence[int | str], content: Mapping[str, Any]) -> Sequence[int | str]:
+    """Where a value stands in the file: on top, if its block does not have it or there is no block."""
+    if location[:1] != (BLOCK,) or len(location) < 3:
+        return location
+    _, number, key, *_ = location
+    is_shared = key in content and _is_of_blocks(str(key), content[str(key)])
+    on_top = BLOCK not in content or (is_shared and key not in content[BLOCK][number])
+    return location[2:] if on_top else location
+
+
+def _unknown_key(location: Sequence[int | str]) -> str:
+    *path, key = (str(part) for part in location)
+    if path[:1] == [BLOCK]:
+        known: Iterable[str] = Block.model_fields
+    elif path[:1] == ["recipes"] and path[-1:] == ["clap"]:
+        known = (f.name for f in fields(Recipe.__annotations__["clap"]))
+    elif path[:1] == ["recipes"]:
+        known = (f.name for f in fields(Recipe))
+    elif path[:1] == ["views"]:
+        known = (f.name for f in fields(ViewGeometry))
+    elif path[:1] == ["resources"]:
+        known = Share.model_fields if len(path) > 1 else Resources.model_fields
+    else:
+        known = {**SpecFile.model_fields, **Block.model_fields}
+    return str(unknown("key" + (f" in {'.'.join(path)}" if path else ""), key, known))
