@@ -1,0 +1,121 @@
+"""The pages of docs/: keys and defaults as in the code, specs that parse, and generated parts that are not stale."""
+
+import re
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
+from activekd.selectors import SELECTORS
+from bench.report.pages import digest_of, frames_of
+from bench.spec import read_spec
+from bench.specs.file import Block, Resources, Share, SpecFile
+from bench.store.table import read_run
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+SPEC_PAGE = DOCS / "spec.md"
+SECTIONS: dict[str, tuple[type, ...]] = {
+    "Keys of the file": (SpecFile,),
+    "Keys of a block": (Block,),
+    "Recipes": (Recipe,),
+    "Views": (ViewGeometry,),
+    "Resources": (Resources, Share),
+}
+IN_WORDS = {
+    "block",
+    "recipes",
+    "views",
+    "resources",
+    "recipe",
+    "compared_as",
+    "group",
+    "resource",
+    "trial",
+    "extraction",
+}
+"""Keys whose default the page states in words."""
+
+
+def defaults(owner: type) -> dict[str, Any]:
+    """The default of each key; MISSING where it is required."""
+    if hasattr(owner, "model_fields"):
+        made = {name: field.default for name, field in owner.model_fields.items()}  # pyright: ignore[reportAttributeAccessIssue]
+        return {name: MISSING if default is PydanticUndefined else default for name, default in made.items()}
+    return {field.name: field.default for field in fields(owner)}
+
+
+def section(page: str, title: str) -> str:
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def listed(text: str) -> dict[str, str]:
+    """The default, as written, of each key in the tables of a section."""
+    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", text, flags=re.MULTILINE)
+    return {key: default for keys, default in rows for key in re.findall(r"`(\w+)`", keys)}
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_the_page_of_specs_has_every_key_with_its_default(title: str) -> None:
+    there = listed(section(SPEC_PAGE.read_text(encoding="utf-8"), title))
+    expected = {key: default for owner in SECTIONS[title] for key, default in defaults(owner).items()}
+    assert set(there) == set(expected)
+    for key in set(expected) - IN_WORDS:
+        default = expected[key]
+        written = "required" if default is MISSING else f"`{default!r}`".replace("'", '"')
+        assert there[key] == written, key
+
+
+def test_the_page_of_specs_names_the_keys_of_clap() -> None:
+    (line,) = (line for line in SPEC_PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `clap`"))
+    assert {field.name for field in fields(ClapRecipe)} == set(re.findall(r"`(\w+)`", line)) - {"clap"}
+
+
+def toml_blocks() -> list[tuple[str, str]]:
+    pages = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+    return [
+        (page.name, block)
+        for page in pages
+        for block in re.findall(
+            r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+        )
+    ]
+
+
+@pytest.mark.parametrize(("page", "text"), toml_blocks())
+def test_specs_in_the_pages_parse(page: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
+    assert read_spec(str(tmp_path / "spec.toml")).trials
+
+
+def links() -> list[tuple[str, str]]:
+    pages = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    found = ((page, re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))) for page in pages)
+    return [(page.relative_to(ROOT).as_posix(), link) for page, each in found for link in each if "://" not in link]
+
+
+@pytest.mark.parametrize(("page", "link"), links())
+def test_links_of_the_pages_lead_somewhere(page: str, link: str) -> None:
+    assert ((ROOT / page).parent / link).exists()
+
+
+@pytest.fixture
+def gallery(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import gallery
+
+    assert sys.modules["gallery"] is gallery
+    return gallery
+
+
+def test_the_gallery_of_strategies_is_not_stale(gallery: Any) -> None:
+    frames = frames_of(read_run(gallery.RUN))
+    head, tail = gallery.around_block(gallery.PAGE, gallery.BLOCK)
+    assert gallery.PAGE.read_text(encoding="utf-8") == f"{head}\n{gallery.gallery(frames)}\n{tail}"
+    assert f"<dc:source>{digest_of(frames)}</dc:source>" in (DOCS / "selectors.svg").read_text(encoding="utf-8")
+    assert len(gallery.draw(frames.rows).axes) == len(SELECTORS) - 1
