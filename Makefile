@@ -23,10 +23,11 @@ speed: .venv/installed
 	$(BIN)/python -m bench.speed
 
 report: .venv/installed
-	$(BIN)/python -m bench.report results/demo --readme README.md
+	$(BIN)/python -m bench.report results/demo --readme docs/results.md
 	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech
 	$(BIN)/python -m bench.report results/caltech-recipes
-	$(BIN)/python -m bench.report results/caltech-selectors --readme README.md --block selectors --show areas
+	$(BIN)/python -m bench.report results/caltech-selectors --readme docs/results.md --block selectors --show areas
+	$(BIN)/python tools/gallery.py
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
+from activekd import __version__
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.selectors import SELECTORS
 from bench.report.pages import digest_of, frames_of
@@ -94,7 +95,7 @@ def test_specs_in_the_pages_parse(page: str, text: str, tmp_path: Path) -> None:
 
 
 def links() -> list[tuple[str, str]]:
-    pages = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    pages = [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md"))]
     found = ((page, re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))) for page in pages)
     return [(page.relative_to(ROOT).as_posix(), link) for page, each in found for link in each if "://" not in link]
 
@@ -102,6 +103,14 @@ def links() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "link"), links())
 def test_links_of_the_pages_lead_somewhere(page: str, link: str) -> None:
     assert ((ROOT / page).parent / link).exists()
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ def test_every_variable_of_the_code_is_listed_and_documented() -> None:
         for path in (ROOT / package).rglob("*.py"):
             named |= set(re.findall(r"\bACTIVEKD_[A-Z_]+\b", path.read_text(encoding="utf-8")))
     assert named == set(VARIABLES)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in VARIABLES if f"`{name}`" not in readme] == []
+    page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    assert [name for name in VARIABLES if f"`{name}`" not in page] == []
 
 
 def test_defaults_where_no_variable_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
