@@ -141,8 +141,8 @@ class Fitted:
 
     @cached_property
     def taught_test(self) -> Float32[Tensor, "n classes"] | None:
-        """The teacher's probabilities of the test split; None without a teacher."""
-        if self.taught is None:
+        """The teacher's probabilities of the test split; None without a teacher, or without its features of it."""
+        if self.taught is None or self.taught.views.test is None:
             return None
         start = perf_counter()
         with naming(self._index):

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from activekd.bank.given import GivenFeatures
 from activekd.datasets import drawn_for
 from activekd.images.decoding import kept_size
+from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import ViewGeometry
 from bench.plan.names import Names
 from bench.plan.work import PHOTO, PHOTOGRAPH, PICTURE, DecodedImages, Task
@@ -72,9 +72,10 @@ def shared_work(trials: Sequence[Trial], names: Names, device: str) -> Bank:
         if student.frozen:
             encoders.append((student.encoder_name, student.size, names.widths[trial.student], trial.views.count))
         if guide is not None:
-            is_given = isinstance(guide.network, GivenFeatures)
-            network, pixels = guide.network.name, 0 if isinstance(guide.network, GivenFeatures) else guide.network.size
-            encoders.append((network, pixels, names.widths[network], 1 if is_given else trial.views.count))
+            network, width, pixels, n_views = guide.network, names.widths[guide.network.name], 0, 1
+            if isinstance(network, VisionLanguageNetwork):
+                pixels, n_views = network.size, trial.views.count
+            encoders.append((network.name, pixels, width, n_views))
         for encoder, pixels, width, n_views in encoders:
             for name, view, n in _views(images_of, n_views):
                 key = (name, side, encoder, pixels, view, _geometry(trial, view))

@@ -1,4 +1,4 @@
-"""The inputs of a trial and how to compute them: the shards of its bank and the text head of its teacher."""
+"""The inputs of a run and how to compute them: the shards of its bank, the text head of its teacher, its views."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -7,34 +7,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from activekd.bank.computing import Encoder, compute
-from activekd.bank.given import GivenFeatures, read_features
+from activekd.bank.computing import Encoder as ImageEncoder
+from activekd.bank.computing import compute
+from activekd.bank.given import GivenByData, GivenFeatures, read_features
 from activekd.bank.shards import Shard, read_array, write_array
+from activekd.bank.views import RenderedViews, Views, ViewSource
+from activekd.banked import BankedShards, Encoder
 from activekd.datasets import Dataset, Split
 from activekd.finite import check_rows
 from activekd.images.node import node_copy
 from activekd.networks.vision_language import VisionLanguageNetwork
+from activekd.recipes import ViewGeometry
+from activekd.rounds import StudentViews, TeacherViews
 from activekd.students.encoders import FrozenFeatures
 from activekd.students.networks import StudentNetwork
+from activekd.teachers import Teacher
 from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
-from activekd.teachers.text_heads import TextHead, given_text_head, text_head_path
+from activekd.teachers.text_heads import TextHead, given_text_head, text_head, text_head_path
 
-EncoderNetwork = StudentNetwork | VisionLanguageNetwork | GivenFeatures
-"""Encoders of the shards of a bank."""
+TeacherNetwork = VisionLanguageNetwork | GivenFeatures | GivenByData
 
 Banked = Mapping[str, np.ndarray]
 """Banked arrays by the key of their shard."""
 
 
-def runs_network(encoder: EncoderNetwork) -> bool:
-    """Whether computing the shards of an encoder runs a network, which a GPU speeds up."""
-    return not isinstance(encoder, GivenFeatures)
-
-
 def compute_shard(
-    shard: Shard, split: Split, encoder: EncoderNetwork, cache: Path, device: str = "cpu", threads: int = 1
+    shard: Shard, split: Split, encoder: Encoder, cache: Path, device: str = "cpu", threads: int = 1
 ) -> np.ndarray:
-    """A shard from the disk cache, or computed and cached; given features are read from their file.
+    """A shard from the disk cache, or computed and cached; given features come from their file or the data set.
 
     Args:
         shard: the shard.
@@ -54,13 +54,15 @@ def compute_shard(
 def compute_shards(
     shards: Sequence[Shard],
     split: Split,
-    encoder: EncoderNetwork,
+    encoder: Encoder,
     cache: Path,
     device: str = "cpu",
     threads: int = 1,
 ) -> list[np.ndarray]:
     """Shards of one split, encoder and geometry, as ``compute_shard`` gives each; images are read once for all."""
     torch.set_num_threads(threads)
+    if isinstance(encoder, GivenByData):
+        return [encoder.features(split) for _ in shards]
     if isinstance(encoder, GivenFeatures):
         return [read_features(encoder, split, shard.split) for shard in shards]
     arrays = {shard.view: read_array(shard.path(cache)) for shard in shards}
@@ -81,7 +83,7 @@ def _check_features(array: np.ndarray, shard: Shard, *, nonzero: bool) -> None:
 
 
 @lru_cache(maxsize=2)
-def _encoder(encoder: StudentNetwork | VisionLanguageNetwork, device: str) -> Encoder:
+def _encoder(encoder: StudentNetwork | VisionLanguageNetwork, device: str) -> ImageEncoder:
     return FrozenFeatures(encoder, device) if isinstance(encoder, StudentNetwork) else _teacher(encoder, device)
 
 
@@ -90,12 +92,15 @@ def _teacher(network: VisionLanguageNetwork, device: str) -> VisionLanguageEncod
     return load_encoder(network, device)
 
 
-def cached_text_head(network: VisionLanguageNetwork | GivenFeatures, dataset: Dataset, cache: Path) -> TextHead | None:
+def cached_text_head(network: TeacherNetwork, dataset: Dataset, cache: Path) -> TextHead | None:
     """A text head that is given or cached; None if a network must run.
 
     Args:
         dataset: with the names of its test images if features are given.
     """
+    if isinstance(network, GivenByData):
+        assert dataset.embeddings is not None
+        return text_head(dataset.embeddings.text, dataset.embeddings.logit_scale)
     if isinstance(network, GivenFeatures):
         width = read_features(network, dataset.test, "test").shape[1]
         return given_text_head(network, dataset.class_names, width)
@@ -103,7 +108,7 @@ def cached_text_head(network: VisionLanguageNetwork | GivenFeatures, dataset: Da
 
 
 def compute_text_head(
-    network: VisionLanguageNetwork | GivenFeatures,
+    network: TeacherNetwork,
     dataset: Dataset,
     cache: Path,
     device: str = "cpu",
@@ -112,9 +117,59 @@ def compute_text_head(
     """The text head of a teacher network for a data set: from the disk cache, or computed and cached."""
     torch.set_num_threads(threads)
     cached = cached_text_head(network, dataset, cache)
-    if cached is not None or isinstance(network, GivenFeatures):
-        assert cached is not None
+    if cached is not None:
         return cached
+    assert isinstance(network, VisionLanguageNetwork)
     head = _teacher(network, device).text_head(dataset.class_names, dataset.prompts)
     head.write(text_head_path(network, dataset.class_names, dataset.prompts, cache))
     return head
+
+
+def student_views(
+    dataset: Dataset,
+    student: StudentNetwork,
+    geometry: ViewGeometry,
+    shards: BankedShards,
+    banked: Banked,
+    device: str = "cpu",
+) -> StudentViews:
+    """A student with its inputs: banked features on a frozen backbone, else pixels that are rendered in each step.
+
+    Args:
+        dataset: with images where the student is trained end to end.
+        student: the student.
+        geometry: of the views.
+        shards: of ``banked_shards``.
+        banked: at least the arrays of the student's shards.
+        device: where they are read.
+    """
+    if student.frozen:
+        train, test = (_views(some, banked, device) for some in (shards.student_train, shards.student_test))
+        return StudentViews(student, train, test)
+
+    def rendered(split: Split) -> ViewSource:
+        images = node_copy(split.pixels)
+        return RenderedViews(images, geometry, student.size, student.backbone.interpolation, device)
+
+    return StudentViews(student, rendered(dataset.train), rendered(dataset.test))
+
+
+def teacher_views(
+    teacher: Teacher, head: TextHead, shards: BankedShards, banked: Banked, device: str = "cpu"
+) -> TeacherViews:
+    """A teacher with its banked features.
+
+    Args:
+        teacher: the teacher.
+        head: its text head.
+        shards: of ``banked_shards``.
+        banked: at least the arrays of the teacher's shards.
+        device: where they are read.
+    """
+    test = banked[shards.teacher_test[0].key] if shards.teacher_test else None
+    return TeacherViews(teacher.name, teacher.adapt, head, _views(shards.teacher_train, banked, device), test)
+
+
+def _views(shards: Sequence[Shard], banked: Banked, device: str) -> Views:
+    keys = [shard.key for shard in shards]
+    return Views(tuple(banked[key] for key in keys), device, " ".join(keys))
