@@ -102,6 +102,7 @@ class Fitted:
     """The fitted teacher and student of a round; each prediction is computed once, when it is first read.
 
     Attributes:
+        network: the fitted student.
         taught: the fitted teacher; None without one.
         teacher_seconds: of the teacher's fit.
         train_seconds: of building and fitting the student.
@@ -126,7 +127,7 @@ class Fitted:
         self._index, self._who, self._features = index, student.who, features
         self._train, self._test = student.train, student.test
         self._predict = partial(predict, network, recipe=recipe, distillation=distillation, device=device)
-        self.taught = taught
+        self.network, self.taught = network, taught
         self.teacher_seconds, self.train_seconds = teacher_seconds, train_seconds
         self.test_seconds = self.pool_seconds = 0.0
 

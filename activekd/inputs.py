@@ -12,7 +12,7 @@ from activekd.bank.computing import compute
 from activekd.bank.given import GivenByData, GivenFeatures, read_features
 from activekd.bank.shards import Shard, read_array, write_array
 from activekd.bank.views import RenderedViews, Views, ViewSource
-from activekd.banked import BankedShards, Encoder
+from activekd.banked import BankedShards, Encoder, banked_shards, encoder_of
 from activekd.datasets import Dataset, Split
 from activekd.finite import check_rows
 from activekd.images.node import node_copy
@@ -168,6 +168,45 @@ def teacher_views(
     """
     test = banked[shards.teacher_test[0].key] if shards.teacher_test else None
     return TeacherViews(teacher.name, teacher.adapt, head, _views(shards.teacher_train, banked, device), test)
+
+
+def computed_inputs(
+    dataset: Dataset,
+    student: StudentNetwork,
+    teacher: Teacher | None,
+    geometry: ViewGeometry,
+    cache: Path,
+    device: str = "cpu",
+) -> tuple[StudentViews, TeacherViews | None]:
+    """A student and a teacher with everything that they read of a data set, from the disk cache or computed.
+
+    Args:
+        dataset: with images or features.
+        student: the student.
+        teacher: None for no distillation.
+        geometry: of the views.
+        cache: folder of the caches.
+        device: where networks run.
+
+    Raises:
+        InputError: features are not finite, those of a teacher have norm 0, or weights do not load.
+    """
+    threads, shards = torch.get_num_threads(), banked_shards(dataset, student, teacher, geometry)
+    banked: dict[str, np.ndarray] = {}
+    for split, some in (
+        (dataset.train, shards.student_train),
+        (dataset.test, shards.student_test),
+        (dataset.train, shards.teacher_train),
+        (dataset.test, shards.teacher_test),
+    ):
+        if some:
+            arrays = compute_shards(some, split, encoder_of(some[0], student, teacher), cache, device, threads)
+            banked |= {shard.key: array for shard, array in zip(some, arrays, strict=True)}
+    taught = None
+    if teacher is not None:
+        head = compute_text_head(teacher.network, dataset, cache, device, threads)
+        taught = teacher_views(teacher, head, shards, banked, device)
+    return student_views(dataset, student, geometry, shards, banked, device), taught
 
 
 def _views(shards: Sequence[Shard], banked: Banked, device: str) -> Views:

@@ -179,7 +179,8 @@ class Door:
         try:
             array = plain_array(value)
         except (ValueError, TypeError) as fault:
-            self.add(f"{key} is no array ({str(fault).splitlines()[0]})", "an array, a tensor, or a list of equal rows")
+            why = str(fault).partition(".")[0]
+            self.add(f"{key} is no array ({why})", "an array, a tensor, or a list of rows of one length")
             return None
         if array.dtype == object and array.ndim and all(isinstance(item, str) for item in array.flat):
             return array.astype(str)
