@@ -270,7 +270,8 @@ class Door:
         n_rows = max(map(len, labels), default=0)
         if n_classes > n_rows:
             self.add(
-                f"labels up to {n_classes - 1} in {n_rows} rows", "the numbers of the classes, from 0 without a gap"
+                f"y and y_test have labels up to {n_classes - 1} in {n_rows} rows",
+                "the numbers of the classes, from 0 without a gap",
             )
             return None
         return tuple(map(str, range(n_classes))) or None
