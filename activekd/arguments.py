@@ -17,11 +17,7 @@ from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import ADAPTATIONS, Teacher, teacher
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-    from torch import Tensor
-
-    Rows = ArrayLike | Tensor
-    """An array, a tensor, a list or a data frame."""
+    from activekd.datasets.arrays import Rows
 
 MODES: tuple[Distillation, ...] = ("labeled", "unlabeled", "both")
 
@@ -185,7 +181,7 @@ def chosen_setup(
         views: geometry of the views; None where it is faulty.
     """
     networks = faults.resolve([student], student_network)
-    recipes = faults.resolve(networks, lambda name: chosen_recipe(recipe, name))
+    recipes = faults.resolve(networks, lambda name: chosen_recipe(recipe, name), shown=lambda _: "")
     teachers = faults.resolve(["teacher"], lambda _: chosen_teacher(chosen, data), shown=lambda _: "")
     selectors = faults.resolve(["selector"], lambda _: chosen_selector(selector), shown=lambda _: "")
     mode: Distillation = distillation or ("none" if chosen is None else "both")

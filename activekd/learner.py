@@ -29,7 +29,7 @@ from activekd.students.networks import ADAPTER
 from activekd.teachers.text_heads import text_head
 
 if TYPE_CHECKING:
-    from activekd.arguments import Rows
+    from activekd.datasets.arrays import Rows
 
 ROWS, LABELS = "labeled.rows", "labeled.labels"
 """Names of the tensors with the labels in a file."""
@@ -188,6 +188,8 @@ class Learner:
             ):
                 if len(odd):
                     door.add(f"rows {', '.join(map(str, odd[:5]))} {what}", "distinct rows of X without a label")
+        if labels is None:
+            door.add("no labels", "one class per row")
         if given is not None:
             door.are_classes("labels", given, self.class_names)
         door.refuse()

@@ -24,7 +24,7 @@ from activekd.students.networks import student_network
 from activekd.students.predict import predict
 
 if TYPE_CHECKING:
-    from activekd.arguments import Rows
+    from activekd.datasets.arrays import Rows
 
 FORMAT = 1
 """Version of the files."""
@@ -68,7 +68,7 @@ class Predictor:
             InputError: the rows have another width, or values that are not finite.
         """
         door = Door("predict")
-        rows = door.features("X", X, width=("the rows of the fit", self.width))
+        rows = door.features("X", X, width=("X of the fit", self.width))
         door.refuse()
         assert rows is not None
         inputs = Views((rows,), self.device)

@@ -26,7 +26,7 @@ from activekd.students.networks import ADAPTER
 if TYPE_CHECKING:
     import pandas as pd
 
-    from activekd.arguments import Rows
+    from activekd.datasets.arrays import Rows
 
 
 @dataclass(frozen=True)

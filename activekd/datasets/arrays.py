@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from activekd.archives import as_logit_scale, as_text, read_archive
 from activekd.datasets.split import Embeddings, FeatureRows, Source, Split, class_faults
 from activekd.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    Rows = ArrayLike | Tensor
+    """An array, a tensor, a list or a data frame of a user."""
 
 ARRAYS = "arrays:"
 """Prefix of the name of a data set in an .npz file."""
