@@ -1,6 +1,6 @@
 """The names of a spec's trials, resolved without data or weights to what their cost depends on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,8 +88,8 @@ def resolved(trials: Sequence[Trial], cache: Path) -> Names:
     )
 
 
-def _widths_of_data(sizes: Iterable[Sizes], students: Mapping[str, StudentNetwork]) -> dict[str, int]:
-    """The widths of features that data sets give: by student's name, and of the teacher network GIVEN."""
-    widths = [size.widths for size in sizes]
-    of_student, of_teacher = (max((both[k] for both in widths), default=0) for k in (0, 1))
-    return {GIVEN: of_teacher} | {name: of_student for name, student in students.items() if student.given}
+def _widths_of_data(sizes: Collection[Sizes], students: Mapping[str, StudentNetwork]) -> dict[str, int]:
+    """The largest widths of features that data sets give: by student's name, and of the teacher network GIVEN."""
+    of_student, of_teacher = (max((size.widths[k] for size in sizes), default=0) for k in (0, 1))
+    widths = {name: of_student for name, student in students.items() if student.given}
+    return widths | ({GIVEN: of_teacher} if of_teacher else {})
