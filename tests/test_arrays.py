@@ -105,7 +105,7 @@ def test_half_precision_tensors_are_taken() -> None:
         ({"X": np.array([[{}]])}, "X holds Python objects (ndarray); expected: numbers or text"),
         ({"y": np.zeros(29, dtype=int)}, "y has 29 rows; expected: 30, as many as X"),
         ({"y": np.arange(30) % 3 / 1}, "y is float64 of shape (30,); expected: whole numbers of shape (rows,)"),
-        (changed("y", 7, -1), "y has labels from -1 to 2; expected: whole numbers from 0"),
+        (changed("y", 7, -1), "y has numbers from -1 to 2; expected: whole numbers from 0"),
         (changed("y", [7, 9], 3), "y has 3 as the label of 2 rows (7, 9); expected: 0 to 2, for 3 classes"),
         ({**changed("y", 7, 10**12), "class_names": None}, "y and y_test have labels up to 1000000000000 in 30 rows"),
         (changed("y_test", slice(None), 1), "no test image of class 'ant', 'cat'; expected: at least one per class"),

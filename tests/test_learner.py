@@ -265,7 +265,7 @@ def test_classes_without_a_label_are_no_obstacle() -> None:
         ([5.0], [0], ["rows is float64 of shape (1,)"]),
         ([5], ["be"], ["unknown class 'be'; did you mean 'bee'? known: ant, bee, cat"]),
         ([5], [0.5], ["labels is float64 of shape (1,); expected: whole numbers"]),
-        ([-1], [0], ["rows has labels from -1 to -1"]),
+        ([-1], [0], ["rows has numbers from -1 to -1"]),
         (5, 0, ["rows is int64 of shape (); expected", "labels is int64 of shape ()"]),
         ([5], None, ["no labels"]),
     ],

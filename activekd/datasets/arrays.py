@@ -250,7 +250,7 @@ class Door:
         if not self._as_many(key, len(array), rows, "rows"):
             return None
         if len(array) and (int(array.min()) < 0 or int(array.max()) > np.iinfo(np.int64).max):
-            self.add(f"{key} has labels from {array.min()} to {array.max()}", "whole numbers from 0")
+            self.add(f"{key} has numbers from {array.min()} to {array.max()}", "whole numbers from 0")
             return None
         return array.astype(np.int64)
 
