@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from activekd.datasets.arrays import is_arrays
 from activekd.errors import InputError
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.students.networks import ADAPTER, FROZEN
@@ -10,8 +11,8 @@ from activekd.students.networks import ADAPTER, FROZEN
 HEADS, TRUNK, END_TO_END = "heads", "adapter", "end-to-end"
 """The default recipes of ``frozen:`` students, of ``adapter:`` students and of those that are trained end to end."""
 
-PHOTOS, DIGITS = "photos", "digits"
-"""The default views of photographs, and of images whose mirror image has another meaning."""
+PHOTOS, DIGITS, SINGLE = "photos", "digits", "single"
+"""The default views of photographs, of images whose mirror image has another meaning, and of arrays."""
 
 EMBEDDED_DIGITS = ("digits", "mnist5k")
 
@@ -27,6 +28,8 @@ def default_recipe(student: str) -> str:
 
 def default_views(dataset: str) -> str:
     """Name of the built-in view geometry for a data set, by its name in specs."""
+    if is_arrays(dataset):
+        return SINGLE
     return DIGITS if dataset in EMBEDDED_DIGITS else PHOTOS
 
 
@@ -104,5 +107,6 @@ KINDS: Mapping[str, str] = {
 VIEWS: Mapping[str, ViewGeometry] = {
     PHOTOS: ViewGeometry(count=5, scale=(0.5, 1.0), ratio=(0.75, 1.3333), flip=0.5),
     DIGITS: ViewGeometry(count=5, scale=(0.7, 1.0), ratio=(0.75, 1.3333), flip=0.0),
+    SINGLE: ViewGeometry(count=1, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0),
 }
-"""Built-in view geometries: the centred square and four crops."""
+"""Built-in view geometries: the centred square and four crops; ``single``: the centred square, or a row of features."""

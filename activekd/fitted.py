@@ -102,6 +102,7 @@ class Fitted:
     """The fitted teacher and student of a round; each prediction is computed once, when it is first read.
 
     Attributes:
+        network: the fitted student.
         taught: the fitted teacher; None without one.
         teacher_seconds: of the teacher's fit.
         train_seconds: of building and fitting the student.
@@ -126,7 +127,7 @@ class Fitted:
         self._index, self._who, self._features = index, student.who, features
         self._train, self._test = student.train, student.test
         self._predict = partial(predict, network, recipe=recipe, distillation=distillation, device=device)
-        self.taught = taught
+        self.network, self.taught = network, taught
         self.teacher_seconds, self.train_seconds = teacher_seconds, train_seconds
         self.test_seconds = self.pool_seconds = 0.0
 
@@ -141,8 +142,8 @@ class Fitted:
 
     @cached_property
     def taught_test(self) -> Float32[Tensor, "n classes"] | None:
-        """The teacher's probabilities of the test split; None without a teacher."""
-        if self.taught is None:
+        """The teacher's probabilities of the test split; None without a teacher, or without its features of it."""
+        if self.taught is None or self.taught.views.test is None:
             return None
         start = perf_counter()
         with naming(self._index):

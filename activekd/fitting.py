@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
 
-from activekd.datasets import Dataset, Labeled
+from activekd.datasets import Labeled
 from activekd.errors import InputError
 from activekd.fitted import Fitted, Taught, naming
 from activekd.pool import Pool
@@ -43,7 +43,7 @@ class Fitter:
     """Fits teachers and students for the trials of a cohort.
 
     Attributes:
-        dataset: class names and labels.
+        n_classes: number of classes.
         student: network and inputs.
         teacher: teacher and its features; None for training without distillation.
         recipe: hyperparameters of every fit.
@@ -54,7 +54,7 @@ class Fitter:
         first_fits: fits of round 0 of students that are trained end to end, kept from trial to trial.
     """
 
-    dataset: Dataset
+    n_classes: int
     student: StudentViews
     teacher: TeacherViews | None
     recipe: Recipe
@@ -71,7 +71,7 @@ class Fitter:
             return 1
         (dim,) = self.student.train.shape
         steps = self.recipe.n_steps(len(want.labeled.rows), len(want.pool.unlabeled))
-        return together(dim, self.dataset.n_classes, self.recipe, trunk=network.trunk, steps=steps)
+        return together(dim, self.n_classes, self.recipe, trunk=network.trunk, steps=steps)
 
     def fit(self, block: Sequence[Wanted], width: int) -> Iterator[Fitted | InputError]:
         """Each fit of a block, or why it is not finite."""
@@ -152,7 +152,7 @@ class Fitter:
         return build_student(
             self.student.network,
             self.student.test.shape,
-            self.dataset.n_classes,
+            self.n_classes,
             trunk_width=self.recipe.trunk_width,
             batch_norm=self.recipe.batch_norm,
             rng=stream(want.seed, "student", want.index),

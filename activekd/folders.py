@@ -15,6 +15,9 @@ WEIGHTS_VARIABLE = "ACTIVEKD_WEIGHTS"
 PIXELS_VARIABLE = "ACTIVEKD_IMAGE_PIXELS"
 """The most pixels that an image may have; by default the limit of Pillow, ``PIL.Image.MAX_IMAGE_PIXELS``."""
 
+CACHE_VARIABLE = "ACTIVEKD_CACHE"
+"""The folder of decoded images, teacher features and frozen features; ``~/.cache/activekd`` by default."""
+
 NODE_CACHE_VARIABLE = "ACTIVEKD_NODE_CACHE"
 """A folder on the node's own disk, to which caches of decoded images are copied once."""
 
@@ -60,6 +63,24 @@ def weights_folder() -> Path | None:
     """
     value = os.environ.get(WEIGHTS_VARIABLE)
     return _existing(WEIGHTS_VARIABLE, value, "a folder of weight files") if value else None
+
+
+def cache_folder() -> Path:
+    """Where decoded images and banks are kept: ``$ACTIVEKD_CACHE``, else ``~/.cache/activekd``.
+
+    Raises:
+        InputError: neither the variable nor a home folder is known.
+    """
+    value = os.environ.get(CACHE_VARIABLE)
+    if value:
+        return user_path(value, f"${CACHE_VARIABLE}").resolve()
+    try:
+        home = Path.home()
+    except RuntimeError as fault:
+        raise InputError(
+            f"no folder for the caches: ${CACHE_VARIABLE} and $HOME are not set; expected: {CACHE_VARIABLE}=FOLDER"
+        ) from fault
+    return (home / ".cache" / "activekd").resolve()
 
 
 def node_cache_folder() -> Path | None:

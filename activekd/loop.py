@@ -9,23 +9,19 @@ import numpy as np
 from jaxtyping import Float32
 from torch import Tensor
 
+from activekd.asking import PREDICTED, ask
 from activekd.datasets import Dataset, initial_rows, reveal
 from activekd.devices import check_device
 from activekd.diagnostics import Diagnostics, Measured, diagnose
 from activekd.errors import InputError
-from activekd.fitted import Fitted, naming
+from activekd.fitted import Fitted
 from activekd.fitting import Fitter, Wanted
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews
-from activekd.selectors.query import select
 from activekd.selectors.selector import Selector
-from activekd.selectors.view import PoolView
 from activekd.streams import stream
-
-PREDICTED = frozenset({"student_probabilities", "features"})
-"""What a selector may need that the student must predict on the train split."""
 
 
 def run_rounds(
@@ -135,7 +131,7 @@ def run_cohort(
     teacher_geometry = replace(geometry, count=1) if single else geometry
     inputs_geometry = teacher_geometry if single and recipe.single_view == "inputs" else geometry
     fitter = Fitter(
-        dataset, student, teacher, recipe, inputs_geometry, teacher_geometry, distillation, device, first_fits
+        dataset.n_classes, student, teacher, recipe, inputs_geometry, teacher_geometry, distillation, device, first_fits
     )
     measure = _Measuring(dataset, rounds, query_size, diagnostics=diagnostics)
     trials: dict[int, _Trial] = {}
@@ -177,7 +173,7 @@ def _rounds(
     wanted = []
     for some in readers.values():
         _, first = some[0]
-        labeled = reveal(fitter.dataset, first.pool)
+        labeled = reveal(measuring.dataset, first.pool)
         features = any("features" in trial.selector.needs for _, trial in some)
         wanted.append((Wanted(first.index, first.seed, first.pool, labeled, features), some))
     width = fitter.together(wanted[0][0])
@@ -227,10 +223,8 @@ class _Measuring:
         start = perf_counter()
         rows: tuple[int, ...] = ()
         if not last:
-            with naming(index):
-                view = self._view(want, fitted, trial, copied=read_again or self.diagnostics)
-                rng = stream(trial.seed, "select", index, trial.selector.name)
-                rows = tuple(select(trial.selector, view, self.query_size, rng=rng).tolist())
+            copied, n_classes = read_again or self.diagnostics, self.dataset.n_classes
+            rows = tuple(ask(trial.selector, want, fitted, trial.pool, n_classes, self.query_size, copied=copied))
         select_seconds = perf_counter() - start
         peak = peak_rss_bytes()
         return Round(
@@ -246,20 +240,6 @@ class _Measuring:
             peak_rss_bytes=peak,
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
         )
-
-    def _view(self, want: Wanted, fitted: Fitted, trial: _Trial, *, copied: bool) -> PoolView:
-        """What the selector sees: its trial's own pool, and the arrays that it declares, its own if they are copied."""
-        selector = trial.selector
-        arrays: dict[str, Tensor] = {}
-        if "student_probabilities" in selector.needs:
-            arrays["student_probabilities"] = fitted.pool.probabilities
-        if "features" in selector.needs and fitted.pool.features is not None:
-            arrays["features"] = fitted.pool.features
-        if copied:
-            arrays = {name: array.clone() for name, array in arrays.items()}
-        if "teacher_probabilities" in selector.needs and fitted.taught is not None:
-            arrays["teacher_probabilities"] = fitted.taught.probabilities(fitted.taught.views.train.arrays[0])
-        return PoolView(trial.pool, want.labeled.spread(trial.pool.n), self.dataset.n_classes, arrays)
 
     def _diagnosed(self, want: Wanted, fitted: Fitted, trial: _Trial, rows: Sequence[int]) -> Diagnostics:
         measured = Measured(

@@ -44,14 +44,15 @@ class TeacherViews:
         adapt: fits the class prototypes of a round, with the arguments of ``activekd.teachers.clap.clap``.
         head: text embeddings of the classes, and the logit scale.
         train: features of the views of the train split; view 0 alone where the teacher has a single view.
-        test: features of view 0 of the test split, (n_test, width).
+        test: features of view 0 of the test split, (n_test, width); None where they are not known, and neither is the
+            teacher's accuracy.
     """
 
     name: str
     adapt: Callable[..., Tensor]
     head: TextHead
     train: Views
-    test: np.ndarray
+    test: np.ndarray | None
 
     @property
     def who(self) -> str:
@@ -71,7 +72,8 @@ class Round:
         n_labeled: labels that the round trains on.
         picked: rows that its query labels, in order of preference; empty in the last round.
         accuracy: the student's top-1 accuracy on the test split, in [0, 1].
-        teacher_accuracy: the fitted teacher's top-1 accuracy on the test split, in [0, 1]; None without a teacher.
+        teacher_accuracy: the fitted teacher's top-1 accuracy on the test split, in [0, 1]; None without a teacher, or
+            without its features of the test split.
         teacher_seconds: time to fit the teacher.
         train_seconds: time to build and fit the student.
         predict_seconds: time to predict the test split and, where the selector needs it, the train split.

@@ -12,10 +12,18 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from activekd.bank.given import GivenFeatures, read_features
-from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, initial_rows, load_dataset
+from activekd.banked import teacher_faults
+from activekd.datasets import (
+    DATASETS,
+    Dataset,
+    budget_faults,
+    check_dataset_name,
+    drawn_for,
+    initial_rows,
+    load_dataset,
+)
+from activekd.datasets.arrays import ARRAYS, is_arrays
 from activekd.datasets.folder import FOLDER
 from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
@@ -24,7 +32,7 @@ from activekd.networks.checkpoints import UnreachableError
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
 from activekd.recipes import NO_TEACHER
-from activekd.selectors import Selector, query_faults, selector
+from activekd.selectors import check_untaught, query_faults, selector
 from activekd.streams import stream
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
@@ -33,7 +41,7 @@ from bench.spec import Trial
 from bench.store.history import History
 from bench.store.rows import ROUNDS
 from bench.terminal import named
-from bench.trials.resolved import ResolvedTrial
+from bench.trials.resolved import ResolvedTrial, misfits
 
 LOADED = "loaded"
 LOADERS = ("torch", "timm", "open_clip_torch")
@@ -62,7 +70,9 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
     faults.resolve((t.dataset for t in trials), check_dataset_name)
     untaught = dict.fromkeys(t.selector for t in trials if t.teacher == NO_TEACHER)
-    faults.resolve((name for name in untaught if name in selectors), lambda name: _check_untaught(selectors[name]))
+    faults.resolve((name for name in untaught if name in selectors), lambda name: check_untaught(selectors[name]))
+    for fault in misfits(trials, students, teachers):
+        faults.add(InputError(fault))
     faults.refuse()
 
     sides = _sides(trials, students, teachers, faults)
@@ -77,7 +87,7 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
             return load_dataset(name, cache, decoded, short_side=side, survey=survey)
 
     sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
-    datasets = faults.resolve(sources, load, shown=lambda source: source[0].removeprefix(FOLDER))
+    datasets = faults.resolve(sources, load, shown=lambda source: source[0].removeprefix(FOLDER).removeprefix(ARRAYS))
     resolved = [
         ResolvedTrial(t, datasets[source], students[t.student], teachers.get(t.teacher), selectors[t.selector])
         for t, source in zip(trials, sources, strict=True)
@@ -100,7 +110,7 @@ def _sides(
     faults: Faults,
 ) -> dict[tuple[str, str, str], int]:
     """The shorter side that images are decoded to, by (data set, student, teacher); unknown networks become faults."""
-    reads_files = [t for t in trials if t.dataset not in DATASETS]
+    reads_files = [t for t in trials if t.dataset not in DATASETS and not is_arrays(t.dataset)]
     inputs = faults.resolve((t.student for t in reads_files), lambda name: students[name].size)
     taught = (t.teacher for t in reads_files if t.teacher in teachers)
     images = faults.resolve(taught, lambda name: _input_size(teachers[name]))
@@ -118,13 +128,6 @@ def _input_size(chosen: Teacher) -> int:
     return chosen.network.size
 
 
-def _check_untaught(chosen: Selector) -> None:
-    if "teacher_probabilities" in chosen.needs:
-        raise InputError(
-            f"selector '{chosen.name}' reads the teacher's probabilities; expected: a teacher other than '{NO_TEACHER}'"
-        )
-
-
 def teacher_notes(trials: Sequence[ResolvedTrial]) -> Mapping[str, Sequence[str]]:
     """What a reader should know of the teachers' given features, by network."""
     networks = {t.teacher.network.name: t.teacher.network for t in trials if t.teacher is not None}
@@ -134,6 +137,7 @@ def teacher_notes(trials: Sequence[ResolvedTrial]) -> Mapping[str, Sequence[str]
 def _misfits(trial: ResolvedTrial) -> Iterable[str]:
     """Messages for a teacher or a budget that does not fit the trial's data set."""
     dataset = trial.dataset
+    yield from teacher_faults(dataset.name, dataset.lacking, trial.teacher)
     if trial.teacher is not None and isinstance(given := trial.teacher.network, GivenFeatures):
         widths = set()
         for part, split in (("train", dataset.train), ("test", dataset.test)):
@@ -146,21 +150,7 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
                 given_text_head(given, dataset.class_names, width)
             except InputError as fault:
                 yield str(fault)
-    rounds, shots, query_size = trial.trial.rounds, trial.trial.shots, trial.query_size
-    counts = np.bincount(dataset.train.labels, minlength=dataset.n_classes)
-    if counts.min() < shots:
-        label = int(counts.argmin())
-        yield (
-            f"{dataset.name}: class '{dataset.class_names[label]}' has {counts[label]} train images; "
-            f"expected: at least {shots} (shots)"
-        )
-        return
-    left = len(dataset.train) - shots * dataset.n_classes
-    if (rounds - 1) * query_size > left:
-        yield (
-            f"{dataset.name}: {rounds - 1} queries of size {query_size} from a pool of {left} unlabeled images; "
-            f"expected: rounds and query_size with (rounds - 1) x query_size <= {left}"
-        )
+    yield from budget_faults(dataset, rounds=trial.trial.rounds, shots=trial.trial.shots, query_size=trial.query_size)
 
 
 def _narrow(trial: ResolvedTrial) -> Iterable[str]:
@@ -237,7 +227,8 @@ def _networks(trials: Sequence[ResolvedTrial]) -> list[_Network]:
     students = {t.student.name: t.student for t in trials}
     teachers: dict[str, Teacher] = {t.teacher.network.name: t.teacher for t in trials if t.teacher is not None}
     encoders = (t.network for t in teachers.values())
-    return [*students.values(), *(network for network in encoders if isinstance(network, VisionLanguageNetwork))]
+    run_here = [student for student in students.values() if not student.given]
+    return [*run_here, *(network for network in encoders if isinstance(network, VisionLanguageNetwork))]
 
 
 def _load(network: _Network) -> None:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from activekd.errors import InputError
 from activekd.folders import (
+    CACHE_VARIABLE,
     DATA_VARIABLE,
     IMAGE_CACHE_VARIABLE,
     NODE_CACHE_VARIABLE,
     PIXELS_VARIABLE,
     WEIGHTS_VARIABLE,
-    user_path,
 )
+from activekd.folders import cache_folder as cache_folder
 from bench.specs.file import Share
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -22,7 +22,6 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 SPEC_VARIABLE = "ACTIVEKD_SPEC"
 ADDRESS_VARIABLE = "ACTIVEKD_RAY"
 DEVICE_VARIABLE = "ACTIVEKD_DEVICE"
-CACHE_VARIABLE = "ACTIVEKD_CACHE"
 
 VARIABLES: Mapping[str, str] = {
     DATA_VARIABLE: "the folder of the data sets, in CoOp's layout",
@@ -91,24 +90,6 @@ class Options:
 def default_spec() -> str:
     """The spec of a command that names none: ``$ACTIVEKD_SPEC``, else DEFAULT_SPEC."""
     return os.environ.get(SPEC_VARIABLE) or DEFAULT_SPEC
-
-
-def cache_folder() -> Path:
-    """Where decoded images and banks are kept: ``$ACTIVEKD_CACHE``, else ``~/.cache/activekd``.
-
-    Raises:
-        InputError: neither the variable nor a home folder is known.
-    """
-    value = os.environ.get(CACHE_VARIABLE)
-    if value:
-        return user_path(value, f"${CACHE_VARIABLE}").resolve()
-    try:
-        home = Path.home()
-    except RuntimeError as fault:
-        raise InputError(
-            f"no folder for the caches: ${CACHE_VARIABLE} and $HOME are not set; expected: {CACHE_VARIABLE}=FOLDER"
-        ) from fault
-    return (home / ".cache" / "activekd").resolve()
 
 
 def local_device(device: Device) -> str:

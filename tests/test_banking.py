@@ -121,7 +121,7 @@ def rays(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     monkeypatch.setattr(banking, "_read", rays.task("_read", 2))
     monkeypatch.setattr(banking, "Shelf", shelf)
     monkeypatch.setattr(banking, "waiting_tasks", lambda share, device: 2)
-    monkeypatch.setattr("bench.trials.inputs.runs_network", lambda encoder: True)
+    monkeypatch.setattr("bench.cluster.banking.runs_network", lambda encoder: True)
     return rays
 
 
@@ -308,6 +308,7 @@ import ray
 
 from activekd.bank.given import GivenFeatures
 from activekd.bank.shards import Shard, write_array
+from activekd.banked import BankedShards
 from activekd.datasets import load_dataset
 from activekd.errors import InputError
 from activekd.selectors import selector
@@ -332,7 +333,13 @@ os.mkfifo(PIPE)
 spec = read_spec(str(HERE / "two.toml"))
 write_idle_plan(RUN, spec)
 digits = load_dataset("digits", CACHE)
-given = GivenFeatures("features:slow", PIPE, PIPE)
+
+
+class Slow(GivenFeatures):
+    given = False
+
+
+given = Slow("features:slow", PIPE, PIPE)
 slow, fast = sorted(spec.trials, key=lambda t: t.dataset == "digits")
 random = selector("random")
 
@@ -340,7 +347,8 @@ random = selector("random")
 def of(trial, encoder, dataset):
     shard = Shard(trial.dataset, "train", 0, trial.dataset, "encoder", "weights", trial.views)
     student = encoder or student_network(trial.student)
-    return ResolvedTrial(trial, replace(dataset, name=trial.dataset), student, None, random, student_train=(shard,))
+    banked = BankedShards(student_train=(shard,))
+    return ResolvedTrial(trial, replace(dataset, name=trial.dataset), student, None, random, banked)
 
 
 trials = [of(slow, given, digits), of(fast, None, digits)]

@@ -138,6 +138,7 @@ def test_a_device_that_is_absent_is_refused_before_any_work() -> None:
 
 def test_a_teacher_predicts_on_its_device() -> None:
     views = teacher_views()
+    assert views.test is not None
     here = Taught(views, torch.from_numpy(views.head.text))
     with Card():
         there = Taught(views, here.prototypes.to("cuda"))

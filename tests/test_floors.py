@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"activekd", "activekd.aligned", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.pool"},
+    {"activekd.aligned", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.pool"},
     {
         "activekd.recipes",
         "activekd.losses",
@@ -22,11 +22,15 @@ FLOORS = [
     {"activekd.bank"},
     {"activekd.teachers", "activekd.selectors"},
     {"activekd.students"},
-    {"activekd.diagnostics"},
+    {"activekd.banked", "activekd.defaults", "activekd.diagnostics"},
     {"activekd.rounds"},
-    {"activekd.fitted"},
+    {"activekd.fitted", "activekd.inputs"},
     {"activekd.fitting"},
+    {"activekd.asking"},
     {"activekd.loop"},
+    {"activekd.arguments", "activekd.predictor"},
+    {"activekd.learner", "activekd.running"},
+    {"activekd"},
     {"bench", "bench.columns", "bench.spec", "bench.cluster.address"},
     {"bench.settings", "bench.terminal", "bench.store", "bench.stats"},
     {"bench.report", "bench.trials", "bench.data"},
@@ -42,6 +46,7 @@ FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"torch", "torchvision", "ray", "timm", "open_clip"}
 
 LIGHT = [
+    "activekd.arguments",
     "bench.spec",
     "bench.store.table",
     "bench.stats",
@@ -57,9 +62,9 @@ LIGHT = [
 ]
 """Modules whose import must load none of HEAVY: names, rows, statistics and reports."""
 
-LABEL_READERS = {"activekd.datasets", "activekd.datasets.repeats", "activekd.diagnostics", "bench.checks"}
-"""Readers of the labels of a train split: the oracle, the notes on equal pictures under other classes, the diagnostics
-of a finished query, the checks of a budget."""
+LABEL_READERS = {"activekd.datasets", "activekd.datasets.repeats", "activekd.diagnostics"}
+"""Readers of the labels of a train split: the oracle and the check of a budget, the notes on equal pictures under
+other classes, the diagnostics of a finished query."""
 
 
 def sources() -> dict[str, Path]:

@@ -11,6 +11,7 @@ import pytest
 from small_trials import ADAPTER, SIX, TRAINED, spec_of, trials_of
 
 from activekd.errors import InputError
+from activekd.inputs import compute_shard
 from activekd.selectors import Selector
 from activekd.selectors.view import PoolView
 from activekd.students.cohort import MOST_TOGETHER
@@ -18,7 +19,6 @@ from bench.checks import resolve
 from bench.columns import COSTS, PROVENANCE, Row
 from bench.spec import read_spec
 from bench.trials.cohorts import LEAST_MEMBERS, Cohort, cohorts
-from bench.trials.inputs import compute_shard
 from bench.trials.resolved import ResolvedTrial, shards_of, with_shards
 from bench.trials.run import Execution, Fault, run_cohort_rows
 

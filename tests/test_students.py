@@ -10,6 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from activekd import inputs
 from activekd.bank.shards import Shard
 from activekd.datasets import load_dataset
 from activekd.errors import InputError
@@ -24,7 +25,6 @@ from activekd.students.heads import Student, build_student, pretrained
 from activekd.students.networks import STUDENTS, StudentNetwork, student_network
 from bench.checks import check_networks, resolve
 from bench.spec import read_spec
-from bench.trials import inputs
 from bench.trials.resolved import computed_together
 
 SMALL = "timm:test_resnet"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from activekd import inputs
 from activekd.bank.views import Views
 from activekd.datasets import Labeled, load_dataset
 from activekd.errors import InputError
@@ -19,7 +20,6 @@ from activekd.teachers import Teacher, teacher
 from activekd.teachers.clap import clap
 from activekd.teachers.encoder import load_encoder
 from activekd.teachers.text_heads import TextHead
-from bench.trials import inputs
 
 CLAP = ClapRecipe(lr=0.01, momentum=0.9, epochs=30, batch=8, warmup=0.1)
 GLYPHCLIP = WEIGHTS / "glyphclip.safetensors"

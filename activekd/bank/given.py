@@ -1,16 +1,18 @@
-"""Image features and text heads computed elsewhere: .npz files, matched to the data set by name and checked."""
+"""Image features and text heads computed elsewhere: in the data set, or in .npz files, matched to it and checked."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float16, Float32
+from jaxtyping import Float16, Float32, Shaped
 
-from activekd.archives import as_text, read_archive
+from activekd.archives import DEFAULT_LOGIT_SCALE, LOGIT_SCALE, as_logit_scale, as_text, read_archive
 from activekd.bank.matching import CLASS_NAMES, Part, matched_rows, parts_of
+from activekd.datasets.arrays import GIVEN
 from activekd.datasets.split import Split
 from activekd.errors import InputError, reason
 from activekd.folders import data_folder
@@ -30,15 +32,33 @@ CHUNK = 16384
 
 SHOWN = 3
 
-LOGIT_SCALE = "logit_scale"
-"""Name of the array with the factor from a cosine to a logit."""
 
-DEFAULT_LOGIT_SCALE = 100.0
-"""The factor where a file states none: that of OpenAI's CLIP, which caps its trained factor at 100 (Radford et al.
-2021, Section 2.5)."""
+@dataclass(frozen=True)
+class GivenByData:
+    """An encoder whose features the data set has, as those of arrays do.
 
-LEAST_LOGIT_SCALE = 7.0
-"""Least factor that a file may state: networks store its logarithm under the same name, and log 1,000 is 6.9."""
+    Attributes:
+        of: whose features they are.
+    """
+
+    of: Literal["student", "teacher"]
+
+    @property
+    def name(self) -> str:
+        """Its name in specs."""
+        return GIVEN
+
+    @property
+    def fingerprint(self) -> str:
+        """Empty: the features are part of the data set."""
+        return ""
+
+    def features(self, split: Split) -> Shaped[np.ndarray, "n dim"]:
+        """The feature of each row of a split that has them."""
+        rows = split.features
+        chosen = None if rows is None else rows.student if self.of == "student" else rows.teacher
+        assert chosen is not None
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -251,15 +271,8 @@ def read_logit_scale(given: GivenFeatures) -> float:
     stated: dict[float, Path] = {}
     for file in (given.head, given.features):
         array = read_archive(file, lambda name: name == LOGIT_SCALE).get(LOGIT_SCALE)
-        if array is None:
-            continue
-        value = float(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "fiu" else float("nan")
-        if not LEAST_LOGIT_SCALE <= value < float("inf"):
-            raise InputError(
-                f"{file}: logit_scale is {array.tolist()}; expected: the factor from a cosine to a logit, one number "
-                f"of at least {LEAST_LOGIT_SCALE:.0f}, such as 100 (networks store its logarithm, 4.6)"
-            )
-        stated[value] = file
+        if array is not None:
+            stated[as_logit_scale(file, array)] = file
     if len(stated) > 1:
         both = " and ".join(f"{value:g} in {file}" for value, file in stated.items())
         raise InputError(f"logit_scale is {both}; expected: the same factor in both, or in one")

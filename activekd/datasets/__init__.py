@@ -1,7 +1,7 @@
 """Data sets by name: class names, prompts and splits. ``reveal`` is the oracle: runs read train labels through it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from activekd.datasets.arrays import ARRAYS, arrays_file, arrays_path
 from activekd.datasets.benchmark import benchmark_source
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import choices_of, drawn_for
 from activekd.datasets.embedded import digits, mnist5k
 from activekd.datasets.folder import FOLDER, folder_path, image_folder
 from activekd.datasets.repeats import repeat_lines
-from activekd.datasets.split import Source, Split, class_faults
+from activekd.datasets.split import Embeddings, Source, Split, class_faults
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
 from activekd.images.decoding import SHORT_SIDE
@@ -27,6 +28,7 @@ __all__ = [
     "Dataset",
     "Labeled",
     "Split",
+    "budget_faults",
     "check_dataset_name",
     "drawn_for",
     "initial_rows",
@@ -48,6 +50,8 @@ class Dataset:
         test: the split on which accuracy is measured.
         short_side: shorter side in pixels that images read from files are scaled down to, where they are larger.
         source_notes: notes from reading the source, one line each; ``notes`` has them all.
+        embeddings: text embeddings of the classes; None where a network computes them from the prompts.
+        lacking: arrays that a teacher ``given`` needs and that a data set of arrays does not have.
     """
 
     name: str
@@ -58,6 +62,14 @@ class Dataset:
     test: Split
     short_side: int = SHORT_SIDE
     source_notes: tuple[str, ...] = ()
+    embeddings: Embeddings | None = None
+    lacking: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, source: Source, *, short_side: int = SHORT_SIDE) -> "Dataset":
+        """The data set of a source."""
+        content = {field.name: getattr(source, field.name) for field in fields(source) if field.name != "notes"}
+        return cls(name, **content, short_side=short_side, source_notes=source.notes)
 
     @property
     def n_classes(self) -> int:
@@ -66,10 +78,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything in the data set: names, prompts, pixels and labels."""
+        """Hash of everything in the data set: names, prompts, pixels or features, and labels."""
         digest = sha256(repr((self.class_names, self.prompts)).encode())
         for split in (self.train, self.val, self.test):
             digest.update(split.fingerprint.encode())
+        if self.embeddings is not None:
+            digest.update(self.embeddings.fingerprint.encode())
         return digest.hexdigest()
 
     @cached_property
@@ -130,6 +144,24 @@ def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tupl
     return tuple(rows)
 
 
+def budget_faults(dataset: Dataset, *, rounds: int, shots: int, query_size: int) -> list[str]:
+    """Why a run cannot label so many rows of a data set; empty where it can."""
+    counts = np.bincount(dataset.train.labels, minlength=dataset.n_classes)
+    if counts.min() < shots:
+        label = int(counts.argmin())
+        return [
+            f"{dataset.name}: class '{dataset.class_names[label]}' has {counts[label]} train images; "
+            f"expected: at least {shots} (shots)"
+        ]
+    left = len(dataset.train) - shots * dataset.n_classes
+    if (rounds - 1) * query_size > left:
+        return [
+            f"{dataset.name}: {rounds - 1} queries of size {query_size} from a pool of {left} unlabeled images; "
+            f"expected: rounds and query_size with (rounds - 1) x query_size <= {left}"
+        ]
+    return []
+
+
 def no_progress(done: int, total: int) -> None:
     """Ignore the progress of decoding."""
 
@@ -142,11 +174,13 @@ def check_dataset_name(name: str) -> None:
     """
     if name.startswith(FOLDER):
         folder_path(name)
+    elif name.startswith(ARRAYS):
+        arrays_path(name)
     elif name.partition("?")[0] in CATALOG:
         choices_of(name)
         data_folder()
     elif name not in DATASETS:
-        raise unknown("dataset", name, [*DATASETS, *CATALOG, f"{FOLDER}PATH"])
+        raise unknown("dataset", name, [*DATASETS, *CATALOG, f"{FOLDER}PATH", f"{ARRAYS}FILE.npz"])
 
 
 def load_dataset(
@@ -157,10 +191,11 @@ def load_dataset(
     short_side: int = SHORT_SIDE,
     survey: Survey | None = None,
 ) -> Dataset:
-    """The data set of that name: embedded, from the benchmark, or an image folder.
+    """The data set of that name: embedded, from the benchmark, an image folder, or a file of arrays.
 
     Args:
-        name: a key of DATASETS, a key of CATALOG with or without choices (``choices_of``), or ``folder:PATH``.
+        name: a key of DATASETS, a key of CATALOG with or without choices (``choices_of``), ``folder:PATH`` or
+            ``arrays:FILE.npz``.
         cache: folder of the cache of decoded images.
         progress: called with the number of images decoded so far and the total.
         short_side: shorter side in pixels that larger images are scaled down to: ``decoded_side`` of the largest
@@ -174,6 +209,8 @@ def load_dataset(
     check_dataset_name(name)
     if name.startswith(FOLDER):
         source = image_folder(name, cache, progress, survey or Survey(), short_side=short_side)
+    elif name.startswith(ARRAYS):
+        source = arrays_file(name)
     elif name in DATASETS:
         source = DATASETS[name]()
     else:
@@ -181,16 +218,7 @@ def load_dataset(
     labels = {"train": source.train.labels, "test": source.test.labels}
     if faults := class_faults(name, source.class_names, labels):
         raise InputError(*faults)
-    return Dataset(
-        name,
-        source.class_names,
-        source.prompts,
-        source.train,
-        source.val,
-        source.test,
-        short_side=short_side,
-        source_notes=source.notes,
-    )
+    return Dataset.of(name, source, short_side=short_side)
 
 
 DATASETS: dict[str, Callable[[], Source]] = {

@@ -153,7 +153,8 @@ def image_folder(
     found = survey.once(name, lambda: read_folder(name))
     splits = decode_parts(found.listing.images, found.listing.parts, cache, progress, survey, short_side=short_side)
     notes = (found.left_out,) if found.left_out else ()
-    return Source(found.listing.class_names, found.prompts, **splits, notes=notes)
+    train, val, test = (splits[part] for part in PARTS)
+    return Source(found.listing.class_names, found.prompts, train, val, test, notes)
 
 
 def _part_folders(folder: Path, tops: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -23,6 +23,8 @@ class Sizes:
         n_test: images on which accuracy is measured.
         from_files: whether the images are decoded from files into the image cache.
         notes: the notes on a data set that was loaded to know its sizes.
+        widths: of a data set of arrays, numbers a feature of the student and of the teacher, 0 where it has none.
+        lacking: arrays that a teacher ``given`` needs and that a data set of arrays does not have.
     """
 
     n_classes: int
@@ -31,6 +33,8 @@ class Sizes:
     n_test: int
     from_files: bool
     notes: tuple[str, ...] = ()
+    widths: tuple[int, int] = (0, 0)
+    lacking: tuple[str, ...] = ()
 
 
 EMBEDDED = {"digits": Sizes(10, 1078, 360, 359, False), "mnist5k": Sizes(10, 3000, 1000, 1000, False)}
@@ -55,7 +59,10 @@ def dataset_sizes(name: str, cache: Path) -> Sizes:
     if name.startswith(FOLDER) or name.partition("?")[0] not in CATALOG:
         loaded = load_dataset(name, cache)
         counts = len(loaded.train), len(loaded.val), len(loaded.test)
-        return Sizes(loaded.n_classes, *counts, name.startswith(FOLDER), loaded.notes)
+        widths = 0, 0
+        if (rows := loaded.train.features) is not None:
+            widths = rows.student.shape[1], 0 if rows.teacher is None else rows.teacher.shape[1]
+        return Sizes(loaded.n_classes, *counts, name.startswith(FOLDER), loaded.notes, widths, loaded.lacking)
     choices = choices_of(name)
     entry = CATALOG[choices.base]
     counts = entry.n_images

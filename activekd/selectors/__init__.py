@@ -4,13 +4,24 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from activekd.errors import unknown
+from activekd.errors import InputError, unknown
+from activekd.recipes import NO_TEACHER
 from activekd.selectors.compose import query_faults, wrapped
 from activekd.selectors.fingerprint import code_fingerprint
 from activekd.selectors.own import from_entry_point, from_module, installed, origins
 from activekd.selectors.selector import FEATURES, NEEDS, SCORE_NEEDS, STUDENT, TEACHER, Need, Selector
 
-__all__ = ["NEEDS", "SELECTORS", "Need", "Selector", "check", "own_code", "query_faults", "selector"]
+__all__ = [
+    "NEEDS",
+    "SELECTORS",
+    "Need",
+    "Selector",
+    "check",
+    "check_untaught",
+    "own_code",
+    "query_faults",
+    "selector",
+]
 
 
 @lru_cache(maxsize=256)
@@ -42,6 +53,18 @@ def own_code(name: str) -> str | None:
     """
     innermost = name.rpartition("|")[2]
     return None if innermost in SELECTORS else code_fingerprint(*origins(innermost, selector(innermost).query))
+
+
+def check_untaught(chosen: Selector) -> None:
+    """Check that a selector needs no teacher.
+
+    Raises:
+        InputError: it reads the teacher's probabilities.
+    """
+    if "teacher_probabilities" in chosen.needs:
+        raise InputError(
+            f"selector '{chosen.name}' reads the teacher's probabilities; expected: a teacher other than '{NO_TEACHER}'"
+        )
 
 
 def check(selector: Selector | Callable[..., Any]) -> None:

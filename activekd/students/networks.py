@@ -1,8 +1,12 @@
-"""Students by name: ``[adapter:|frozen:]BACKBONE[@PIXELS]``. Names resolve without torch; timm comes on first use."""
+"""Students by name: ``[adapter:|frozen:]BACKBONE[@PIXELS]``. Names resolve without torch; timm comes on first use.
+
+``adapter:given`` and ``frozen:given`` read the features that a data set of arrays has in place of images.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from activekd.datasets.arrays import GIVEN
 from activekd.errors import InputError
 from activekd.networks.backbones import BACKBONES, NAMED, Backbone, backbone, check_backbone_name
 from activekd.networks.checkpoints import file_hash
@@ -30,14 +34,19 @@ class StudentNetwork:
     pixels: int | None
 
     @property
+    def given(self) -> bool:
+        """Whether the data set has its features, so that there is no backbone."""
+        return self.base == GIVEN
+
+    @property
     def backbone(self) -> Backbone:
         """Its backbone: architecture, preprocessing and weights."""
         return backbone(self.base)
 
     @property
     def size(self) -> int:
-        """Side of its input in pixels."""
-        return self.pixels or self.backbone.size
+        """Side of its input in pixels; 0 for given features."""
+        return 0 if self.given else self.pixels or self.backbone.size
 
     @property
     def encoder_name(self) -> str:
@@ -46,17 +55,22 @@ class StudentNetwork:
 
     @property
     def fingerprint(self) -> str:
-        """What the features of its frozen backbone depend on: input size, weights and preprocessing."""
+        """What the features of its frozen backbone depend on: input size, weights and preprocessing.
+
+        Empty for given features, which are part of the data set.
+        """
+        if self.given:
+            return ""
         chosen = self.backbone
         return f"{self.size}/{self.weights_hash()}/{chosen.interpolation}/{chosen.mean}/{chosen.std}"
 
     def weights_hash(self) -> str:
-        """Hash of the file of its pretrained weights; empty for random initialisation."""
+        """Hash of the file of its pretrained weights; empty for random initialisation and given features."""
         file = self.weights()
         return "" if file is None else file_hash(file)
 
     def weights(self, *, online: bool = True) -> Path | None:
-        """The file of its pretrained weights; None for random initialisation.
+        """The file of its pretrained weights; None for random initialisation and given features.
 
         Args:
             online: whether to download a file that this machine lacks.
@@ -64,7 +78,7 @@ class StudentNetwork:
         Raises:
             InputError: the file is absent from this machine and cannot be downloaded.
         """
-        find = self.backbone.find
+        find = None if self.given else self.backbone.find
         return None if find is None else find(online)
 
     def check_name(self) -> None:
@@ -73,6 +87,8 @@ class StudentNetwork:
         Raises:
             InputError: one of these checks fails.
         """
+        if self.given:
+            return
         chosen = self.backbone
         if self.pixels and chosen.fixed_size and self.pixels != chosen.size:
             raise InputError(f"student '{self.name}': {self.base} takes {chosen.size} px alone; expected: {self.base}")
@@ -88,10 +104,15 @@ def student_network(name: str) -> StudentNetwork:
     ``check_name`` makes the checks that need timm, such as those of the size. Neither reads the weights.
 
     Raises:
-        InputError: the backbone is unknown, or the size is not a positive integer.
+        InputError: the backbone is unknown, the size is not a positive integer, or given features have a size or no
+            prefix.
     """
     prefix = next((prefix for prefix in (ADAPTER, FROZEN) if name.startswith(prefix)), "")
     base, at, pixels = name.removeprefix(prefix).partition("@")
+    if base == GIVEN:
+        if not prefix or at:
+            raise InputError(f"student '{name}'; expected: {ADAPTER}{GIVEN} or {FROZEN}{GIVEN}")
+        return StudentNetwork(name, base, True, prefix == ADAPTER, None)
     check_backbone_name(base)
     if at and not (pixels.isdecimal() and int(pixels) > 0):
         raise InputError(f"student '{name}': size '{pixels}'; expected: a positive number of pixels, as in {base}@64")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-from activekd.bank.given import PREFIX, GivenFeatures, given_features
+from activekd.bank.given import PREFIX, GivenByData, GivenFeatures, given_features
+from activekd.datasets.arrays import GIVEN
 from activekd.errors import unknown
 from activekd.networks.vision_language import NETWORKS, VisionLanguageNetwork, vision_language_network
 from activekd.recipes import NO_TEACHER
@@ -20,12 +21,12 @@ class Teacher:
 
     Attributes:
         name: ``NETWORK+ADAPTATION``, as in ``clip_rn50+clap``.
-        network: a network of open_clip, or files of features computed elsewhere.
+        network: a network of open_clip, or features computed elsewhere, in files or in the data set.
         adaptation: a key of ADAPTATIONS.
     """
 
     name: str
-    network: VisionLanguageNetwork | GivenFeatures
+    network: VisionLanguageNetwork | GivenFeatures | GivenByData
     adaptation: str
 
     @property
@@ -45,6 +46,8 @@ def teacher(name: str) -> Teacher:
         raise unknown("teacher", name, [NO_TEACHER, *(f"{n}+{a}" for n in NETWORKS for a in ADAPTATIONS)])
     if adaptation not in ADAPTATIONS:
         raise unknown("teacher adaptation", adaptation, ADAPTATIONS)
+    if network == GIVEN:
+        return Teacher(name, GivenByData("teacher"), adaptation)
     find = given_features if network.startswith(PREFIX) else vision_language_network
     return Teacher(name, find(network), adaptation)
 

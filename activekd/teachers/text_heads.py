@@ -65,9 +65,18 @@ def given_text_head(given: GivenFeatures, class_names: Sequence[str], dim: int) 
         InputError: the head does not fit the classes or the width, an embedding is not finite or of norm 0, or the
             factor is not one.
     """
-    text = read_head(given, class_names, dim)
+    return text_head(read_head(given, class_names, dim), read_logit_scale(given))
+
+
+def text_head(text: Float32[np.ndarray, "classes dim"], logit_scale: float) -> TextHead:
+    """The text head of embeddings that are given, in any scale; ``given_text_head`` has the departure.
+
+    Args:
+        text: one embedding per class, of a norm above 0.
+        logit_scale: factor from the cosine of image and text to a logit.
+    """
     norms = np.linalg.norm(text.astype(np.float64), axis=1, keepdims=True)
-    return TextHead((text / norms).astype(np.float32), text, read_logit_scale(given))
+    return TextHead((text / norms).astype(np.float32), text, logit_scale)
 
 
 def text_head_path(

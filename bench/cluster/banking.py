@@ -15,8 +15,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from activekd.bank.given import GivenFeatures
 from activekd.bank.shards import Shard, read_array
+from activekd.banked import Encoder, runs_network
 from activekd.errors import InputError
 from bench.cluster.address import LOGS
 from bench.cluster.nodes import options_of, waiting_tasks
@@ -26,7 +26,6 @@ from bench.specs.file import Share
 if TYPE_CHECKING:
     from activekd.datasets import Dataset, Split
     from activekd.teachers.text_heads import TextHead
-    from bench.trials.inputs import EncoderNetwork
     from bench.trials.resolved import ResolvedTrial
 
 MAX_RETRIES = 20
@@ -60,18 +59,16 @@ class NotCachedError(Exception):
     """The disk cache does not have a whole array."""
 
 
-def _extract(
-    shards: Sequence[Shard], split: "Split", encoder: "EncoderNetwork", cache: Path, device: str, threads: int
-) -> None:
+def _extract(shards: Sequence[Shard], split: "Split", encoder: Encoder, cache: Path, device: str, threads: int) -> None:
     """Compute shards of one split and encoder into the disk cache if one is missing; import torch only then."""
     if any(read_array(shard.path(cache)) is None for shard in shards):
-        from bench.trials.inputs import compute_shards
+        from activekd.inputs import compute_shards
 
         compute_shards(shards, split, encoder, cache, device, threads)
 
 
 def _text_head(network: Any, dataset: "Dataset", cache: Path, device: str, threads: int) -> "TextHead":
-    from bench.trials.inputs import compute_text_head
+    from activekd.inputs import compute_text_head
 
     return compute_text_head(network, dataset, cache, device, threads)
 
@@ -84,7 +81,7 @@ _text_head_on_gpu = ray.remote(max_retries=MAX_RETRIES, max_calls=1)(_text_head)
 
 
 @ray.remote(num_cpus=0, max_retries=-1, num_returns=2)
-def _read(shard: Shard, split: "Split | None", encoder: "EncoderNetwork", cache: Path) -> tuple[np.ndarray, None]:
+def _read(shard: Shard, split: "Split | None", encoder: Encoder, cache: Path) -> tuple[np.ndarray, None]:
     """The array from the disk cache, and None: the driver gets the None to see faults without fetching the array.
 
     The task takes no CPU, so that Ray can read a lost array again while trials hold every CPU and wait for it.
@@ -92,8 +89,8 @@ def _read(shard: Shard, split: "Split | None", encoder: "EncoderNetwork", cache:
     Raises:
         NotCachedError: the cache does not have it, or its checksum fails.
     """
-    if isinstance(encoder, GivenFeatures):
-        from bench.trials.inputs import compute_shard
+    if not runs_network(encoder):
+        from activekd.inputs import compute_shard
 
         assert split is not None
         return compute_shard(shard, split, encoder, cache), None
@@ -204,7 +201,7 @@ class Bank:
     def _queue(self, item: _Item) -> None:
         self._missing.add(item.key)
         if item.shard is None:
-            from bench.trials.inputs import cached_text_head
+            from activekd.inputs import cached_text_head
 
             assert item.trial.teacher is not None
             head = cached_text_head(item.trial.teacher.network, item.trial.dataset, self._cache)
@@ -212,7 +209,7 @@ class Bank:
                 self._to_compute.append(item)
             else:
                 self._has(item, ray.put(head))
-        elif isinstance(item.trial.encoder_of(item.shard), GivenFeatures) or item.shard.is_stored(self._cache):
+        elif not runs_network(item.trial.encoder_of(item.shard)) or item.shard.is_stored(self._cache):
             heapq.heappush(self._to_read, item)
         else:
             self._to_compute.append(item)
@@ -328,7 +325,7 @@ class Bank:
             item = heapq.heappop(self._to_read)
             assert item.shard is not None
             encoder = item.trial.encoder_of(item.shard)
-            split = self._split(item, names=True) if isinstance(encoder, GivenFeatures) else None
+            split = None if runs_network(encoder) else self._split(item, names=True)
             both: Any = _read.options(scheduling_strategy=self._here).remote(item.shard, split, encoder, self._cache)
             self._reading[both[1]] = item, both[0]
         if not self._to_compute or self._waiting:
@@ -359,8 +356,6 @@ class Bank:
 
     def _compute(self, items: Sequence[_Item]) -> Any:
         """Submit the task that computes arrays of one split and encoder, or a text head."""
-        from bench.trials.inputs import runs_network
-
         options = options_of(self._share, self._device)
         rest = self._cache, self._device, self._share.cpus
         item = items[0]

@@ -4,16 +4,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from activekd.bank.given import GivenFeatures
 from activekd.datasets import drawn_for
 from activekd.images.decoding import kept_size
+from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import ViewGeometry
+from activekd.students.networks import StudentNetwork
 from bench.plan.names import Names
 from bench.plan.work import PHOTO, PHOTOGRAPH, PICTURE, DecodedImages, Task
 from bench.spec import Trial
 
-BYTES = 2
-"""Bytes of a number of a banked feature, float16."""
+BYTES, BYTES_OF_ARRAYS = 2, 4
+"""Bytes of a number of a banked feature, float16, and of a feature that a data set gives its students, float32."""
+
+
+def row_bytes(student: StudentNetwork, width: int) -> int:
+    """Bytes of a banked row of a student's features."""
+    return width * (BYTES_OF_ARRAYS if student.given else BYTES)
 
 
 @dataclass
@@ -70,18 +76,20 @@ def shared_work(trials: Sequence[Trial], names: Names, device: str) -> Bank:
                 bank.images[trial.dataset] = DecodedImages(size.n_pool, size.n_pool * decoded_bytes(side))
         encoders: list[tuple[str, int, int, int]] = []
         if student.frozen:
-            encoders.append((student.encoder_name, student.size, names.widths[trial.student], trial.views.count))
+            n_bytes = row_bytes(student, names.widths[trial.student])
+            encoders.append((student.encoder_name, student.size, n_bytes, trial.views.count))
         if guide is not None:
-            is_given = isinstance(guide.network, GivenFeatures)
-            network, pixels = guide.network.name, 0 if isinstance(guide.network, GivenFeatures) else guide.network.size
-            encoders.append((network, pixels, names.widths[network], 1 if is_given else trial.views.count))
-        for encoder, pixels, width, n_views in encoders:
+            network, n_bytes, pixels, n_views = guide.network, BYTES * names.widths[guide.network.name], 0, 1
+            if isinstance(network, VisionLanguageNetwork):
+                pixels, n_views = network.size, trial.views.count
+            encoders.append((network.name, pixels, n_bytes, n_views))
+        for encoder, pixels, n_bytes, n_views in encoders:
             for name, view, n in _views(images_of, n_views):
                 key = (name, side, encoder, pixels, view, _geometry(trial, view))
                 if key in banked:
                     continue
                 banked.add(key)
-                bank.n_bytes += BYTES * n * width
+                bank.n_bytes += n * n_bytes
                 if pixels:
                     bank.work[Task("encode", encoder, pixels)] += n
                 if pixels and device == "cpu":

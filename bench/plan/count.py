@@ -60,7 +60,7 @@ def estimate(
 
 def _encoders(names: Names) -> Mapping[str, StudentNetwork | VisionLanguageNetwork]:
     """The encoders of the bank that run here, by the name of their tasks."""
-    students = {student.encoder_name: student for student in names.students.values() if student.frozen}
+    students = {s.encoder_name: s for s in names.students.values() if s.frozen and not s.given}
     networks = (each.network for each in names.teachers.values())
     return students | {n.name: n for n in networks if isinstance(n, VisionLanguageNetwork)}
 

@@ -1,13 +1,15 @@
 """The names of a spec's trials, resolved without data or weights to what their cost depends on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from activekd.bank.given import GivenFeatures, given_width
+from activekd.banked import teacher_faults
+from activekd.datasets.arrays import ARRAYS, GIVEN
 from activekd.datasets.folder import FOLDER
 from activekd.datasets.sizes import Sizes, dataset_sizes
-from activekd.errors import Faults
+from activekd.errors import Faults, InputError
 from activekd.images.decoding import decoded_side
 from activekd.networks.backbones import feature_width
 from activekd.networks.vision_language import VisionLanguageNetwork
@@ -16,6 +18,7 @@ from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from bench.spec import Trial
+from bench.trials.resolved import misfits
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Names:
         selectors: by name.
         students: by name.
         teachers: by name; none for no distillation.
-        widths: numbers a feature of each frozen backbone, by the student's name, and of each teacher network.
+        widths: numbers a feature of each frozen backbone, by the student's name, and of each teacher network; of
+            features that data sets give, those of the widest data set.
         sides: the shorter side in pixels that images are decoded to, by student and teacher.
     """
 
@@ -53,12 +57,16 @@ def resolved(trials: Sequence[Trial], cache: Path) -> Names:
     sizes = faults.resolve(
         (t.dataset for t in trials),
         lambda name: dataset_sizes(name, cache),
-        shown=lambda name: name.removeprefix(FOLDER),
+        shown=lambda name: name.removeprefix(FOLDER).removeprefix(ARRAYS),
     )
     selectors = faults.resolve((t.selector for t in trials), selector)
     students = faults.resolve((t.student for t in trials), student_network)
     faults.resolve(students, lambda name: students[name].check_name())
     teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
+    taught = {(t.dataset, t.teacher) for t in trials if t.dataset in sizes}
+    lacking = (teacher_faults(name, sizes[name].lacking, teachers.get(taught_by)) for name, taught_by in sorted(taught))
+    for fault in (*misfits(trials, students, teachers), *(fault for found in lacking for fault in found)):
+        faults.add(InputError(fault))
     networks = {t.network.name: t.network for t in teachers.values()}
     run_here = {name: n for name, n in networks.items() if isinstance(n, VisionLanguageNetwork)}
     faults.resolve(run_here, lambda name: run_here[name].check_name())
@@ -73,7 +81,15 @@ def resolved(trials: Sequence[Trial], cache: Path) -> Names:
         students,
         teachers,
         widths
+        | _widths_of_data(sizes.values(), students)
         | {name: network.feature_width for name, network in run_here.items()}
-        | {name: feature_width(student.base) for name, student in students.items() if student.frozen},
+        | {name: feature_width(s.base) for name, s in students.items() if s.frozen and not s.given},
         {(s, t): decoded_side(max(students[s].size, seen.get(t, 0))) for s, t in pairs},
     )
+
+
+def _widths_of_data(sizes: Collection[Sizes], students: Mapping[str, StudentNetwork]) -> dict[str, int]:
+    """The largest widths of features that data sets give: by student's name, and of the teacher network GIVEN."""
+    of_student, of_teacher = (max((size.widths[k] for size in sizes), default=0) for k in (0, 1))
+    widths = {name: of_student for name, student in students.items() if student.given}
+    return widths | ({GIVEN: of_teacher} if of_teacher else {})

@@ -40,7 +40,7 @@ class Block(BaseModel):
     one block. ``views`` on top is such a default as a name, and defines geometries as a table.
 
     Attributes:
-        datasets: data set names; ``folder:PATH`` for an image folder.
+        datasets: data set names; ``folder:PATH`` for an image folder, ``arrays:FILE.npz`` for features in a file.
         teachers: NETWORK+ADAPTATION each, or ``none`` for no distillation.
         students: BACKBONE, adapter:BACKBONE or frozen:BACKBONE each, optionally with @PIXELS.
         selectors: query strategies.

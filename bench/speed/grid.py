@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from activekd.bank.shards import Shard
+from activekd.banked import BankedShards
 from activekd.datasets import Dataset, Split
+from activekd.inputs import Banked
 from activekd.recipes import ViewGeometry
 from activekd.selectors import selector
 from activekd.students.networks import student_network
@@ -27,7 +29,6 @@ from bench.store.folder import Sources, write_plan
 from bench.store.rows import stored_rows
 from bench.terminal import GridProgress
 from bench.trials.cohorts import Cohort
-from bench.trials.inputs import Banked
 from bench.trials.resolved import ResolvedTrial
 from bench.trials.run import Execution, RunCohort, provenance
 
@@ -125,7 +126,8 @@ def idle_trials(spec: Spec, bank: tuple[Shard, ...] = ()) -> list[ResolvedTrial]
     split = Split(None, np.arange(100 * N_CLASSES) % N_CLASSES)
     dataset = Dataset("digits", tuple(map(str, range(N_CLASSES))), (), split, split, split)
     chosen, student = selector("random"), student_network("resnet6_mini@16")
-    return [ResolvedTrial(t, dataset, student, None, chosen, student_train=bank) for t in spec.trials]
+    banked = BankedShards(student_train=bank)
+    return [ResolvedTrial(t, dataset, student, None, chosen, banked) for t in spec.trials]
 
 
 def idle_rounds(

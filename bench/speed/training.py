@@ -16,6 +16,7 @@ from activekd.datasets import reveal
 from activekd.images.cache import decode_files
 from activekd.images.pixels import Images
 from activekd.images.rendering import render
+from activekd.inputs import compute_shard
 from activekd.losses import dual_head_loss, teacher_logits
 from activekd.networks.backbones import backbone
 from activekd.networks.vision_language import VisionLanguageNetwork
@@ -31,7 +32,6 @@ from bench.spec import read_spec
 from bench.speed.actions import photograph
 from bench.speed.untrained import untrained_student, untrained_vision_language
 from bench.terminal import DecodingLines
-from bench.trials.inputs import compute_shard
 from bench.trials.resolved import shards_of, with_shards
 
 STEPS = 20
@@ -90,7 +90,7 @@ def distillation_step(repeats: int) -> tuple[float, float]:
     }
     images, network = trial.dataset.train.pixels, trial.student
     inputs = RenderedViews(images, name.views, network.size, network.backbone.interpolation)
-    teacher = Views(tuple(banked[shard.key] for shard in trial.teacher_train))
+    teacher = Views(tuple(banked[shard.key] for shard in trial.banked.teacher_train))
     dataset, geometry = trial.dataset, name.views
     encoder = load_encoder(trial.teacher.network)
     prototypes = torch.from_numpy(encoder.text_head(dataset.class_names, dataset.prompts).zero_shot)

@@ -1,10 +1,11 @@
 """Trials with their names resolved to objects: banked arrays, sources and estimated work."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from activekd.bank.given import GivenFeatures
+from activekd.bank.given import GivenByData
 from activekd.bank.shards import Shard
+from activekd.banked import BankedShards, Encoder, banked_shards, encoder_of, pairing_faults
 from activekd.datasets import Dataset, Split
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
@@ -13,9 +14,6 @@ from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher
 from bench.spec import Trial
 from bench.store.folder import Sources
-
-TEACHER = "teacher:"
-"""Prefix of the names of encoders that are a teacher's image tower."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,7 @@ class ResolvedTrial:
         student: the network to train.
         teacher: None for no distillation.
         selector: the query strategy.
-        student_train: the features of the train split from the student's frozen backbone, one shard per view; empty
-            before ``with_shards``, and for a student that is trained end to end.
-        student_test: the same for view 0 of the test split.
-        teacher_train: the teacher's features of the train split, one shard per view; only view 0 for given features;
-            empty before ``with_shards``, and without a teacher.
-        teacher_test: the same for view 0 of the test split.
+        banked: the banked arrays that it reads; none before ``with_shards``.
     """
 
     trial: Trial
@@ -41,10 +34,7 @@ class ResolvedTrial:
     student: StudentNetwork
     teacher: Teacher | None
     selector: Selector
-    student_train: tuple[Shard, ...] = ()
-    student_test: tuple[Shard, ...] = ()
-    teacher_train: tuple[Shard, ...] = ()
-    teacher_test: tuple[Shard, ...] = ()
+    banked: BankedShards = field(default_factory=BankedShards)
 
     @property
     def id(self) -> str:
@@ -65,7 +55,8 @@ class ResolvedTrial:
     @property
     def shards(self) -> tuple[Shard, ...]:
         """Every banked array that the trial reads."""
-        return (*self.student_train, *self.teacher_train, *self.student_test, *self.teacher_test)
+        shards = self.banked
+        return (*shards.student_train, *shards.teacher_train, *shards.student_test, *shards.teacher_test)
 
     @property
     def head_key(self) -> tuple[str, str] | None:
@@ -76,11 +67,9 @@ class ResolvedTrial:
         """The ``train`` or the ``test`` split of its data set."""
         return self.dataset.train if name == "train" else self.dataset.test
 
-    def encoder_of(self, shard: Shard) -> StudentNetwork | VisionLanguageNetwork | GivenFeatures:
+    def encoder_of(self, shard: Shard) -> Encoder:
         """The encoder of one of its shards: its teacher's network or its student."""
-        if self.teacher is not None and shard.encoder.startswith(TEACHER):
-            return self.teacher.network
-        return self.student
+        return encoder_of(shard, self.student, self.teacher)
 
     def work(self, first_round: int = 0) -> float:
         """Work of the rounds from ``first_round`` on, in images of optimiser steps x pixels; used to order trials.
@@ -98,50 +87,37 @@ class ResolvedTrial:
         return float(steps * images * (1 if self.student.frozen else self.student.size**2))
 
 
+def misfits(
+    trials: Sequence[Trial], students: Mapping[str, StudentNetwork], teachers: Mapping[str, Teacher]
+) -> list[str]:
+    """Why students, teachers or views do not fit the data sets of their trials, by their names alone.
+
+    Args:
+        trials: of a spec.
+        students: those whose names are known, by name.
+        teachers: likewise.
+    """
+    alike = {(t.dataset, t.student, t.teacher, t.views) for t in trials if t.student in students}
+    found = (pairing_faults(data, students[s], teachers.get(t), views) for data, s, t, views in alike)
+    return sorted({fault for faults in found for fault in faults})
+
+
 def with_shards(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
     """The same trials with the shards that each reads; the weights of their networks must be on this machine."""
-    alike: dict[tuple[object, ...], ResolvedTrial] = {}
+    alike: dict[tuple[object, ...], BankedShards] = {}
     out = []
     for trial in trials:
         key = (trial.source, trial.trial.student, trial.trial.teacher, trial.trial.views)
-        first = alike.setdefault(key, trial)
-        if first is trial:
-            first = alike[key] = _with_shards(trial)
-        out.append(
-            replace(
-                trial,
-                student_train=first.student_train,
-                student_test=first.student_test,
-                teacher_train=first.teacher_train,
-                teacher_test=first.teacher_test,
-            )
-        )
+        if key not in alike:
+            alike[key] = banked_shards(trial.dataset, trial.student, trial.teacher, trial.trial.views)
+        out.append(replace(trial, banked=alike[key]))
     return out
 
 
-def _with_shards(trial: ResolvedTrial) -> ResolvedTrial:
-    student, teacher, n_views = trial.student, trial.teacher, trial.trial.views.count
-
-    def shards(split: str, views: Iterable[int], encoder: str, weights: str) -> tuple[Shard, ...]:
-        data, images, geometry = trial.dataset, trial.split(split).pixels.fingerprint, trial.trial.views
-        return tuple(Shard(data.name, split, view, images, encoder, weights, geometry) for view in views)
-
-    if student.frozen:
-        encoder = student.encoder_name, student.fingerprint
-        trial = replace(
-            trial, student_train=shards("train", range(n_views), *encoder), student_test=shards("test", [0], *encoder)
-        )
-    if teacher is None:
-        return trial
-    encoder = f"{TEACHER}{teacher.network.name}", teacher.network.fingerprint
-    views = [0] if isinstance(teacher.network, GivenFeatures) else range(n_views)
-    return replace(trial, teacher_train=shards("train", views, *encoder), teacher_test=shards("test", [0], *encoder))
-
-
-def banked_bytes(encoder: StudentNetwork | VisionLanguageNetwork | GivenFeatures, n: int) -> int:
+def banked_bytes(encoder: Encoder, n: int) -> int:
     """Bytes of n banked features.
 
-    An upper bound for a frozen student and for features from a file, which count as WIDEST wide.
+    An upper bound for a frozen student and for given features, which count as WIDEST wide in fp16.
     """
     return n * 2 * (encoder.feature_width if isinstance(encoder, VisionLanguageNetwork) else WIDEST)
 
@@ -206,7 +182,7 @@ def networks_of(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> 
     """Hashes of the files behind the networks of these trials, and those of them on which stored rows depend.
 
     The files must be on this machine, as ``check_networks`` leaves them; each is read once. A student counts by its
-    backbone, and not at all where its initialisation is random.
+    backbone, and not at all where its initialisation is random. Features that a data set has count as data.
 
     Args:
         trials: to run.
@@ -216,7 +192,7 @@ def networks_of(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> 
     teachers = {t.teacher.network.name: t.teacher.network for t in trials if t.teacher is not None}
     hashes = {
         **{name: content for name, student in students.items() if (content := student.weights_hash())},
-        **{name: network.fingerprint for name, network in teachers.items()},
+        **{name: network.fingerprint for name, network in teachers.items() if not isinstance(network, GivenByData)},
     }
     used = {student_network(t.student).base for t in with_rows} | {t.teacher.rpartition("+")[0] for t in with_rows}
     return hashes, Sources({}, {}, {name: hashes[name] for name in hashes if name in used})

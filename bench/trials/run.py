@@ -14,18 +14,14 @@ from pathlib import Path
 import torch
 
 import activekd
-from activekd.bank.shards import Shard
-from activekd.bank.views import RenderedViews, Views, ViewSource
-from activekd.datasets import Split
 from activekd.devices import deterministic_algorithms, limit_memory
-from activekd.images.node import node_copy
+from activekd.inputs import Banked, student_views, teacher_views
 from activekd.loop import run_cohort
-from activekd.rounds import Member, Round, StudentViews, TeacherViews
+from activekd.rounds import Member, Round
 from activekd.teachers.text_heads import TextHead
 from bench.columns import PICKED, Row
 from bench.trials.cohorts import Cohort
 from bench.trials.first_fits import StoredFits
-from bench.trials.inputs import Banked
 from bench.trials.resolved import ResolvedTrial
 
 LIBRARIES = ("torch", "timm", "open_clip_torch", "ray", "numpy")
@@ -97,12 +93,10 @@ def run_cohort_rows(
     if first.teacher is not None:
         if head is None:
             raise ValueError(f"trial {first.id}: teacher '{first.teacher.name}' without its text head")
-        test = banked[first.teacher_test[0].key]
-        train = _views(first.teacher_train, banked, execution.device)
-        teacher = TeacherViews(first.teacher.name, first.teacher.adapt, head, train, test)
+        teacher = teacher_views(first.teacher, head, first.banked, banked, execution.device)
     outcomes = run_cohort(
         first.dataset,
-        _student_views(first, banked, execution.device),
+        student_views(first.dataset, first.student, names.views, first.banked, banked, execution.device),
         teacher,
         [Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]]) for t in trials],
         names.recipe,
@@ -159,24 +153,6 @@ def run_stored(
             if stored[PICKED] != outcome[PICKED]:
                 agrees = False
                 break
-
-
-def _student_views(trial: ResolvedTrial, banked: Banked, device: str) -> StudentViews:
-    student = trial.student
-    if student.frozen:
-        train, test = (_views(shards, banked, device) for shards in (trial.student_train, trial.student_test))
-        return StudentViews(student, train, test)
-
-    def rendered(split: Split) -> ViewSource:
-        images = node_copy(split.pixels)
-        return RenderedViews(images, trial.trial.views, student.size, student.backbone.interpolation, device)
-
-    return StudentViews(student, rendered(trial.dataset.train), rendered(trial.dataset.test))
-
-
-def _views(shards: Sequence[Shard], banked: Banked, device: str) -> Views:
-    keys = [shard.key for shard in shards]
-    return Views(tuple(banked[key] for key in keys), device, " ".join(keys))
 
 
 def _row(trial: ResolvedTrial, measured: Round, execution: Execution) -> Row:

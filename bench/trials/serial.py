@@ -6,6 +6,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from activekd.inputs import Banked, compute_shards, compute_text_head
 from activekd.teachers.text_heads import TextHead
 from bench.columns import Row, seconds_of
 from bench.settings import DETERMINISTIC_ENVIRONMENT, Options, local_device
@@ -13,7 +14,6 @@ from bench.store.rows import Store
 from bench.terminal import GridProgress
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.first_fits import FitFolders, shared_first_fits
-from bench.trials.inputs import Banked, compute_shards, compute_text_head
 from bench.trials.resolved import ResolvedTrial, computed_together, shards_of, text_heads_of
 from bench.trials.run import Execution, Fault, run_cohort_rows, run_stored
 
