@@ -59,8 +59,28 @@ def named(what: str, seconds: float = NAMED_SECONDS, out: Console = console) -> 
         timer.cancel()
 
 
-HELP_NAMES = {"help_option_names": ["-h", "--help"]}
-"""Settings of every command line."""
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+"""How every command line helps: at most so many columns, and nothing cut in fewer."""
+
+
+def command_line(*, help_without_command: bool = False) -> typer.Typer:
+    """A command line of the bench, without commands yet.
+
+    Args:
+        help_without_command: whether it shows its help where no command is given.
+    """
+    return typer.Typer(
+        no_args_is_help=help_without_command,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=HELP,
+    )
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help: example calls, one a line."""
+    return "\n".join(["\b", "Examples:" if len(commands) > 1 else "Example:", *(f"  {line}" for line in commands)])
 
 
 def _show_version(wanted: bool) -> None:
