@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +11,6 @@ from rich.table import Table
 
 from activekd.errors import InputError, unknown
 from activekd.folders import user_path
-from bench.columns import SECONDS
 from bench.settings import (
     ADDRESS_VARIABLE,
     DEVICE_VARIABLE,
@@ -28,7 +26,6 @@ from bench.spec import SPEC_NAMES, is_spec, read_spec
 from bench.specs.file import Share
 from bench.store import folder as store
 from bench.store.locks import in_use
-from bench.store.rows import last_start
 from bench.terminal import (
     EXIT_INPUT,
     LINE_SECONDS,
@@ -36,12 +33,13 @@ from bench.terminal import (
     command_line,
     console,
     examples,
+    failure_line,
     say,
     user_errors,
 )
 
 if TYPE_CHECKING:
-    from bench.store.table import Run
+    pass
 
 COMMANDS = ("init", "plan", "run", "status", "list")
 
@@ -316,16 +314,17 @@ def status(
     ] = None,
 ) -> None:
     """Show rounds done, time left and failures of a grid."""
-    from bench.store.table import read_run
-
     with user_errors():
+        from bench.store.activity import activity
+        from bench.store.table import read_run
+
         run = store.results_folder(named or default_spec())
         results = read_run(run)
         missing = results.holes.groupby("trial_id").size()
         trials = results.plan["trial_id"].nunique()
         say(
             f"{results.name}: {trials - len(missing)} of {trials} trials, "
-            f"{len(results.rows)} of {len(results.plan)} rounds; {_activity(results, run)}"
+            f"{len(results.rows)} of {len(results.plan)} rounds; {activity(results, run, in_use(run, LOCK))}"
         )
         by = ["dataset", "teacher", "student"]
         table = Table(*by, "rounds done", "rounds")
@@ -333,31 +332,9 @@ def status(
         for key, planned in results.plan.groupby(by).size().items():
             table.add_row(*(str(part) for part in key), str(done.get(key, 0)), str(planned))  # pyright: ignore[reportGeneralTypeIssues]
         console.print(table)
-        for trial_id in results.failures:
-            say(f"failed: {store.failure_file(run, trial_id)}")
-
-
-def _activity(results: "Run", run: Path) -> str:
-    """Whether a grid is running on a results folder, how many trials run, and its ETA.
-
-    A missing round counts the mean seconds of its configuration. The sum is scaled by the time since the grid began
-    over the seconds of the rounds since then, as many trials run at a time, several of them in one cohort.
-    """
-    busy = in_use(run, LOCK)
-    if not busy:
-        return "no grid is running" if busy is not None else "whether a grid is running is unknown: no file locks"
-    given_up, start = set(results.failures), last_start(run)
-    running = start.rounds.keys() & set(results.holes["trial_id"]) - given_up
-    by = ["dataset", "teacher", "student", "recipe"]
-    rows = results.rows.assign(seconds=results.rows[list(SECONDS)].sum(axis=1))
-    seconds = rows.groupby(by)["seconds"].mean()
-    left = results.holes[~results.holes["trial_id"].isin(given_up)].groupby(by).size()
-    measured = rows["seconds"][rows["round"] >= rows["trial_id"].map(start.rounds)].sum()
-    if start.at is None or not measured or not running:
-        return "a grid is running"
-    work = float((left * seconds.reindex(left.index).fillna(seconds.mean())).sum())
-    elapsed = (datetime.now(UTC) - start.at).total_seconds()
-    return f"a grid is running, {len(running)} trials, ETA {timedelta(seconds=round(work * elapsed / measured))}"
+        identities = results.plan.drop_duplicates("trial_id").set_index("trial_id").T.to_dict()
+        for trial_id, why in results.failures.items():
+            say(f"failed: {failure_line(identities[trial_id], why, store.failure_file(run, trial_id))}")
 
 
 @app.command(name="list", epilog=examples("activekd list", "activekd list selectors"))
@@ -375,22 +352,20 @@ def list_names(
             say(line)
 
 
-def main(arguments: Sequence[str], whole: typer.Typer = app, more: Sequence[str] = ()) -> None:
+def main(arguments: Sequence[str], others: Sequence[str] = ()) -> None:
     """Run the command line; arguments that name no command are those of ``run``.
 
     Args:
         arguments: of the command line.
-        whole: the command line, which has at least the commands of a grid.
-        more: its other commands.
+        others: further commands, for suggestions.
     """
     first = arguments[0] if arguments else ""
-    commands = (*COMMANDS, *more)
-    if first in {*commands, "--help", "-h", "--version"}:
-        whole(list(arguments))
+    if first in {*COMMANDS, "--help", "-h", "--version"}:
+        app(list(arguments))
     elif first.startswith("-") or not first or is_spec(first):
-        whole(["run", *arguments])
+        app(["run", *arguments])
     else:
-        known = [*commands, *SPEC_NAMES, "a path of a TOML file"]
+        known = [*COMMANDS, *others, *SPEC_NAMES, "a path of a TOML file"]
         print(f"error: {unknown('command or spec', first, known)}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
 

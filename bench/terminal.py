@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, RLock, Thread, Timer
 from time import monotonic
 from types import FrameType, TracebackType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -192,7 +192,7 @@ class GridProgress:
             disable=not out.is_terminal,
             transient=True,
         )
-        self._bank_task = self._bar.add_task("bank", total=None, state="", visible=False)
+        self._bank_task = self._bar.add_task("features", total=None, state="", visible=False)
         self._round_task = self._bar.add_task("rounds", total=self._rounds, completed=self._rounds_done, state="")
 
     @classmethod
@@ -239,7 +239,7 @@ class GridProgress:
             self._bank, self._bank_now = (done, total), now
             self._bank_began = self._bank_began or (monotonic(), done)
             if news and done == total and not self._out.is_terminal:
-                say(f"bank: {done} of {total} arrays", self._out)
+                say(f"features {done}/{total}: complete", self._out)
         self.tick()
 
     def started(self, trial_id: str) -> None:
@@ -309,31 +309,32 @@ class GridProgress:
             return text
         elapsed, left = monotonic() - self._began, self.seconds_left()
         if left is None:
-            return f"{text}, no round finished in {_shown(elapsed)}" if self._running else text
+            return f"{text}, no round finished in {shown_time(elapsed)}" if self._running else text
         rate = _rate(self._rounds_done - self._rounds_before, elapsed, "rounds")
-        return f"{text}, {rate}, ETA {_shown(left)}"
+        return f"{text}, {rate}, {shown_time(left)} left"
 
     def _bank_state(self) -> str:
         """What of the bank is in work, its rate and time left."""
         if self._bank_began is None:
             return ""
         (done, total), (began, before), now = self._bank, self._bank_began, monotonic()
-        work = f"now {self._bank_now}, " if self._bank_now else ""
+        work = f"{self._bank_now}, " if self._bank_now else ""
         if done == before or now == began:
-            return f"{work}{_shown(now - began)} so far"
+            return f"{work}{shown_time(now - began)} so far"
         rate = _rate(done - before, now - began, "arrays")
-        return f"{work}{rate}, ETA {_shown((total - done) * (now - began) / (done - before))}"
+        return f"{work}{rate}, {shown_time((total - done) * (now - began) / (done - before))} left"
 
     def _line(self) -> None:
         self._last_line = monotonic()
         done, total = self._bank
         if done < total:
-            say(f"bank: {done} of {total} arrays, {self._bank_state()}", self._out)
+            say(f"features {done}/{total}: {self._bank_state()}", self._out)
         if done == total or self._began is not None:
             say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", self._out)
 
 
-def _shown(seconds: float) -> timedelta:
+def shown_time(seconds: float) -> timedelta:
+    """A time in whole seconds."""
     return timedelta(seconds=round(seconds))
 
 
@@ -355,12 +356,13 @@ def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: 
     head = f"{len(reasons)} of {len(trials)} trials failed"
     print(f"{head}; the same command with --retry-failed tries them again:", file=sys.stderr)
     for trial_id, reason in reasons.items():
-        trial = by_id[trial_id]
-        print(
-            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {gist(reason)} "
-            f"({folder / trial_id}.txt)",
-            file=sys.stderr,
-        )
+        print(f"  {failure_line(by_id[trial_id].identity, reason, folder / f'{trial_id}.txt')}", file=sys.stderr)
+
+
+def failure_line(identity: Mapping[Any, Any], reason: str, file: Path) -> str:
+    """One line on a trial that was given up: its names, the error, and the file of the traceback."""
+    names = " ".join(str(identity[key]) for key in ("dataset", "teacher", "student", "selector"))
+    return f"{names} seed {identity['seed']}: {gist(reason)} ({file})"
 
 
 def gist(reason: str) -> str:

@@ -98,6 +98,13 @@ class ResolvedTrial:
         return float(steps * images * (1 if self.student.frozen else self.student.size**2))
 
 
+def array_name(shard: Shard) -> str:
+    """A shard as the progress of the bank names it."""
+    network = shard.encoder.removeprefix(TEACHER)
+    who = f"teacher {network}" if network != shard.encoder else f"student {network}"
+    return f"{who} on {shard.dataset}, {shard.split}, view {shard.view}"
+
+
 def with_shards(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
     """The same trials with the shards that each reads; the weights of their networks must be on this machine."""
     alike: dict[tuple[object, ...], ResolvedTrial] = {}
