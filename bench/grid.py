@@ -231,7 +231,7 @@ def _share(of_spec: Share, task: str, cpus: int | None, gpus: float | None) -> S
     epilog=examples(
         "activekd plan paper",
         "activekd plan full-adapter --rates h100.toml",
-        "activekd plan paper --rate resnet18=12000 --rate clip_rn50=9000 --card-gb 80 --slots 8",
+        "activekd plan paper --rate resnet18=12000 --card-gb 80 --slots 8",
     )
 )
 def plan(

@@ -22,7 +22,7 @@ FLOORS = [
     {"activekd.bank"},
     {"activekd.teachers", "activekd.selectors"},
     {"activekd.students"},
-    {"activekd.diagnostics"},
+    {"activekd.diagnostics", "activekd.defaults"},
     {"activekd.rounds"},
     {"activekd.fitted"},
     {"activekd.fitting"},

@@ -20,15 +20,16 @@ def from_selector_on(error: BaseException) -> str:
     """
     whole = TracebackException.from_exception(error)
     parts = [*_chain(whole)]
-    calls = [max((i for i, frame in enumerate(part.stack) if _calls_selector(frame)), default=None) for part in parts]
-    if any(call is not None for call in calls):
-        for part, call in zip(parts, calls, strict=True):
-            part.stack = StackSummary.from_list([] if call is None else list(part.stack)[call + 1 :])
+    calls = [[i for i, frame in enumerate(part.stack) if _calls_selector(frame)] for part in parts]
+    innermost = max((n for n, of_part in enumerate(calls) if of_part), default=-1)
+    # Causes of the innermost are the selector's own; what is around it only adds to its message.
+    for part, of_part in zip(parts[: innermost + 1], calls, strict=False):
+        part.stack = StackSummary.from_list(list(part.stack)[of_part[-1] + 1 :] if of_part else [])
     return "".join(whole.format())
 
 
 def _chain(whole: TracebackException) -> Iterator[TracebackException]:
-    """An exception and those before it, as a traceback shows them."""
+    """An exception, and those that it came from, in that order."""
     part: TracebackException | None = whole
     while part is not None:
         yield part
