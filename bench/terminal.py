@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from activekd.errors import InputError
 from bench.spec import Trial
@@ -187,7 +187,6 @@ class GridProgress:
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
             console=out,
             disable=not out.is_terminal,
             transient=True,
@@ -306,7 +305,8 @@ class GridProgress:
         text = f"{self._trials_done} of {self._trials} trials done, {len(self._running)} running"
         text += f", {self._failed} failed" if self._failed else ""
         if self._began is None:
-            return text
+            done, total = self._bank
+            return f"{text}, workers are starting" if done == total > 0 else text
         elapsed, left = monotonic() - self._began, self.seconds_left()
         if left is None:
             return f"{text}, no round finished in {shown_time(elapsed)}" if self._running else text
@@ -314,15 +314,15 @@ class GridProgress:
         return f"{text}, {rate}, {shown_time(left)} left"
 
     def _bank_state(self) -> str:
-        """What of the bank is in work, its rate and time left."""
+        """The rate of the bank, its time left, and what of it is in work; last what a narrow terminal may cut."""
         if self._bank_began is None:
             return ""
         (done, total), (began, before), now = self._bank, self._bank_began, monotonic()
-        work = f"{self._bank_now}, " if self._bank_now else ""
+        work = f"; {self._bank_now}" if self._bank_now else ""
         if done == before or now == began:
-            return f"{work}{shown_time(now - began)} so far"
+            return f"{shown_time(now - began)} so far{work}"
         rate = _rate(done - before, now - began, "arrays")
-        return f"{work}{rate}, {shown_time((total - done) * (now - began) / (done - before))} left"
+        return f"{rate}, {shown_time((total - done) * (now - began) / (done - before))} left{work}"
 
     def _line(self) -> None:
         self._last_line = monotonic()

@@ -95,11 +95,13 @@ def test_lines_appear_by_the_clock_without_any_result(clock: Clock) -> None:
     made.tick()
     made.banked(0, 8)
     clock.now += 5
-    made.banked(2, 8)
+    made.banked(2, 8, "teacher clip on birds, train, view 2 and 1 more")
     clock.now += 5
     made.tick()
     made.tick()
     made.banked(8, 8)
+    clock.now += 10
+    made.tick()
     clock.now += 10
     made.started("a")
     clock.now += 3600
@@ -111,8 +113,9 @@ def test_lines_appear_by_the_clock_without_any_result(clock: Clock) -> None:
     made.tick()
     assert out.getvalue().splitlines() == [
         "0 of 12 rounds: 0 of 3 trials done, 0 running",
-        "features 2/8: 12 arrays/min, 0:00:30 left",
+        "features 2/8: 12 arrays/min, 0:00:30 left; teacher clip on birds, train, view 2 and 1 more",
         "features 8/8: complete",
+        "0 of 12 rounds: 0 of 3 trials done, 0 running, workers are starting",
         "0 of 12 rounds: 0 of 3 trials done, 1 running, no round finished in 0:00:00",
         "0 of 12 rounds: 0 of 3 trials done, 1 running, no round finished in 1:00:00",
         "1 of 12 rounds: 0 of 3 trials done, 1 running, 0.7 rounds/h, 10:30:00 left",
