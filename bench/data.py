@@ -3,53 +3,64 @@
 import csv
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from activekd.datasets import DATASETS, check_dataset_name
 from activekd.datasets.audit import Audit, audit, audit_folder
+from activekd.datasets.benchmark import benchmark_listing
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import PARTS
 from activekd.datasets.fetch import ORIGINS, download
 from activekd.datasets.folder import FOLDER, read_folder
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
-from bench.terminal import EXIT_FAILED, HELP_NAMES, DecodingLines, Version, console, say, user_errors
+from activekd.images.survey import Survey
+from bench.terminal import EXIT_FAILED, DecodingLines, Version, command_line, console, examples, say, user_errors
 
 SHOWN = 20
 """Faults shown per data set without ``--every-fault``."""
 
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings=HELP_NAMES,
-)
+app = command_line(help_without_command=True)
 
 
 @app.callback()
 def about(version: Version = False) -> None:
-    """The benchmark's eleven data sets under $ACTIVEKD_DATA, in CoOp's layout, and image folders."""
+    """Check, list and download data sets.
+
+    The benchmark's eleven are under $ACTIVEKD_DATA, in CoOp's layout; image folders stand anywhere.
+    """
 
 
 @app.command(
-    epilog="Examples: `python -m bench.data check` · `python -m bench.data check dtd eurosat --every-fault` · "
-    "`python -m bench.data check imagenet --no-decode` · `python -m bench.data check folder:PATH`"
+    epilog=examples(
+        "activekd data check",
+        "activekd data check dtd eurosat --every-fault",
+        "activekd data check imagenet --no-decode",
+        "activekd data check folder:PATH",
+    )
 )
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Data sets, or folder:PATH [default: all that have a folder]."),
+        typer.Argument(metavar="NAME", help="Data sets, or folder:PATH [default: all that have a folder]."),
     ] = None,
     decode: Annotated[bool, typer.Option("--decode/--no-decode", help="Decode every image.")] = True,
     every_fault: Annotated[bool, typer.Option("--every-fault", help=f"Show every fault, not only {SHOWN}.")] = False,
-    as_json: Annotated[Path | None, typer.Option("--json", help="Also write the whole audit to this file.")] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE.json", help="Also write the whole audit to this file.")
+    ] = None,
 ) -> None:
-    """Compare data sets on disk with their lists and published counts; exit with code 1 if there is a fault."""
+    """Compare data sets on disk with their lists.
+
+    Counts are compared with the published ones, and images are decoded. Exit code 1 if there is a fault.
+    """
     with user_errors():
         folders = [name for name in names or () if name.startswith(FOLDER)]
         if odd := [name for name in names or () if name not in CATALOG and name not in folders]:
@@ -109,25 +120,56 @@ def _plain(audited: Audit) -> dict[str, object]:
     return {**{key: value for key, value in vars(audited).items() if key != "folder"}, "folder": str(audited.folder)}
 
 
-@app.command(name="list", epilog="Example: `python -m bench.data list folder:PATH > split.tsv`")
-def list_split(name: Annotated[str, typer.Argument(metavar="folder:PATH", help="An image folder.")]) -> None:
-    """Print the split and the path of every image of a folder, separated by a tab, in the order of the rows.
+@app.command(
+    name="list",
+    epilog=examples("activekd data list folder:photos --csv > rows.csv", "activekd data list dtd > split.tsv"),
+)
+def list_rows(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set as in a spec, such as folder:PATH.")],
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Comma-separated split, row, path and label, with a head.")
+    ] = False,
+) -> None:
+    """Print the split and the path of every image.
 
-    Paths are relative to the folder. A file of features computed elsewhere names its rows by these paths.
+    One a line, separated by a tab, in the order of the rows.
+
+    Paths are relative to the folder of the images; those of embedded images are empty. A file of features computed
+    elsewhere names its rows by these paths. A label is the name of a class. Of a pool that is drawn once per seed, the
+    rows are those of draw 0 unless NAME has another.
     """
     with user_errors():
-        if not name.startswith(FOLDER):
-            raise InputError(
-                f"data set '{name}'; expected: {FOLDER}PATH (the benchmark's data sets have their splits in files)"
-            )
-        parts = read_folder(name).listing.parts
-        rows = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
-        rows.writerows((part, path) for part in PARTS for path in parts[part].paths)
+        class_names, parts = _listed(name)
+        rows = csv.writer(sys.stdout, delimiter="," if as_csv else "\t", lineterminator="\n")
+        if as_csv:
+            rows.writerow(("split", "row", "path", "label"))
+        for part, (paths, labels) in parts.items():
+            for row, (path, label) in enumerate(zip(paths, labels, strict=True)):
+                rows.writerow((part, row, path, class_names[label]) if as_csv else (part, path))
 
 
-@app.command(epilog="Examples: `python -m bench.data fetch dtd` · `python -m bench.data fetch imagenet`")
+def _listed(name: str) -> tuple[Sequence[str], Mapping[str, tuple[Sequence[str], np.ndarray]]]:
+    """The class names of a data set, and the paths and labels of each of its splits; images are not decoded."""
+    check_dataset_name(name)
+    if name in DATASETS:
+        source = DATASETS[name]()
+        splits = {"train": source.train, "val": source.val, "test": source.test}
+        return source.class_names, {part: ([""] * len(split), split.labels) for part, split in splits.items()}
+    listing = read_folder(name).listing if name.startswith(FOLDER) else benchmark_listing(name, Survey())
+    return listing.class_names, {part: (listing.parts[part].paths, listing.parts[part].labels) for part in PARTS}
+
+
+@app.command(
+    epilog=examples(
+        "activekd data fetch dtd",
+        "activekd data fetch imagenet",
+    )
+)
 def fetch(name: Annotated[str, typer.Argument(metavar="NAME", help="A data set of the benchmark.")]) -> None:
-    """Download what torchvision can, into CoOp's layout; list what to fetch by hand, from where and to where."""
+    """Download a data set where torchvision can.
+
+    It goes into CoOp's layout. What is to fetch by hand is listed: from where and to where.
+    """
     with user_errors():
         root = data_folder()
         if name not in ORIGINS:

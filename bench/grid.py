@@ -1,8 +1,7 @@
-"""The command line of a grid: run or resume it, plan it, show its state."""
+"""The command line of a grid: write its spec, plan it, run or resume it, show its state."""
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,8 +11,6 @@ from rich.table import Table
 
 from activekd.errors import InputError, unknown
 from activekd.folders import user_path
-from bench.columns import SECONDS
-from bench.launch import launch
 from bench.settings import (
     ADDRESS_VARIABLE,
     DEVICE_VARIABLE,
@@ -29,21 +26,24 @@ from bench.spec import SPEC_NAMES, is_spec, read_spec
 from bench.specs.file import Share
 from bench.store import folder as store
 from bench.store.locks import in_use
-from bench.store.rows import last_start
-from bench.terminal import EXIT_INPUT, HELP_NAMES, LINE_SECONDS, Version, console, say, user_errors
+from bench.terminal import (
+    EXIT_INPUT,
+    LINE_SECONDS,
+    Version,
+    command_line,
+    console,
+    examples,
+    failure_line,
+    say,
+    user_errors,
+)
 
 if TYPE_CHECKING:
-    from bench.store.table import Run
+    pass
 
-COMMANDS = ("run", "plan", "status", "list")
+COMMANDS = ("init", "plan", "run", "status", "list")
 
-app = typer.Typer(
-    no_args_is_help=False,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings=HELP_NAMES,
-)
+app = command_line()
 
 SpecName = Annotated[
     str | None,
@@ -51,34 +51,69 @@ SpecName = Annotated[
         metavar="SPEC", help="A name in bench/specs or the path of a TOML file [default: $ACTIVEKD_SPEC, else demo]"
     ),
 ]
-CpusOption = Annotated[int | None, typer.Option(min=1, help="CPUs, and torch threads [default: the spec's, or 1]")]
+CpusOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="CPUs, and torch threads [default: the spec's, or 1]")
+]
 GpusOption = Annotated[
-    float | None, typer.Option(min=0, help="GPUs or a share of one, with --device cuda [default: the spec's, or 1]")
+    float | None,
+    typer.Option(min=0, metavar="SHARE", help="GPUs or a share of one, with --device cuda [default: the spec's, or 1]"),
 ]
 Only = Annotated[str | None, typer.Option(metavar="KEY=VALUE,...", help="Only the trials that match every key.")]
 
 
 @app.callback()
 def about(version: Version = False) -> None:
-    """Run a grid of active-learning trials on Ray Tune. `python -m bench.grid [SPEC]` is short for `run [SPEC]`."""
+    """Run a grid of active-learning trials on Ray Tune. Without a command, `run`."""
+
+
+@app.command(epilog=examples("activekd init birds.toml --data photos/birds", "activekd init first.toml"))
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The spec to write.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Your images: a folder per class, or train/ and test/ of that form."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a commented spec for your images. Without a folder, it is a small one on embedded digits."""
+    with user_errors():
+        path = user_path(str(file), "the spec")
+        if data is not None:
+            say(f"{data}: looking at its images and for weights of teachers")
+        from bench.specs.writing import write_spec
+
+        for line in write_spec(path, data, replace=force):
+            say(line)
+        say(f"wrote {file}; next: activekd plan {file}, then activekd run {file}")
 
 
 @app.command(
-    epilog="Examples: `python -m bench.grid` · `python -m bench.grid demo --only dataset=digits,seed=0 --out /tmp/one` "
-    "· `python -m bench.grid demo --serial --only selector=pcoreset` · `python -m bench.grid paper --address auto` · "
-    "`python -m bench.grid paper --device cuda --gpus-per-trial 0.25 --track tensorboard`"
+    epilog=examples(
+        "activekd run",
+        "activekd run demo --only dataset=digits,seed=0 --out /tmp/one",
+        "activekd run demo --serial --only selector=pcoreset",
+        "activekd run paper --address auto",
+        "activekd run paper --device cuda --gpus-per-trial 0.25 --track tensorboard",
+    )
 )
 def run(
     spec: SpecName = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder [default: results/runs/SPEC]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Results folder [default: results/runs/SPEC]")
+    ] = None,
     serial: Annotated[bool, typer.Option("--serial", help="Run without Ray, in this process: for a debugger.")] = False,
     only: Only = None,
     address: Annotated[
         str,
-        typer.Option(envvar=ADDRESS_VARIABLE, help="Ray cluster: local starts one, auto or HOST:PORT joins one."),
+        typer.Option(
+            metavar="ADDRESS",
+            envvar=ADDRESS_VARIABLE,
+            help="Ray cluster: local starts one, auto or HOST:PORT joins one.",
+        ),
     ] = "local",
     max_concurrent: Annotated[
-        int | None, typer.Option(min=1, help="Trials, or cohorts of them, at a time [default: all that fit]")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Trials, or cohorts of them, at a time [default: all that fit]"),
     ] = None,
     device: Annotated[
         Device,
@@ -91,7 +126,9 @@ def run(
     attempts: Annotated[
         int,
         typer.Option(
-            min=1, help="Attempts for each round of a trial that raises an error; one if it says what to change."
+            min=1,
+            metavar="N",
+            help="Attempts for each round of a trial that raises an error; one if it says what to change.",
         ),
     ] = 3,
     retry_failed: Annotated[
@@ -106,8 +143,14 @@ def run(
         ),
     ] = None,
     log_every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between progress lines when the output is not a terminal.")
+        float,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Seconds between progress lines when the output is not a terminal."
+        ),
     ] = LINE_SECONDS,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show Ray's nodes, object store and dashboard.")
+    ] = False,
     track: Annotated[
         Literal["tensorboard", "mlflow", "wandb"] | None,
         typer.Option(
@@ -116,11 +159,14 @@ def run(
         ),
     ] = None,
     dashboard_host: Annotated[
-        str, typer.Option(help="Where a local Ray's dashboard listens; 0.0.0.0 opens it to the network.")
+        str,
+        typer.Option(metavar="HOST", help="Where a local Ray's dashboard listens; 0.0.0.0 opens it to the network."),
     ] = "127.0.0.1",
     spill: Annotated[
         Path | None,
-        typer.Option(help="Folder for objects that do not fit into a local Ray's memory [default: CACHE/spill]"),
+        typer.Option(
+            metavar="FOLDER", help="Folder for objects that do not fit into a local Ray's memory [default: CACHE/spill]"
+        ),
     ] = None,
     diagnostics: Annotated[
         bool, typer.Option(help="Also measure calibration, diversity and coverage: one more prediction of the pool.")
@@ -134,12 +180,18 @@ def run(
         ),
     ] = False,
     report: Annotated[
-        bool, typer.Option(help="Write tables, figures and pages at the end, as `python -m bench.report RUN` does.")
+        bool, typer.Option(help="Write tables, figures and pages at the end, as `activekd report RUN` does.")
     ] = True,
 ) -> None:
-    """Run a grid, or resume it from the next missing rounds; then write the report."""
+    """Run a grid, or resume it; then write the report.
+
+    Every trial resumes from its next missing round.
+    """
     with user_errors("interrupted: the rows so far are stored. Resume with the same command."):
         whole = read_spec(spec or default_spec())
+        say(f"{whole.name}: checking data and weights")
+        from bench.launch import launch
+
         options = Options(
             serial=serial,
             address=address,
@@ -151,6 +203,7 @@ def run(
             retry_failed=retry_failed,
             replace=tuple(dict.fromkeys(replace or ())),
             log_every=log_every,
+            verbose=verbose,
             track=track,
             dashboard_host=dashboard_host,
             spill=(_folder(spill, "--spill") or cache_folder() / "spill").resolve(),
@@ -175,8 +228,11 @@ def _share(of_spec: Share, task: str, cpus: int | None, gpus: float | None) -> S
 
 
 @app.command(
-    epilog="Examples: `python -m bench.grid plan paper` · `python -m bench.grid plan full-adapter --rates h100.toml` · "
-    "`python -m bench.grid plan paper --rate resnet18=12000 --rate clip_rn50=9000 --card-gb 80 --slots 8`"
+    epilog=examples(
+        "activekd plan paper",
+        "activekd plan full-adapter --rates h100.toml",
+        "activekd plan paper --rate resnet18=12000 --card-gb 80 --slots 8",
+    )
 )
 def plan(
     spec: SpecName = None,
@@ -190,22 +246,30 @@ def plan(
         ),
     ] = None,
     rates: Annotated[
-        Path | None, typer.Option(help="TOML file of rates, as `bench.speed throughput --save` writes it.")
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Rates, as `activekd speed throughput --save` writes them."),
     ] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one per CPU]")] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Trials at a time [default: one per CPU]")
+    ] = None,
     cpus_per_trial: CpusOption = None,
     gpus_per_trial: GpusOption = None,
     device: Annotated[
         Device, typer.Option(help="Where networks run, here or elsewhere; auto is cuda if there is a GPU, else cpu.")
     ] = "auto",
     card_gb: Annotated[
-        float | None, typer.Option(min=0.1, help="Memory of a card: says micro-batches, and which images stream to it.")
+        float | None,
+        typer.Option(
+            min=0.1, metavar="GB", help="Memory of a card: says micro-batches, and which images stream to it."
+        ),
     ] = None,
     diagnostics: Annotated[bool, typer.Option(help="Count what the diagnostics of `run` predict.")] = True,
 ) -> None:
-    """Print the cost of a grid without starting it: trials, fits, steps, sizes, memory and, at given rates, hours.
+    """Print the cost of a grid without starting it.
 
-    The benchmark's data sets and pretrained weights need not be on this machine. `python -m bench.speed throughput`
+    Trials, fits, steps, sizes, memory and, at given rates, hours.
+
+    The benchmark's data sets and pretrained weights need not be on this machine. `activekd speed throughput`
     measures the rates on this machine, and can save them.
     """
     with user_errors():
@@ -230,12 +294,15 @@ def plan(
             print_hours(cost, hours(cost, known, n_slots), share, there, console)
         else:
             name = spec or default_spec()
-            say(f"hours: give --rate or --rates (and --slots), or measure: python -m bench.speed throughput {name}")
+            say(f"hours: give --rate or --rates (and --slots), or measure: activekd speed throughput {name}")
 
 
 @app.command(
-    epilog="Examples: `python -m bench.grid status` · `python -m bench.grid status paper` · "
-    "`python -m bench.grid status results/runs/demo`"
+    epilog=examples(
+        "activekd status",
+        "activekd status paper",
+        "activekd status results/runs/demo",
+    )
 )
 def status(
     named: Annotated[
@@ -246,17 +313,18 @@ def status(
         ),
     ] = None,
 ) -> None:
-    """Show the progress of a grid: trials and rounds done, time left, failures."""
-    from bench.store.table import read_run
-
+    """Show rounds done, time left and failures of a grid."""
     with user_errors():
+        from bench.store.activity import activity
+        from bench.store.table import read_run
+
         run = store.results_folder(named or default_spec())
         results = read_run(run)
         missing = results.holes.groupby("trial_id").size()
         trials = results.plan["trial_id"].nunique()
         say(
             f"{results.name}: {trials - len(missing)} of {trials} trials, "
-            f"{len(results.rows)} of {len(results.plan)} rounds; {_activity(results, run)}"
+            f"{len(results.rows)} of {len(results.plan)} rounds; {activity(results, run, in_use(run, LOCK))}"
         )
         by = ["dataset", "teacher", "student"]
         table = Table(*by, "rounds done", "rounds")
@@ -264,54 +332,40 @@ def status(
         for key, planned in results.plan.groupby(by).size().items():
             table.add_row(*(str(part) for part in key), str(done.get(key, 0)), str(planned))  # pyright: ignore[reportGeneralTypeIssues]
         console.print(table)
-        for trial_id in results.failures:
-            say(f"failed: {store.failure_file(run, trial_id)}")
+        identities = results.plan.drop_duplicates("trial_id").set_index("trial_id").T.to_dict()
+        for trial_id, why in results.failures.items():
+            say(f"failed: {failure_line(identities[trial_id], why, store.failure_file(run, trial_id))}")
 
 
-def _activity(results: "Run", run: Path) -> str:
-    """Whether a grid is running on a results folder, how many trials run, and its ETA.
-
-    A missing round counts the mean seconds of its configuration. The sum is scaled by the time since the grid began
-    over the seconds of the rounds since then, as many trials run at a time, several of them in one cohort.
-    """
-    busy = in_use(run, LOCK)
-    if not busy:
-        return "no grid is running" if busy is not None else "whether a grid is running is unknown: no file locks"
-    given_up, start = set(results.failures), last_start(run)
-    running = start.rounds.keys() & set(results.holes["trial_id"]) - given_up
-    by = ["dataset", "teacher", "student", "recipe"]
-    rows = results.rows.assign(seconds=results.rows[list(SECONDS)].sum(axis=1))
-    seconds = rows.groupby(by)["seconds"].mean()
-    left = results.holes[~results.holes["trial_id"].isin(given_up)].groupby(by).size()
-    measured = rows["seconds"][rows["round"] >= rows["trial_id"].map(start.rounds)].sum()
-    if start.at is None or not measured or not running:
-        return "a grid is running"
-    work = float((left * seconds.reindex(left.index).fillna(seconds.mean())).sum())
-    elapsed = (datetime.now(UTC) - start.at).total_seconds()
-    return f"a grid is running, {len(running)} trials, ETA {timedelta(seconds=round(work * elapsed / measured))}"
-
-
-@app.command(name="list", epilog="Example: `python -m bench.grid list`")
-def list_specs() -> None:
-    """List the specs of bench/specs: trials, rounds and data sets of each."""
+@app.command(name="list", epilog=examples("activekd list", "activekd list selectors"))
+def list_names(
+    kind: Annotated[
+        Literal["specs", "selectors", "teachers", "students", "datasets", "recipes"],
+        typer.Argument(metavar="KIND", help="specs, selectors, teachers, students, datasets or recipes."),
+    ] = "specs",
+) -> None:
+    """List the specs, or what a spec may name."""
     with user_errors():
-        for name in SPEC_NAMES:
-            trials = read_spec(name).trials
-            data = dict.fromkeys(trial.dataset for trial in trials)
-            rounds = sum(trial.rounds for trial in trials)
-            line = f"{name}: {len(trials):,} trials, {rounds:,} rounds; {', '.join(data)}"
+        from bench.specs.listing import listed
+
+        for line in listed(kind):
             say(line)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command line; arguments that name no command are those of ``run``."""
+def main(arguments: Sequence[str], others: Sequence[str] = ()) -> None:
+    """Run the command line; arguments that name no command are those of ``run``.
+
+    Args:
+        arguments: of the command line.
+        others: further commands, for suggestions.
+    """
     first = arguments[0] if arguments else ""
     if first in {*COMMANDS, "--help", "-h", "--version"}:
         app(list(arguments))
     elif first.startswith("-") or not first or is_spec(first):
         app(["run", *arguments])
     else:
-        known = [*COMMANDS, *SPEC_NAMES, "a path of a TOML file"]
+        known = [*COMMANDS, *others, *SPEC_NAMES, "a path of a TOML file"]
         print(f"error: {unknown('command or spec', first, known)}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
 

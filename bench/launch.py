@@ -1,8 +1,11 @@
 """A grid from its first check to its report."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from activekd.bank.shards import check_cache
 from activekd.errors import InputError, unknown
@@ -13,8 +16,21 @@ from bench.store import folder as store
 from bench.store.locks import exclusive
 from bench.store.replacing import drop_rows, to_replace
 from bench.store.rows import stored_histories
-from bench.terminal import EXIT_FAILED, DecodingLines, GridProgress, console, named, print_failures, print_notes, say
+from bench.terminal import (
+    EXIT_FAILED,
+    DecodingLines,
+    GridProgress,
+    console,
+    named,
+    print_failures,
+    print_notes,
+    say,
+    shown_time,
+)
 from bench.trials.resolved import ResolvedTrial, networks_of, planned, sources_of, sources_with_rows, with_shards
+
+if TYPE_CHECKING:
+    from bench.report.pages import Report
 
 PART = "part"
 """Folder in a results folder with the report of the part that ``--only`` chose last."""
@@ -55,7 +71,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
         InputError: a check failed before any trial started, or the grid cannot continue.
     """
     spec = whole.only(only) if only else whole
-    say(f"{whole.name}: {len(spec.trials)} trials; checking names, data and networks")
+    began = monotonic()
     from bench.checks import check_networks, check_resumable, resolve, teacher_notes
 
     if not options.serial:
@@ -128,9 +144,18 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
             begin()
         if failures:
             print_failures(failures, spec.trials, folder / store.FAILURES)
-        if options.report:
-            _report(folder, [t.id for t in trials], only)
+        n_done = len(trials) - len(failures)
+        say(f"{whole.name}: {n_done} of {len(trials)} trials done; wall time {shown_time(monotonic() - began)}")
+        if options.report and (report := _report(folder, [t.id for t in trials], only)):
+            _print_next(folder, report)
     return EXIT_FAILED if failures else 0
+
+
+def _print_next(folder: Path, report: "Report") -> None:
+    """What one can do after a run."""
+    run = shlex.quote(str(folder))
+    say(f"next: open {report.html} in a browser, or activekd report {run} --control NAME to test against NAME")
+    say(f"      activekd status {run} lists what is done; the same command with --only KEY=VALUE,... runs a part")
 
 
 def _check_replaced(names: Sequence[str], spec: Spec) -> None:
@@ -165,14 +190,18 @@ def _unfinished(
     return _Unfinished(done, left, [t.id for t in missing if t.id in failed], replaced, with_rows)
 
 
-def _report(folder: Path, trial_ids: Sequence[str], only: str | None) -> None:
-    """Write the report of all stored rows and, for a part of the spec, that of the part; print the ranks."""
-    from bench.report.pages import Report, write_report
+def _report(folder: Path, trial_ids: Sequence[str], only: str | None) -> "Report | None":
+    """Write the report of all stored rows and, for a part of the spec, that of the part; print the ranks.
+
+    Returns:
+        The report whose ranks are printed; None without any.
+    """
+    from bench.report.pages import write_report
     from bench.report.ranked import NothingToRankError
     from bench.report.terminal_table import print_rank_table
     from bench.store.table import Run, read_run
 
-    def written(run: Run, out: Path) -> Report | None:
+    def written(run: Run, out: Path) -> "Report | None":
         try:
             return write_report(run, out, partial=True)
         except NothingToRankError as fault:
@@ -187,3 +216,4 @@ def _report(folder: Path, trial_ids: Sequence[str], only: str | None) -> None:
         report = written(run.restricted_to(trial_ids, only), folder / PART)
     if report is not None:
         print_rank_table(report, console)
+    return report

@@ -61,6 +61,7 @@ class Options:
         retry_failed: also retry trials that were given up.
         replace: selectors whose stored rows are dropped first.
         log_every: seconds between progress lines when the output is not a terminal.
+        verbose: also show Ray's nodes, object store and dashboard.
         track: name of a tracker that gets every round too.
         dashboard_host: where a local Ray's dashboard listens.
         spill: folder for objects that do not fit into a local Ray's memory.
@@ -79,6 +80,7 @@ class Options:
     retry_failed: bool = False
     replace: tuple[str, ...] = ()
     log_every: float = 10.0
+    verbose: bool = False
     track: str | None = None
     dashboard_host: str = "127.0.0.1"
     spill: Path = Path("spill")

@@ -13,11 +13,11 @@ from pathlib import Path
 from threading import Event, RLock, Thread, Timer
 from time import monotonic
 from types import FrameType, TracebackType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from activekd.errors import InputError
 from bench.spec import Trial
@@ -59,8 +59,28 @@ def named(what: str, seconds: float = NAMED_SECONDS, out: Console = console) -> 
         timer.cancel()
 
 
-HELP_NAMES = {"help_option_names": ["-h", "--help"]}
-"""Settings of every command line."""
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+"""How every command line helps: at most so many columns, and nothing cut in fewer."""
+
+
+def command_line(*, help_without_command: bool = False) -> typer.Typer:
+    """A command line of the bench, without commands yet.
+
+    Args:
+        help_without_command: whether it shows its help where no command is given.
+    """
+    return typer.Typer(
+        no_args_is_help=help_without_command,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=HELP,
+    )
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help: example calls, one a line."""
+    return "\n".join(["\b", "Examples:" if len(commands) > 1 else "Example:", *(f"  {line}" for line in commands)])
 
 
 def _show_version(wanted: bool) -> None:
@@ -167,12 +187,11 @@ class GridProgress:
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
             console=out,
             disable=not out.is_terminal,
             transient=True,
         )
-        self._bank_task = self._bar.add_task("bank", total=None, state="", visible=False)
+        self._bank_task = self._bar.add_task("features", total=None, state="", visible=False)
         self._round_task = self._bar.add_task("rounds", total=self._rounds, completed=self._rounds_done, state="")
 
     @classmethod
@@ -219,7 +238,7 @@ class GridProgress:
             self._bank, self._bank_now = (done, total), now
             self._bank_began = self._bank_began or (monotonic(), done)
             if news and done == total and not self._out.is_terminal:
-                say(f"bank: {done} of {total} arrays", self._out)
+                say(f"features {done}/{total}: complete", self._out)
         self.tick()
 
     def started(self, trial_id: str) -> None:
@@ -286,34 +305,36 @@ class GridProgress:
         text = f"{self._trials_done} of {self._trials} trials done, {len(self._running)} running"
         text += f", {self._failed} failed" if self._failed else ""
         if self._began is None:
-            return text
+            done, total = self._bank
+            return f"{text}, workers are starting" if done == total > 0 else text
         elapsed, left = monotonic() - self._began, self.seconds_left()
         if left is None:
-            return f"{text}, no round finished in {_shown(elapsed)}" if self._running else text
+            return f"{text}, no round finished in {shown_time(elapsed)}" if self._running else text
         rate = _rate(self._rounds_done - self._rounds_before, elapsed, "rounds")
-        return f"{text}, {rate}, ETA {_shown(left)}"
+        return f"{text}, {rate}, {shown_time(left)} left"
 
     def _bank_state(self) -> str:
-        """What of the bank is in work, its rate and time left."""
+        """The rate of the bank, its time left, and what of it is in work; last what a narrow terminal may cut."""
         if self._bank_began is None:
             return ""
         (done, total), (began, before), now = self._bank, self._bank_began, monotonic()
-        work = f"now {self._bank_now}, " if self._bank_now else ""
+        work = f"; {self._bank_now}" if self._bank_now else ""
         if done == before or now == began:
-            return f"{work}{_shown(now - began)} so far"
+            return f"{shown_time(now - began)} so far{work}"
         rate = _rate(done - before, now - began, "arrays")
-        return f"{work}{rate}, ETA {_shown((total - done) * (now - began) / (done - before))}"
+        return f"{rate}, {shown_time((total - done) * (now - began) / (done - before))} left{work}"
 
     def _line(self) -> None:
         self._last_line = monotonic()
         done, total = self._bank
         if done < total:
-            say(f"bank: {done} of {total} arrays, {self._bank_state()}", self._out)
+            say(f"features {done}/{total}: {self._bank_state()}", self._out)
         if done == total or self._began is not None:
             say(f"{self._rounds_done} of {self._rounds} rounds: {self.state()}", self._out)
 
 
-def _shown(seconds: float) -> timedelta:
+def shown_time(seconds: float) -> timedelta:
+    """A time in whole seconds."""
     return timedelta(seconds=round(seconds))
 
 
@@ -335,12 +356,13 @@ def print_failures(reasons: Mapping[str, str], trials: Sequence[Trial], folder: 
     head = f"{len(reasons)} of {len(trials)} trials failed"
     print(f"{head}; the same command with --retry-failed tries them again:", file=sys.stderr)
     for trial_id, reason in reasons.items():
-        trial = by_id[trial_id]
-        print(
-            f"  {trial.dataset} {trial.teacher} {trial.student} {trial.selector} seed {trial.seed}: {gist(reason)} "
-            f"({folder / trial_id}.txt)",
-            file=sys.stderr,
-        )
+        print(f"  {failure_line(by_id[trial_id].identity, reason, folder / f'{trial_id}.txt')}", file=sys.stderr)
+
+
+def failure_line(identity: Mapping[Any, Any], reason: str, file: Path) -> str:
+    """One line on a trial that was given up: its names, the error, and the file of the traceback."""
+    names = " ".join(str(identity[key]) for key in ("dataset", "teacher", "student", "selector"))
+    return f"{names} seed {identity['seed']}: {gist(reason)} ({file})"
 
 
 def gist(reason: str) -> str:

@@ -150,7 +150,7 @@ def test_trials_start_as_their_arrays_come(rays: Recorded, tmp_path: Path) -> No
     assert what == ["b", 0]
     assert not bank.ready("a 0")
     assert not bank.ready("b 0")
-    assert progress.lines[-1] == (0, 4, "features of a, train, view 0, from teacher:clip and 3 more")
+    assert progress.lines[-1] == (0, 4, "teacher clip on a, train, view 0 and 3 more")
     rays.end(read)
     bank.advance()
     assert bank.ready("b 0")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cluster.nodes import Connection
 from bench.store.folder import read_failures
 from bench.store.rows import LOG, stored_rows
 from bench.store.table import read_run
@@ -138,6 +139,34 @@ def test_the_largest_trial_comes_first_and_torch_has_the_threads_of_its_cpus(spe
     assert all(str(row["device"]).endswith("2 threads") for row in rows)
     largest = max(rows, key=lambda row: row["n_labeled"])["trial_id"]
     assert events(spec.parent / "run", "begins")[0]["trial_id"] == largest
+
+
+def test_a_selector_that_fails_in_one_process_shows_its_own_frames(spec: Path, cache: Path) -> None:
+    (spec.parent / "fail").touch()
+    result = grid(edit(spec, ('["random", "pcoreset"]', '["own:touchy"]')), cache, "--serial")
+    assert result.returncode == 1
+    shown = [line for line in result.stderr.splitlines() if line.startswith("  File ")]
+    assert len(shown) == 1
+    assert "own.py" in shown[0]
+    assert result.stderr.splitlines()[-3:] == [
+        "RuntimeError: this selector fails on request",
+        "selector 'own:touchy'",
+        "round 1",
+    ]
+    assert len(stored_rows(spec.parent / "run")) == 1
+
+
+def test_ray_is_described_to_who_asks_and_a_bank_that_does_not_fit_to_all() -> None:
+    ray = Connection(1, 4.0, 0.0, 2 * 10**9, Path("/spill"), "http://127.0.0.1:8265")
+    first, second = ray.lines(10**9)
+    assert first == (
+        "Ray: one node, 4 CPUs, 0 GPUs; object store of at most 2.00 GB a node for a bank of at most 1.00 GB, the rest "
+        "in /spill"
+    )
+    assert second == "dashboard: http://127.0.0.1:8265"
+    assert ray.warnings(2 * 10**9) == []
+    (warning,) = ray.warnings(3 * 10**9)
+    assert warning.startswith("the bank of at most 3.00 GB may not fit into Ray's object store of 2.00 GB: ")
 
 
 def test_a_trial_that_no_node_can_hold_is_refused(spec: Path, cache: Path) -> None:

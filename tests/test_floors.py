@@ -33,11 +33,12 @@ FLOORS = [
     {"activekd"},
     {"bench", "bench.columns", "bench.spec", "bench.cluster.address"},
     {"bench.settings", "bench.terminal", "bench.store", "bench.stats"},
-    {"bench.report", "bench.trials", "bench.data"},
+    {"bench.report", "bench.trials", "bench.data", "bench.specs.listing", "bench.specs.writing"},
     {"bench.checks", "bench.plan", "bench.cluster"},
     {"bench.launch"},
     {"bench.grid"},
     {"bench.speed"},
+    {"bench.__main__"},
 ]
 """Rooms from the ground up; a module imports only from its room and from lower floors."""
 
@@ -56,6 +57,8 @@ LIGHT = [
     "bench.checks",
     "bench.launch",
     "bench.data",
+    "bench.__main__",
+    "bench.specs.writing",
     "bench.plan.count",
     "bench.plan.hours",
     "bench.plan.tables",

@@ -16,6 +16,7 @@ from bench.checks import resolve
 from bench.columns import COSTS, PICKED, PROVENANCE
 from bench.report.pages import write_report
 from bench.spec import read_spec
+from bench.store.folder import failure_file
 from bench.store.rows import stored_rows
 from bench.store.table import read_run
 
@@ -59,6 +60,27 @@ def serial_run(grid_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     return spec, folder / "run"
 
 
+def check_lines(out: str, run: Path) -> None:
+    """Check the order of what a run says, and that it is silent on Ray's node."""
+    assert out.startswith("tiny: checking data and weights\n")
+    steps = (
+        "4 trials to do",
+        "digits: zero-shot accuracy of teacher glyphclip: ",
+        "12 of 12 rounds: 4 of 4 trials done",
+        "tiny: 4 of 4 trials done; wall time 0:",
+        "first in",
+        f"report: {run / 'report.html'}",
+        f"next: open {run / 'report.html'} in a browser, or activekd report {run} --control NAME",
+        f"activekd status {run} ",
+    )
+    places = [out.find(step) for step in steps]
+    assert -1 not in places, steps[places.index(-1)]
+    assert places == sorted(places)
+    assert "features 3/3: complete\n" in out
+    assert not re.search("object store|dashboard", out)
+    assert "warning" not in out
+
+
 @pytest.mark.parametrize("options", [("--serial",), ()])
 def test_a_device_that_is_not_there_is_refused_before_any_work(
     options: tuple[str, ...], tiny_spec: Path, tmp_path: Path
@@ -66,7 +88,7 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(
     result = grid(tmp_path / "cache", tiny_spec, *options, "--device", "mps", "--out", tmp_path / "run")
     assert result.returncode == 2
     assert result.stderr.strip() == "error: --device mps: this machine has none; expected: cpu"
-    assert result.stdout == "tiny: 4 trials; checking names, data and networks\n"
+    assert result.stdout == "tiny: checking data and weights\n"
     assert not (tmp_path / "run").exists()
 
 
@@ -128,7 +150,7 @@ def test_ray_gives_the_rows_of_the_serial_run_and_a_second_run_has_nothing_to_do
     result = grid(grid_cache, spec, "--device", "cpu", "--deterministic", "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert numbers(tmp_path / "run") == numbers(out)
-    assert "first in" in result.stdout
+    check_lines(result.stdout, tmp_path / "run")
     again = grid(grid_cache, spec, "--no-report", "--out", tmp_path / "run")
     assert again.returncode == 0, again.stderr
     assert "0 trials to do" in again.stdout
@@ -141,8 +163,15 @@ def test_status_and_partial_report_of_an_unfinished_run(
     spec, _ = serial_run
     result = grid(grid_cache, spec, "--serial", "--only", "teacher=none", "--no-report", "--out", tmp_path)
     assert result.returncode == 0, result.stderr
+    lost = str(read_run(tmp_path).holes["trial_id"].iloc[0])
+    failure_file(tmp_path, lost).parent.mkdir()
+    failure_file(tmp_path, lost).write_text("Traceback\nOddError: it is odd\n", encoding="utf-8")
     status = grid(grid_cache, "status", tmp_path)
     assert "2 of 4 trials, 6 of 12 rounds" in status.stdout
+    names = "digits glyphclip+clap resnet6_mini@16 random seed 0"
+    assert f"failed: {names}: OddError: it is odd ({failure_file(tmp_path, lost)})\n" in status.stdout
+    failure_file(tmp_path, lost).unlink()
+    status = grid(grid_cache, "status", tmp_path)
     home = tmp_path / "home"
     shutil.copytree(tmp_path, home / "results" / "runs" / "tiny", ignore=shutil.ignore_patterns("home"))
     env = {**environment(grid_cache), "ACTIVEKD_SPEC": str(spec)}

@@ -51,7 +51,7 @@ def test_time_left_by_kind_and_by_how_many_run_at_a_time(clock: Clock) -> None:
     for trial, seconds in (("a", 3.0), ("c", 7.0), ("a", 3.0), ("c", 7.0)):
         made.round_done(trial, seconds)
     assert made.seconds_left() == pytest.approx(16.0)
-    assert made.state() == "0 of 3 trials done, 2 running, 24 rounds/min, ETA 0:00:16"
+    assert made.state() == "0 of 3 trials done, 2 running, 24 rounds/min, 0:00:16 left"
 
 
 def test_nothing_is_foretold_before_a_round_is_measured_and_stored_rounds_are_not_left(clock: Clock) -> None:
@@ -63,7 +63,7 @@ def test_nothing_is_foretold_before_a_round_is_measured_and_stored_rounds_are_no
     made.round_done("c", 5.0)
     assert made.seconds_left() == pytest.approx(15.0)
     made.ended("c", failed=True)
-    assert made.state() == "2 of 3 trials done, 0 running, 1 failed, 12 rounds/min, ETA 0:00:00"
+    assert made.state() == "2 of 3 trials done, 0 running, 1 failed, 12 rounds/min, 0:00:00 left"
 
 
 def test_rounds_that_a_dead_worker_did_not_tell_of_count_when_their_trial_ends(clock: Clock) -> None:
@@ -95,11 +95,13 @@ def test_lines_appear_by_the_clock_without_any_result(clock: Clock) -> None:
     made.tick()
     made.banked(0, 8)
     clock.now += 5
-    made.banked(2, 8)
+    made.banked(2, 8, "teacher clip on birds, train, view 2 and 1 more")
     clock.now += 5
     made.tick()
     made.tick()
     made.banked(8, 8)
+    clock.now += 10
+    made.tick()
     clock.now += 10
     made.started("a")
     clock.now += 3600
@@ -111,11 +113,12 @@ def test_lines_appear_by_the_clock_without_any_result(clock: Clock) -> None:
     made.tick()
     assert out.getvalue().splitlines() == [
         "0 of 12 rounds: 0 of 3 trials done, 0 running",
-        "bank: 2 of 8 arrays, 12 arrays/min, ETA 0:00:30",
-        "bank: 8 of 8 arrays",
+        "features 2/8: 12 arrays/min, 0:00:30 left; teacher clip on birds, train, view 2 and 1 more",
+        "features 8/8: complete",
+        "0 of 12 rounds: 0 of 3 trials done, 0 running, workers are starting",
         "0 of 12 rounds: 0 of 3 trials done, 1 running, no round finished in 0:00:00",
         "0 of 12 rounds: 0 of 3 trials done, 1 running, no round finished in 1:00:00",
-        "1 of 12 rounds: 0 of 3 trials done, 1 running, 0.7 rounds/h, ETA 10:30:00",
+        "1 of 12 rounds: 0 of 3 trials done, 1 running, 0.7 rounds/h, 10:30:00 left",
     ]
 
 
@@ -145,7 +148,7 @@ def test_an_end_that_is_told_twice_counts_once(clock: Clock) -> None:
     for _ in range(2):
         made.ended("a")
     made.started("a")
-    assert made.state() == "1 of 3 trials done, 0 running, 4 rounds/min, ETA 0:02:00"
+    assert made.state() == "1 of 3 trials done, 0 running, 4 rounds/min, 0:02:00 left"
 
 
 def test_the_progress_of_trials_counts_what_is_stored(tiny_spec: Path, clock: Clock) -> None:

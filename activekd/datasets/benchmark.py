@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,24 +26,22 @@ TEMPLATES = Path(__file__).parent / "clip_templates.json"
 """CLIP's prompt templates by data set."""
 
 
-def benchmark_source(
-    name: str, cache: Path, progress: Callable[[int, int], object], survey: Survey, *, short_side: int = SHORT_SIDE
-) -> Source:
-    """A data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices in its name.
+def benchmark_listing(name: str, survey: Survey) -> Listing:
+    """The splits of a data set of CATALOG below ``$ACTIVEKD_DATA``, with the choices in its name, undecoded.
 
     ``pool=val`` takes the validation split as the pool, for copies without the train images; ``test=val`` or
     ``test=train``, where the other split is the pool, measures accuracy there, to choose recipes without the test
     split, and a note says so; ``size=N`` or ``size=all`` replaces the catalogue's pool size; ``draw=N`` is the number
     of the random draw of the pool, 0 by default; ``classes=FILE.npz`` keeps the classes that the array ``class_idx`` of
-    a file lists, in its order, to match the text head in the same file; ``prompts=clip`` replaces the paper's single
-    prompt by CLIP's ensemble of templates. A split that is neither the pool nor tests is never decoded.
+    a file lists, in its order, to match the text head in the same file.
 
     Args:
         name: a key of CATALOG, with or without choices (``choices_of``).
-        cache: folder of the cache of decoded images.
-        progress: called with the number of images decoded so far and the total.
         survey: what is known of the files, of all draws of a pool.
-        short_side: shorter side in pixels that larger images are scaled down to.
+
+    Returns:
+        The listing, with the pool as ``train``, the images that measure accuracy as ``test``, and those that are held
+        out as ``val``.
 
     Raises:
         InputError: a choice is invalid, or files are missing or differ from the published lists; each is named.
@@ -59,12 +58,35 @@ def benchmark_source(
     faults += class_faults(name, listing.class_names, {"train": pool.labels, "test": test.labels})
     if faults:
         raise InputError(*faults)
-    splits = decode_parts(listing.images, {"train": pool, "test": test}, cache, progress, survey, short_side=short_side)
+    return replace(listing, parts={"train": pool, "val": held_out, "test": test})
+
+
+def benchmark_source(
+    name: str, cache: Path, progress: Callable[[int, int], object], survey: Survey, *, short_side: int = SHORT_SIDE
+) -> Source:
+    """A data set of CATALOG as ``benchmark_listing`` lists it, every image of its pool and test split decoded once.
+
+    ``prompts=clip`` in its name replaces the paper's single prompt by CLIP's ensemble of templates. A split that is
+    neither the pool nor tests is never decoded.
+
+    Args:
+        name: a key of CATALOG, with or without choices.
+        cache: folder of the cache of decoded images.
+        progress: called with the number of images decoded so far and the total.
+        survey: what is known of the files, of all draws of a pool.
+        short_side: shorter side in pixels that larger images are scaled down to.
+
+    Raises:
+        InputError: as ``benchmark_listing``, or images cannot be decoded.
+    """
+    choices, listing = choices_of(name), benchmark_listing(name, survey)
+    read = {part: listing.parts[part] for part in ("train", "test")}
+    splits = decode_parts(listing.images, read, cache, progress, survey, short_side=short_side)
     return Source(
         listing.class_names,
         clip_ensemble(choices.base) if choices.prompts == "clip" else CATALOG[choices.base].prompts,
         splits["train"],
-        Split(None, held_out.labels),
+        Split(None, listing.parts["val"].labels),
         splits["test"],
         notes=tuple(_notes(choices, listing)),
     )

@@ -128,6 +128,7 @@ def _load(network: Any, file: Path, *, heads: tuple[str, ...]) -> None:
 
 
 def _resnet50() -> Any:
+    """ResNet-50 with the weights of DINO (Caron et al. 2021)."""
     import timm
 
     return timm.create_model("resnet50")
@@ -139,6 +140,7 @@ def _dino_file(online: bool) -> Path:
 
 
 def _resnet6_mini() -> Any:
+    """A ResNet of two blocks with 32 and 64 channels, without pretrained weights: for small images."""
     from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 
     blocks = tuple(ByoBlockCfg("basic", d=1, c=channels, s=2, gs=0) for channels in (32, 64))
@@ -160,6 +162,7 @@ def _efficientnet_lite0_file(online: bool) -> Path:
 
 
 def _efficientnet_lite0() -> Any:
+    """EfficientNet-Lite0 (Tan & Le 2019), with weights of ImageNet from an installed package."""
     import timm
 
     return timm.create_model("tf_efficientnet_lite0")

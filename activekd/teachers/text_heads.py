@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from activekd.bank.given import GivenFeatures, read_head, read_logit_scale
 from activekd.bank.shards import read_array, write_array
@@ -15,6 +15,9 @@ from activekd.networks.vision_language import VisionLanguageNetwork
 
 HEAD_FORMAT = 2
 """Version of the cached heads, part of their address."""
+
+CHUNK = 8192
+"""Images whose cosines are computed at a time."""
 
 FIELDS, SCALE = ("zero_shot", "text"), "logit_scale"
 """Fields of a stored head."""
@@ -33,6 +36,17 @@ class TextHead:
     zero_shot: Float32[np.ndarray, "classes dim"]
     text: Float32[np.ndarray, "classes dim"]
     logit_scale: float
+
+    def accuracy(self, features: np.ndarray, labels: Int64[np.ndarray, " n"]) -> float:
+        """Top-1 accuracy in [0, 1] of the zero-shot classifier: the class of the largest cosine.
+
+        Args:
+            features: image features of any norm, (n, dim).
+            labels: one class per image.
+        """
+        chunks = range(0, len(features), CHUNK)
+        logits = (features[start : start + CHUNK].astype(np.float32) @ self.zero_shot.T for start in chunks)
+        return float(np.mean(np.concatenate([chunk.argmax(axis=1) for chunk in logits]) == labels))
 
     @classmethod
     def read(cls, path: Path) -> "TextHead | None":

@@ -22,6 +22,7 @@ from bench.cluster.address import LOGS
 from bench.cluster.nodes import options_of, waiting_tasks
 from bench.cluster.shelf import Key, Shelf
 from bench.specs.file import Share
+from bench.trials.zeroshot import ZeroShotLines
 
 if TYPE_CHECKING:
     from activekd.datasets import Dataset, Split
@@ -120,7 +121,11 @@ class _Item:
 
     @property
     def name(self) -> str:
-        return f"text head of {self.key[0]} for {self.key[1]}" if self.shard is None else str(self.shard)
+        if self.shard is None:
+            return f"text head of {self.key[0]} for {self.key[1]}"
+        from bench.trials.resolved import array_name
+
+        return array_name(self.shard)
 
 
 class Bank:
@@ -188,6 +193,7 @@ class Bank:
                 alike[group] = frozenset(self._note(trial))
             self._needs[trial.id] = alike[group]
         self._total = len(self._missing)
+        self._zero_shot = ZeroShotLines(trials)
 
     def _note(self, trial: "ResolvedTrial") -> Iterable[Key]:
         """Queue what a trial reads; yield its keys."""
@@ -263,6 +269,7 @@ class Bank:
             return
         try:
             self._take_in()
+            self._zero_shot.look(self._refs.__contains__, lambda key: ray.get(self._refs[key]))
         except RayTaskError as fault:
             self.fault = fault.cause if isinstance(fault.cause, InputError) else fault
         except InputError as fault:

@@ -50,7 +50,8 @@ def run_on_ray(
     with ExitStack() as stack:
         with named("Ray: starting" if options.address == LOCAL else f"Ray: joining {options.address}"):
             connection = stack.enter_context(connected(options))
-        for line in connection.lines(bank_bytes(shards)):
+        n_bytes = bank_bytes(shards)
+        for line in [*(connection.lines(n_bytes) if options.verbose else ()), *connection.warnings(n_bytes)]:
             say(line)
         device = connection.device(options.device)
         if options.address == LOCAL:

@@ -57,19 +57,24 @@ class Connection:
     dashboard: str
 
     def lines(self, bank_bytes: int) -> list[str]:
-        """Lines for the user: nodes, object store, spill folder, dashboard."""
+        """Nodes, object store, spill folder and dashboard, for a user who asks."""
         where = f"{self.nodes} nodes" if self.nodes > 1 else "one node"
         spill = f", the rest in {self.spill}" if self.spill else ", the rest in the spill folder of the cluster"
-        out = [
+        ray_line = (
             f"Ray: {where}, {self.cpus:.0f} CPUs, {self.gpus:.0f} GPUs; object store of "
             f"at most {self.store_bytes / 1e9:.2f} GB a node for a bank of at most {bank_bytes / 1e9:.2f} GB{spill}"
+        )
+        return [ray_line, f"dashboard: {self.dashboard}"] if self.dashboard else [ray_line]
+
+    def warnings(self, bank_bytes: int) -> list[str]:
+        """What slows a grid down whose bank has at most so many bytes."""
+        if self.store_bytes >= bank_bytes:
+            return []
+        return [
+            f"the bank of at most {bank_bytes / 1e9:.2f} GB may not fit into Ray's object store of "
+            f"{self.store_bytes / 1e9:.2f} GB: each trial reads spilled arrays from disk at its start; "
+            f"give the nodes more shared memory (docker run --shm-size, ray start --object-store-memory)"
         ]
-        if self.store_bytes < bank_bytes:
-            out.append(
-                "the bank may not fit into the object store: each trial reads spilled arrays from disk at its start; "
-                "give the nodes more shared memory (docker run --shm-size, ray start --object-store-memory)"
-            )
-        return [*out, f"dashboard: {self.dashboard}"] if self.dashboard else out
 
     def device(self, wanted: Device) -> Device:
         """Where the networks run: ``--device``, with ``auto`` resolved to cuda if a node has a GPU, else to cpu.

@@ -8,25 +8,26 @@ import typer
 from activekd.errors import InputError
 from bench.columns import LABELS
 from bench.store.folder import RUNS, results_folder
-from bench.terminal import HELP_NAMES, Version, console, say, user_errors
+from bench.terminal import Version, command_line, console, examples, say, user_errors
 
 README_BLOCK = "report"
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", context_settings=HELP_NAMES
-)
+app = command_line()
 
 
 @app.command(
-    epilog="Examples: `python -m bench.report results/runs/demo` · `python -m bench.report results/demo "
-    "results/runs/demo --out results/runs/demos` · `python -m bench.report results/caltech-real --readme README.md "
-    "--block caltech`"
+    name="report",
+    epilog=examples(
+        "activekd report results/runs/demo",
+        "activekd report results/demo results/runs/demo --out results/runs/demos",
+        "activekd report results/caltech-real --readme README.md --block caltech",
+    ),
 )
 def main(
     named: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="Results folders, names of them in results/runs, or specs; several go side by side.",
         ),
     ],
@@ -34,17 +35,26 @@ def main(
         bool, typer.Option("--partial", help="Report an unfinished run; the page lists what is missing.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Where to write [default: into RUN; several: results/runs/side-by-side]")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to write [default: into RUN; several: results/runs/side-by-side]"),
     ] = None,
     control: Annotated[
-        str | None, typer.Option(help="Selector against which others are tested [default: pcoreset, else random]")
+        str | None,
+        typer.Option(
+            metavar="SELECTOR", help="Selector against which others are tested [default: pcoreset, else random]"
+        ),
     ] = None,
-    readme: Annotated[Path | None, typer.Option(help="Also replace a generated block of this file.")] = None,
-    block: Annotated[str, typer.Option(help="Name of the block, as in its markers.")] = README_BLOCK,
+    readme: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="Also replace a generated block of this file.")
+    ] = None,
+    block: Annotated[str, typer.Option(metavar="NAME", help="Name of the block, as in its markers.")] = README_BLOCK,
     show: Annotated[Literal["ranks", "areas"], typer.Option(help="What the block shows.")] = "ranks",
     version: Version = False,
 ) -> None:
-    """Write the tables, figures and page of a run from its rows; or the page of several runs side by side."""
+    """Write tables, figures and page of a run from its rows.
+
+    Of several runs, write one page with them side by side.
+    """
     with user_errors():
         runs = [results_folder(name) for name in named]
         if len(runs) == 1:

@@ -13,11 +13,9 @@ from rich.table import Table
 from bench.settings import Device, cache_folder, default_slots, default_spec, local_device, local_slots
 from bench.spec import read_spec
 from bench.speed.bars import Bar, print_bars
-from bench.terminal import EXIT_FAILED, HELP_NAMES, Version, console, user_errors
+from bench.terminal import EXIT_FAILED, Version, command_line, console, examples, user_errors
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", context_settings=HELP_NAMES
-)
+app = command_line()
 
 SpecName = Annotated[
     str | None,
@@ -25,12 +23,15 @@ SpecName = Annotated[
         metavar="SPEC", help="A name in bench/specs or a path of a TOML file; else $ACTIVEKD_SPEC, else demo."
     ),
 ]
-Repeats = Annotated[int, typer.Option(min=1, help="Counted repetitions; the median is shown.")]
+Repeats = Annotated[int, typer.Option(min=1, metavar="N", help="Counted repetitions; the median is shown.")]
 
 
-@app.command(epilog="Example: `python -m bench.speed demo`")
+@app.command(epilog=examples("activekd speed demo"))
 def demo(repeats: Repeats = 5) -> None:
-    """A training step of the demo's end-to-end student: teacher features banked, and teacher run at every step."""
+    """A training step of the demo, with and without the bank.
+
+    Of its end-to-end student: teacher features banked, and the teacher run at every step.
+    """
     with user_errors():
         from bench.speed.training import distillation_step
 
@@ -42,9 +43,12 @@ def demo(repeats: Repeats = 5) -> None:
         _print_machine("1 thread", f"median of {repeats}")
 
 
-@app.command(epilog="Example: `python -m bench.speed train --repeats 1`")
+@app.command(epilog=examples("activekd speed train --repeats 1"))
 def train(repeats: Repeats = 3) -> None:
-    """A training step of the paper's recipe at 224 px from JPEG files: banked features, and CLIP RN50 at every step."""
+    """A training step of the paper, with and without the bank.
+
+    At 224 px from JPEG files: banked features, and CLIP RN50 at every step.
+    """
     with user_errors():
         from bench.speed.training import PAPER_STEP, paper_steps
 
@@ -60,17 +64,17 @@ def train(repeats: Repeats = 3) -> None:
         _print_machine(threads, f"median of {repeats}")
 
 
-@app.command(epilog="Example: `python -m bench.speed selectors --rows 200000 --picks 200`")
+@app.command(epilog=examples("activekd speed selectors --rows 200000 --picks 200"))
 def selectors(
     rows: Annotated[
-        int, typer.Option(min=20_000, help="Images of the large pools; ImageNet's by default.")
+        int, typer.Option(min=20_000, metavar="N", help="Images of the large pools; ImageNet's by default.")
     ] = 1_281_167,
-    picks: Annotated[int, typer.Option(min=10, help="Query size.")] = 1000,
+    picks: Annotated[int, typer.Option(min=10, metavar="N", help="Query size.")] = 1000,
     device: Annotated[Device, typer.Option(help="Where the pools are.")] = "cpu",
 ) -> None:
-    """The strategies at ImageNet's size against their plain forms; half an hour and 16 GB at full size.
+    """The strategies at ImageNet's size against plain forms.
 
-    Exit code 1 where a bar is missed.
+    Half an hour and 16 GB at full size. Exit code 1 where a bar is missed.
     """
     with user_errors():
         from bench.speed.selectors import print_growth, selector_bars
@@ -81,18 +85,24 @@ def selectors(
         _judge(bars, there, threads)
 
 
-@app.command(epilog="Examples: `python -m bench.speed grid` · `python -m bench.speed grid --trials 500 --no-work`")
+@app.command(
+    epilog=examples(
+        "activekd speed grid",
+        "activekd speed grid --trials 500 --no-work",
+    )
+)
 def grid(
-    trials: Annotated[int, typer.Option(min=10, help="Idle trials.")] = 5000,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each.")] = 8,
+    trials: Annotated[int, typer.Option(min=10, metavar="N", help="Idle trials.")] = 5000,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Rounds of each.")] = 8,
     work: Annotated[bool, typer.Option(help="Also run the demo, on Ray and in serial processes.")] = True,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Times that the demo runs in the order serial, Ray, Ray, serial.")
+        int, typer.Option(min=1, metavar="N", help="Times that the demo runs in the order serial, Ray, Ray, serial.")
     ] = 1,
 ) -> None:
-    """The grid: how soon it answers, idle trials against bare Ray Tune, memory shared by trials, the demo on Ray.
+    """The cost of the grid itself.
 
-    Half an hour or more at full size. Exit code 1 where a bar is missed.
+    How soon it answers, idle trials against bare Ray Tune, memory shared by trials, the demo on Ray. Half an hour or
+    more at full size. Exit code 1 where a bar is missed.
     """
     with user_errors():
         from bench.speed.commands import demo_bar, first_row_bar, help_bar, wrong_spec_bar
@@ -110,12 +120,15 @@ def grid(
         _judge(_shown(bars()))
 
 
-@app.command(epilog="Example: `python -m bench.speed report --trials 1000`")
+@app.command(epilog=examples("activekd speed report --trials 1000"))
 def report(
-    trials: Annotated[int, typer.Option(min=480, help="Trials of the synthetic run.")] = 5000,
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds of each.")] = 16,
+    trials: Annotated[int, typer.Option(min=480, metavar="N", help="Trials of the synthetic run.")] = 5000,
+    rounds: Annotated[int, typer.Option(min=2, metavar="N", help="Rounds of each.")] = 16,
 ) -> None:
-    """The report of a run of thousands of trials: seconds and peak memory. Exit code 1 where a bar is missed."""
+    """Seconds and memory of a large report.
+
+    Of a run of thousands of trials. Exit code 1 where a bar is missed.
+    """
     with user_errors():
         from bench.speed.report import report_bars
 
@@ -123,16 +136,22 @@ def report(
 
 
 @app.command(
-    epilog="Examples: `python -m bench.speed throughput paper` · "
-    "`python -m bench.speed throughput full-adapter --slots 8 --save h100.toml`"
+    epilog=examples(
+        "activekd speed throughput paper",
+        "activekd speed throughput full-adapter --slots 8 --save h100.toml",
+    )
 )
 def throughput(
     spec: SpecName = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one per CPU]")] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Trials at a time [default: one per CPU]")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where the networks run.")] = "auto",
-    save: Annotated[Path | None, typer.Option(help="TOML file for the rates, for `bench.grid plan --rates`.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Save the rates, for `activekd plan --rates`.")
+    ] = None,
 ) -> None:
-    """The rates of a spec's tasks on this machine, and the hours that its grid would take.
+    """The rates of a spec's tasks here, and its hours.
 
     Networks have random weights, and data are noise; neither data sets nor weights need be on this machine. As many
     processes measure at the same time as slots of this machine would be busy.
@@ -157,8 +176,10 @@ def throughput(
 
 
 @app.command(
-    epilog="Examples: `python -m bench.speed plan` · "
-    "`python -m bench.speed plan caltech-real --only seed=0,teacher=none`"
+    epilog=examples(
+        "activekd speed plan",
+        "activekd speed plan caltech-real --only seed=0,teacher=none",
+    )
 )
 def plan(
     spec: SpecName = None,
@@ -179,11 +200,17 @@ def plan(
         _judge(_shown(bars), there)
 
 
-@app.command(epilog="Examples: `python -m bench.speed gpu --device cpu` · `python -m bench.speed gpu`")
+@app.command(
+    epilog=examples(
+        "activekd speed gpu --device cpu",
+        "activekd speed gpu",
+    )
+)
 def gpu(device: Annotated[Device, typer.Option(help="Where to measure; `cpu` has rows of its own.")] = "auto") -> None:
-    """Fits, rendering, extraction and selection on one device, each against a rate of the same run; five minutes.
+    """Fits, rendering, extraction and selection on one device.
 
-    Networks have random weights, images and features are synthetic. Exit code 1 where a bar is missed.
+    Each against a rate of the same run; five minutes. Networks have random weights, images and features are
+    synthetic. Exit code 1 where a bar is missed.
     """
     with user_errors():
         from bench.speed.gpu import gpu_bars, name_of

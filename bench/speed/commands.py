@@ -19,11 +19,12 @@ ROOT = Path(__file__).parents[2]
 """The repository."""
 
 HELP: tuple[tuple[str, ...], ...] = (
+    ("-m", "bench"),
     ("-m", "bench.grid"),
-    *(("-m", "bench.grid", command) for command in ("run", "plan", "status")),
+    *(("-m", "bench.grid", command) for command in ("init", "run", "plan", "status", "list")),
     ("-m", "bench.report"),
     ("-m", "bench.data"),
-    *(("-m", "bench.data", command) for command in ("check", "fetch")),
+    *(("-m", "bench.data", command) for command in ("check", "list", "fetch")),
     ("-m", "bench.speed"),
     *(
         ("-m", "bench.speed", command)

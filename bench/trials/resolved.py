@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from activekd.bank.given import GivenByData
 from activekd.bank.shards import Shard
-from activekd.banked import BankedShards, Encoder, banked_shards, encoder_of, pairing_faults
+from activekd.banked import TEACHER, BankedShards, Encoder, banked_shards, encoder_of, pairing_faults
 from activekd.datasets import Dataset, Split
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
@@ -100,6 +100,13 @@ def misfits(
     alike = {(t.dataset, t.student, t.teacher, t.views) for t in trials if t.student in students}
     found = (pairing_faults(data, students[s], teachers.get(t), views) for data, s, t, views in alike)
     return sorted({fault for faults in found for fault in faults})
+
+
+def array_name(shard: Shard) -> str:
+    """A shard as the progress of the bank names it."""
+    network = shard.encoder.removeprefix(TEACHER)
+    who = f"teacher {network}" if network != shard.encoder else f"student {network}"
+    return f"{who} on {shard.dataset}, {shard.split}, view {shard.view}"
 
 
 def with_shards(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:

@@ -1,6 +1,7 @@
 """Cohorts one after the other in this process, without Ray: for a debugger."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -14,8 +15,10 @@ from bench.store.rows import Store
 from bench.terminal import GridProgress
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.first_fits import FitFolders, shared_first_fits
-from bench.trials.resolved import ResolvedTrial, computed_together, shards_of, text_heads_of
+from bench.trials.resolved import ResolvedTrial, array_name, computed_together, shards_of, text_heads_of
 from bench.trials.run import Execution, Fault, run_cohort_rows, run_stored
+from bench.trials.tracebacks import show_from_selector_on
+from bench.trials.zeroshot import ZeroShotLines
 
 
 def run_serially(
@@ -27,7 +30,7 @@ def run_serially(
     options: Options,
     begin: Callable[[], None],
 ) -> None:
-    """Run the missing rounds of these trials; an exception in a trial ends the run.
+    """Run the missing rounds of these trials; an exception in a trial ends the run, and shows its selector's frames.
 
     Args:
         trials: each with a missing round.
@@ -50,6 +53,8 @@ def run_serially(
         progress.banked(0, len(shards))
         for group in computed_together(shards):
             first, trial = group[0], shards[group[0]]
+            more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+            progress.banked(len(banked), len(shards), f"{array_name(first)}{more}")
             split, encoder = trial.split(first.split), trial.encoder_of(first)
             arrays = compute_shards(group, split, encoder, cache, device, threads)
             banked |= {shard.key: array for shard, array in zip(group, arrays, strict=True)}
@@ -59,6 +64,8 @@ def run_serially(
             for key, trial in text_heads_of(trials).items()
             if trial.teacher is not None
         }
+        ready = {**banked, **heads}
+        ZeroShotLines(trials).look(ready.__contains__, ready.__getitem__)
         first_fits = shared_first_fits(trials, done, cache, execution.of_fits)
         fits = FitFolders(first_fits)
         for cohort in cohorts(trials, 1, done, first_fits=first_fits):
@@ -85,6 +92,7 @@ def _run(
     run = partial(run_cohort_rows, cohort, banked, head, execution=execution)
     for outcome in run_stored(begin, run, store.append):
         if isinstance(outcome, Fault):
+            sys.excepthook = show_from_selector_on
             raise outcome.error
         progress.round_done(outcome["trial_id"], seconds_of(outcome))
         fits.passed(outcome["trial_id"])

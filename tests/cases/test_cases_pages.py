@@ -271,7 +271,7 @@ def test_case_38_seeds_that_did_not_run(finished: Path, tmp_path: Path) -> None:
 def test_case_44_paths_are_printed_as_they_are(finished: Path, run_grid: Callable[..., Result]) -> None:
     assert "[old]" in str(finished)
     result = run_grid(finished, "--no-report")
-    assert result.stdout.endswith(f"\ntiny: 8 trials, 16 rounds; 0 trials to do; {finished}\n")
+    assert f"\ntiny: 8 trials, 16 rounds; 0 trials to do; {finished}\n" in result.stdout
     again = CliRunner().invoke(report_command.app, [str(finished)])
     assert again.stdout.endswith(f"report: {finished / 'report.html'}\n")
     status = CliRunner().invoke(grid.app, ["status", str(finished)])
