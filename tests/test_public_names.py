@@ -1,7 +1,6 @@
 """The public names of the library: light to import, documented, with examples that run."""
 
 import doctest
-import re
 import subprocess
 import sys
 from importlib import import_module
@@ -13,7 +12,6 @@ import activekd as ak
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "numpy", "pandas", "timm", "open_clip", "ray", "scipy", "sklearn"}
-PAGE = ROOT / "docs" / "library.md"
 
 
 def test_import_activekd_loads_no_large_library() -> None:
@@ -44,11 +42,3 @@ def test_examples_of_docstrings_run(module: str) -> None:
     found = doctest.testmod(import_module(f"activekd.{module}"))
     assert found.attempted > 0
     assert found.failed == 0
-
-
-def test_examples_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 4
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), {"__name__": "__main__"})

@@ -106,8 +106,11 @@ def python_blocks() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("where", python_blocks())
-def test_case_40_the_selectors_that_the_pages_show_keep_the_contract(where: str) -> None:
+def test_case_40_the_selectors_that_the_pages_show_keep_the_contract(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And whatever else they show runs."""
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(python_blocks()[where], where, "exec"), names)
     for found in (found for found in names.values() if isinstance(found, FunctionType) and hasattr(found, "needs")):
