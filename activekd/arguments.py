@@ -6,9 +6,9 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 from activekd.banked import pairing_faults
-from activekd.datasets.arrays import GIVEN, IN_MEMORY
 from activekd.defaults import RECIPES, check_recipe_fits, default_recipe
 from activekd.errors import Faults, InputError, unknown
+from activekd.given import GIVEN, IN_MEMORY
 from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.selectors import Selector, check_untaught
 from activekd.selectors import selector as selector_named

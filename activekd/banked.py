@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from activekd.bank.given import GivenByData, GivenFeatures
 from activekd.bank.shards import Shard
 from activekd.datasets import Dataset
-from activekd.datasets.arrays import ARRAYS, GIVEN, OF_TEACHER, is_arrays
+from activekd.datasets.arrays import OF_TEACHER
+from activekd.given import ARRAYS, GIVEN, is_arrays
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import ViewGeometry
 from activekd.students.networks import ADAPTER, FROZEN, StudentNetwork

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from activekd.datasets.arrays import is_arrays
 from activekd.errors import InputError
+from activekd.given import is_arrays
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.students.networks import ADAPTER, FROZEN
 

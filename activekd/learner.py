@@ -13,12 +13,13 @@ from activekd.arguments import FeatureTeacher, chosen_setup, whole
 from activekd.asking import ask
 from activekd.bank.views import Views
 from activekd.datasets import Labeled
-from activekd.datasets.arrays import GIVEN, IN_MEMORY, Door
+from activekd.datasets.arrays import Door
 from activekd.defaults import SINGLE, VIEWS
 from activekd.devices import check_device
 from activekd.errors import Faults, InputError, unknown
 from activekd.fitted import Fitted
 from activekd.fitting import Fitter, Wanted
+from activekd.given import GIVEN, IN_MEMORY
 from activekd.pool import Pool
 from activekd.predictor import Predictor, Saved
 from activekd.recipes import Distillation, Recipe

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from activekd.arguments import FeatureTeacher, Setup, chosen_setup, whole
 from activekd.banked import teacher_faults
 from activekd.datasets import Dataset, budget_faults, drawn_for, initial_rows, load_dataset
-from activekd.datasets.arrays import GIVEN, IN_MEMORY, arrays_source
+from activekd.datasets.arrays import arrays_source
 from activekd.defaults import VIEWS, default_views
 from activekd.devices import check_device
 from activekd.errors import Faults, InputError, unknown
 from activekd.folders import cache_folder
+from activekd.given import GIVEN, IN_MEMORY
 from activekd.images.decoding import decoded_side
 from activekd.inputs import computed_inputs
 from activekd.loop import run_rounds

@@ -23,9 +23,9 @@ from activekd.datasets import (
     initial_rows,
     load_dataset,
 )
-from activekd.datasets.arrays import ARRAYS, is_arrays
 from activekd.datasets.folder import FOLDER
 from activekd.errors import Faults, InputError
+from activekd.given import ARRAYS, is_arrays
 from activekd.images.decoding import decoded_side
 from activekd.images.survey import Survey
 from activekd.networks.checkpoints import UnreachableError

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from activekd.datasets import DATASETS, check_dataset_name
+from activekd.datasets.arrays import arrays_file
 from activekd.datasets.audit import Audit, audit, audit_folder
 from activekd.datasets.benchmark import benchmark_listing
 from activekd.datasets.catalog import CATALOG
@@ -21,6 +22,7 @@ from activekd.datasets.fetch import ORIGINS, download
 from activekd.datasets.folder import FOLDER, read_folder
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
+from activekd.given import ARRAYS
 from activekd.images.survey import Survey
 from bench.terminal import EXIT_FAILED, DecodingLines, Version, command_line, console, examples, say, user_errors
 
@@ -134,9 +136,9 @@ def list_rows(
 
     One a line, separated by a tab, in the order of the rows.
 
-    Paths are relative to the folder of the images; those of embedded images are empty. A file of features computed
-    elsewhere names its rows by these paths. A label is the name of a class. Of a pool that is drawn once per seed, the
-    rows are those of draw 0 unless NAME has another.
+    Paths are relative to the folder of the images; those of embedded images and of arrays are empty. A file of features
+    computed elsewhere names its rows by these paths. A label is the name of a class. Of a pool that is drawn once per
+    seed, the rows are those of draw 0 unless NAME has another.
     """
     with user_errors():
         class_names, parts = _listed(name)
@@ -151,8 +153,8 @@ def list_rows(
 def _listed(name: str) -> tuple[Sequence[str], Mapping[str, tuple[Sequence[str], np.ndarray]]]:
     """The class names of a data set, and the paths and labels of each of its splits; images are not decoded."""
     check_dataset_name(name)
-    if name in DATASETS:
-        source = DATASETS[name]()
+    if name in DATASETS or name.startswith(ARRAYS):
+        source = DATASETS[name]() if name in DATASETS else arrays_file(name)
         splits = {"train": source.train, "val": source.val, "test": source.test}
         return source.class_names, {part: ([""] * len(split), split.labels) for part, split in splits.items()}
     listing = read_folder(name).listing if name.startswith(FOLDER) else benchmark_listing(name, Survey())

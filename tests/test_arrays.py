@@ -20,6 +20,7 @@ from activekd.errors import InputError
 from activekd.students.networks import student_network
 from activekd.teachers import teacher
 from bench.checks import resolve
+from bench.data import list_rows
 from bench.launch import launch
 from bench.plan.count import estimate
 from bench.settings import Options
@@ -230,6 +231,13 @@ def test_a_plan_counts_features_without_networks(tmp_path: Path, cache: Path) ->
     assert {task.part for task in cost.shared} == set()
     # Both students read one table of 5 float32 a row, the teachers one of 4 float16.
     assert cost.bank_bytes == (30 + 15) * (5 * 4 + 4 * 2)
+
+
+def test_rows_of_a_file_are_listed_without_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    list_rows(saved_arrays(tmp_path / "a.npz"), as_csv=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["split,row,path,label", "train,0,,ant", "train,1,,bee"]
+    assert len(lines) == 1 + 30 + 15
 
 
 def test_given_files_are_teachers_of_arrays_too(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

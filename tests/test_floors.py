@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    {"activekd.aligned", "activekd.errors", "activekd.memory", "activekd.streams", "activekd.pool"},
+    {"activekd.aligned", "activekd.errors", "activekd.given", "activekd.memory", "activekd.streams", "activekd.pool"},
     {
         "activekd.recipes",
         "activekd.losses",

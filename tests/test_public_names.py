@@ -37,7 +37,7 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert '"py.typed"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("module", ["arguments", "defaults", "errors", "learner", "running"])
+@pytest.mark.parametrize("module", ["arguments", "defaults", "errors", "given", "learner", "running"])
 def test_examples_of_docstrings_run(module: str) -> None:
     found = doctest.testmod(import_module(f"activekd.{module}"))
     assert found.attempted > 0

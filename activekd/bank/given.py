@@ -12,10 +12,10 @@ from jaxtyping import Float16, Float32, Shaped
 
 from activekd.archives import DEFAULT_LOGIT_SCALE, LOGIT_SCALE, as_logit_scale, as_text, read_archive
 from activekd.bank.matching import CLASS_NAMES, Part, matched_rows, parts_of
-from activekd.datasets.arrays import GIVEN
 from activekd.datasets.split import Split
 from activekd.errors import InputError, reason
 from activekd.folders import data_folder
+from activekd.given import GIVEN
 from activekd.networks.checkpoints import file_hash
 
 PREFIX = "features:"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from activekd.datasets.arrays import ARRAYS, arrays_file, arrays_path
+from activekd.datasets.arrays import arrays_file, arrays_path
 from activekd.datasets.benchmark import benchmark_source
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import choices_of, drawn_for
@@ -19,6 +19,7 @@ from activekd.datasets.repeats import repeat_lines
 from activekd.datasets.split import Embeddings, Source, Split, class_faults
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
+from activekd.given import ARRAYS
 from activekd.images.decoding import SHORT_SIDE
 from activekd.images.survey import Survey
 from activekd.pool import UNLABELED, Pool

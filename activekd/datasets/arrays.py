@@ -9,6 +9,7 @@ import numpy as np
 from activekd.archives import as_logit_scale, as_text, read_archive
 from activekd.datasets.split import Embeddings, FeatureRows, Source, Split, class_faults
 from activekd.errors import InputError
+from activekd.given import ARRAYS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -16,15 +17,6 @@ if TYPE_CHECKING:
 
     Rows = ArrayLike | Tensor
     """An array, a tensor, a list or a data frame of a user."""
-
-ARRAYS = "arrays:"
-"""Prefix of the name of a data set in an .npz file."""
-
-IN_MEMORY = "arrays"
-"""Name of a data set of arrays in memory."""
-
-GIVEN = "given"
-"""Name of the student's backbone and of the teacher's network whose features the data set has."""
 
 REQUIRED = ("X", "y", "X_test", "y_test")
 OF_TEACHER = ("teacher_features", "teacher_features_test", "text")
@@ -44,11 +36,6 @@ Wanted = tuple[str, int | None]
 """A number that an array must agree with, and the name of the array that has it; None where that is not known."""
 
 ANY: Wanted = ("", None)
-
-
-def is_arrays(name: str) -> bool:
-    """Whether the data set of that name is one of arrays, in a file or in memory."""
-    return name.startswith(ARRAYS) or name == IN_MEMORY
 
 
 def arrays_path(name: str) -> Path:
@@ -86,7 +73,7 @@ def arrays_file(name: str) -> Source:
 
 
 def arrays_source(where: str, arrays: Mapping[str, Any], notes: tuple[str, ...] = ()) -> Source:
-    """A data set from its arrays.
+    """A data set from its arrays: features in place of images, labels, and what a teacher reads.
 
     ``X`` and ``X_test`` (rows, width) are the features that students read, kept in float32; ``y`` and ``y_test``
     (rows,) are their labels, whole numbers from 0. The others are optional. ``class_names`` (classes,) are by default

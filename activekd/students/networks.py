@@ -6,8 +6,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from activekd.datasets.arrays import GIVEN
 from activekd.errors import InputError
+from activekd.given import GIVEN
 from activekd.networks.backbones import BACKBONES, NAMED, Backbone, backbone, check_backbone_name
 from activekd.networks.checkpoints import file_hash
 

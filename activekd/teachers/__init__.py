@@ -9,8 +9,8 @@ from pkgutil import resolve_name
 from typing import Any
 
 from activekd.bank.given import PREFIX, GivenByData, GivenFeatures, given_features
-from activekd.datasets.arrays import GIVEN
 from activekd.errors import unknown
+from activekd.given import GIVEN
 from activekd.networks.vision_language import NETWORKS, VisionLanguageNetwork, vision_language_network
 from activekd.recipes import NO_TEACHER
 

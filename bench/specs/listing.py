@@ -9,6 +9,7 @@ from activekd.datasets import DATASETS
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.folder import FOLDER
 from activekd.defaults import END_TO_END, HEADS, KINDS, RECIPES, TRUNK
+from activekd.given import ARRAYS, GIVEN
 from activekd.networks.backbones import BACKBONES, NAMED, TIMM
 from activekd.networks.vision_language import NETWORKS, OPEN_CLIP
 from activekd.recipes import NO_TEACHER, StepRule
@@ -52,6 +53,7 @@ def _teachers() -> Lines:
         weights = f"open_clip's weights {network.tag}" if network.tag else "weights in this package"
         yield f"{name}+ADAPTATION", f"{network.model}, {weights}."
     yield f"{OPEN_CLIP}MODEL/TAG+ADAPTATION", "Any network of open_clip; MODEL/TAG=FILE has a checkpoint of your own."
+    yield f"{GIVEN}+ADAPTATION", f"Features and text embeddings in the file of a data set {ARRAYS}FILE.npz."
     yield "features:FILE.npz+ADAPTATION", first_line(resolve_name("activekd.bank.given"))
     for name, function in ADAPTATIONS.items():
         yield f"NETWORK+{name}", first_line(resolve_name(function))
@@ -65,6 +67,7 @@ def _students() -> Lines:
     yield f"{TIMM}NAME", "Any network of timm, with or without a tag of its weights."
     yield f"{ADAPTER}NAME", "A small trained trunk and the heads on frozen features: minutes on a CPU."
     yield f"{FROZEN}NAME", "The heads alone on frozen features."
+    yield f"{ADAPTER}{GIVEN}, {FROZEN}{GIVEN}", f"The same on the features of a data set {ARRAYS}FILE.npz."
     yield "NAME@PIXELS", "Inputs of another size than the network's own."
 
 
@@ -72,6 +75,7 @@ def _datasets() -> Lines:
     for name, load in DATASETS.items():
         yield name, first_line(load)
     yield f"{FOLDER}PATH", first_line(resolve_name("activekd.datasets.folder"))
+    yield f"{ARRAYS}FILE.npz", first_line(resolve_name("activekd.datasets.arrays:arrays_source"))
     for name, entry in CATALOG.items():
         counts = f"{entry.n_classes:,} classes, {entry.n_pool:,} images in the pool, {entry.n_test:,} in test"
         yield name, f"{entry.title}, {counts}; in $ACTIVEKD_DATA/{entry.folder}."

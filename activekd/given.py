@@ -1,0 +1,19 @@
+"""Names of data sets of arrays, and of what reads the features that they give. Standard library only."""
+
+ARRAYS = "arrays:"
+"""Prefix of the name of a data set in an .npz file."""
+
+IN_MEMORY = "arrays"
+"""Name of a data set of arrays in memory."""
+
+GIVEN = "given"
+"""Name of the student's backbone and of the teacher's network whose features the data set has."""
+
+
+def is_arrays(name: str) -> bool:
+    """Whether the data set of that name is one of arrays, in a file or in memory.
+
+    >>> is_arrays("arrays:study.npz"), is_arrays("digits")
+    (True, False)
+    """
+    return name.startswith(ARRAYS) or name == IN_MEMORY
