@@ -242,7 +242,7 @@ def test_command_line(tiny_spec: Path, tmp_path: Path) -> None:
     told = runner.invoke(app, ["plan", "paper", "--only", "seed=0,selector=random,student=resnet18"])
     assert told.exit_code == 0
     assert "fits of round 0 that trials share" in told.output
-    assert "python -m bench.speed throughput paper" in told.output
+    assert "activekd speed throughput paper" in told.output
     rates = tmp_path / "rates.toml"
     write_rates({Task("student", STUDENT, 8): 3.0}, rates)
     arguments = ["plan", str(tiny_spec), "--rates", str(rates), "--rate", f"{STUDENT}=3", "--slots", "2"]
