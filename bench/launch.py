@@ -105,7 +105,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
             for name in options.replace:
                 if name not in left.replaced:
                     say(f"--replace {name}: its rows were dropped before, and the grid resumes")
-            store.write_plan(folder, whole.name, plan, replace(sources, networks=networks))
+            store.write_plan(folder, whole.name, plan, replace(sources, networks=networks), whole.display)
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)
 

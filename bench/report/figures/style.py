@@ -39,6 +39,9 @@ LEGEND_COLUMNS = 4
 PANELS_PER_ROW = 3
 PNG_DPI = 200
 
+STRESSED_WIDTH = 2.4
+"""Of the line of a selector that is the subject of a report, in points."""
+
 GROWTH = 1.25
 """Of a figure whose labels leave no room for its axes, until they do."""
 
@@ -70,6 +73,7 @@ RC: Any = {
     "hatch.linewidth": 0.8,
     "svg.hashsalt": "activekd",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
 }
 
 
@@ -138,10 +142,13 @@ def panels_of(count: int, *, wide: bool = False, shared: bool = True) -> tuple[F
     return figure, list(grid[:count])
 
 
-def draw_line(axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str) -> None:
-    """Columns ``y`` over ``x``, with a band from low to high where they are known."""
+def draw_line(
+    axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str, *, stressed: bool = False
+) -> None:
+    """Columns ``y`` over ``x``, with a band from low to high where they are known; a stressed line is thicker."""
     size = 6.0 if style.marker == "*" else 4.0
-    axes.plot(line[x], line[y], color=style.color, marker=style.marker, ms=size, linestyle=style.line, label=label)
+    look: dict[str, Any] = {"color": style.color, "marker": style.marker, "ms": size, "linestyle": style.line}
+    axes.plot(line[x], line[y], **look, linewidth=STRESSED_WIDTH if stressed else None, label=label)
     if line["low"].notna().any():
         axes.fill_between(line[x], line["low"], line["high"], color=style.color, alpha=0.13, linewidth=0)
 
@@ -216,8 +223,8 @@ def _write_svg(figure: Figure, svg: Path, source: str) -> None:
                 return
 
 
-def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] = ()) -> tuple[Path, Path]:
-    """Write the figure as SVG and PNG, without date or program in their metadata.
+def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] = ()) -> tuple[Path, Path, Path]:
+    """Write the figure as SVG, PDF and PNG, without date or program in their metadata; the PDF embeds its fonts.
 
     A character that neither the font nor a fallback has is drawn as a box. A figure whose labels leave no room for its
     axes grows.
@@ -229,9 +236,9 @@ def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] 
         fallbacks: families for the characters that FONT lacks.
 
     Returns:
-        Paths of the SVG and the PNG.
+        Paths of the SVG, the PDF and the PNG.
     """
-    svg, png = stem.parent / f"{stem.name}.svg", stem.parent / f"{stem.name}.png"
+    svg, pdf, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "pdf", "png"))
     with rc_context(RC), boxes_for_unknown_characters():
         shorten(figure)
         _write_svg(figure, svg, source)
@@ -241,7 +248,8 @@ def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] 
                 if isinstance(text, Text):
                     text.set_fontfamily([FONT, *fallbacks])
             _write_svg(figure, svg, source)
-        # Keep the layout of the first file for the second.
+        # Keep the layout of the first file for the others.
         figure.set_layout_engine("none")
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return svg, png
+    return svg, pdf, png
