@@ -101,7 +101,7 @@ PROVENANCE = names("provenance")
 HEADS = ("label_head_accuracy", "distill_head_accuracy")
 """Diagnostics of the two heads of a student that is distilled; its accuracy is that of their mixture."""
 
-FIRST_DIAGNOSTICS = ("labeled_coverage", "picks_feature_diversity", "picks_entropy", "student_ece")
+FIRST_DIAGNOSTICS = ("picks_coverage", "picks_feature_diversity", "picks_entropy", "student_ece")
 """Diagnostics that a report shows first."""
 
 CONFIGURATION = ("group", "teacher", "student", "distillation", "recipe")

@@ -227,7 +227,7 @@ SECTIONS = (
         COST,
         "Seconds of a query, with the prediction of the pool where the selector reads it, and area relative to the "
         "mean over the selectors of the same configuration and seed; only configurations in which every selector took "
-        "part, and the seeds that these share. Bars are 95% intervals over seeds.",
+        "part, and the seeds that these share. Bars are 95% intervals of the area over seeds.",
     ),
     SectionSpec(
         SEEDS, "Seeds that a paired t test at 5% needs to detect a difference of a given size with 80% probability."

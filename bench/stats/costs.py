@@ -105,15 +105,15 @@ def pareto_overall(areas: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
 
     Areas are relative to the mean over the selectors of a configuration and seed; both numbers are averaged over
     configurations within a seed. Only configurations in which every selector took part count, and the seeds that they
-    share: the same ones for all selectors. Intervals are 95% Student t over these seeds.
+    share: the same ones for all selectors. Limits are 95% Student t over these seeds.
 
     Args:
         areas: ``areas.seed_areas``.
         seconds: ``query_seconds`` of the same rows.
 
     Returns:
-        Columns selector, area (difference, a fraction), area_low, area_high, seconds, seconds_low, seconds_high
-        (limits are NaN for one seed), n_seeds, n_configurations, on_front; empty without a shared seed.
+        Columns selector, area (difference, a fraction), area_low, area_high (NaN for one seed), n_seeds, seconds,
+        n_configurations, on_front; empty without a shared seed.
     """
     cells = areas.merge(seconds, on=[*CONFIGURATION, "selector", "seed"])
     same = shared(everywhere(cells, CONFIGURATION), [], [*CONFIGURATION, "selector"], "seed")
@@ -121,12 +121,10 @@ def pareto_overall(areas: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
     middle = same.groupby([*CONFIGURATION, "seed"])["area"].transform("mean")
     relative = same.assign(area=same["area"] - middle)
     per_seed = relative.groupby(["selector", "seed"])[["area", "seconds"]].mean().reset_index()
-    parts = []
-    for name in ("area", "seconds"):
-        found = mean_interval(per_seed, ["selector"], name)
-        limits = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
-        parts.append(found.rename(columns=limits)[["selector", *limits.values(), "n_seeds"]])
-    table = parts[0].drop(columns="n_seeds").merge(parts[1], on="selector").assign(n_configurations=n_configurations)
+    table = mean_interval(per_seed, ["selector"], "area").drop(columns="p")
+    table = table.rename(columns={"mean": "area", "low": "area_low", "high": "area_high"})
+    seconds_of = per_seed.groupby("selector")["seconds"].mean().reset_index()
+    table = table.merge(seconds_of, on="selector").assign(n_configurations=n_configurations)
     table = table.sort_values(["seconds", "area"], ascending=[True, False], ignore_index=True)
     return table.assign(on_front=(table["area"] >= table["area"].cummax()) & ~table.duplicated("area"))
 

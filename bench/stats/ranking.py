@@ -271,7 +271,9 @@ def first_place_intervals(seeds: pd.DataFrame) -> pd.DataFrame:
     intervals held the expected count in 93.5 to 95.3% of the runs of 5 seeds, and in 94.3 to 95.3% of those of 10.
 
     A mean rank is 1 plus the share of the other selectors that are ahead, times their number: its limits are those of
-    the share, over the settings in which every selector took part.
+    the share, over the settings in which every selector took part. In 200 simulations each (six selectors, equal ones
+    and others, six teachers, five rounds, seeds correlated by .3) the intervals held the expected mean rank in 93 to
+    98.5% of the runs of 5 seeds, and in 90.5 to 98% of those of 10.
 
     Args:
         seeds: ``rows.seed_means``.

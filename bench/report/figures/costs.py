@@ -16,7 +16,7 @@ WIDE_RANGE = 20.0
 def cost_figure(overall: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
     """Area relative to the mean of a configuration's selectors against seconds of a query, and the Pareto front.
 
-    Bars are 95% intervals over seeds.
+    Bars are 95% intervals of the area over seeds.
 
     Args:
         overall: ``stats.pareto_overall``.
@@ -29,15 +29,14 @@ def cost_figure(overall: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
         axes = figure.subplots()
         if seconds.min() > 0 and seconds.max() > WIDE_RANGE * seconds.min():
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
         front = overall[overall["on_front"]].sort_values("seconds")
         axes.step(front["seconds"], 100 * front["area"], where="post", color="#999999", linewidth=1.0, zorder=1)
         for selector, style in styles.items():
             part = overall[overall["selector"] == selector]
-            look = {"color": style.color, "linewidth": 1.0, "zorder": 2}
             for point in part[part["area_low"].notna()].to_dict("records"):
-                least = max(point["seconds_low"], float(seconds[seconds > 0].min()) / 2 if seconds.max() > 0 else 0.0)
-                axes.plot([point["seconds"]] * 2, [100 * point["area_low"], 100 * point["area_high"]], **look)
-                axes.plot([min(least, point["seconds"]), point["seconds_high"]], [100 * point["area"]] * 2, **look)
+                limits = [100 * point["area_low"], 100 * point["area_high"]]
+                axes.plot([point["seconds"]] * 2, limits, color=style.color, linewidth=1.0, zorder=2)
             axes.plot(
                 part["seconds"],
                 100 * part["area"],

@@ -17,6 +17,8 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter
@@ -38,6 +40,7 @@ MANY_LINES = 8
 LEGEND_COLUMNS = 4
 PANELS_PER_ROW = 3
 PNG_DPI = 200
+VECTOR_DPI = 72
 
 STRESSED_WIDTH = 2.4
 """Of the line of a selector that is the subject of a report, in points."""
@@ -210,13 +213,13 @@ def _short(text: str) -> str:
     return "\n".join(f"{line[:half]}…{line[-half:]}" if len(line) > MOST_CHARACTERS else line for line in lines)
 
 
-def _write_svg(figure: Figure, svg: Path, source: str) -> None:
-    """Write a figure as SVG, enlarged until its labels leave room for its axes."""
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out, enlarged until its labels leave room for its axes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "constrained_layout not applied", UserWarning)
         while True:
             try:
-                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Source": source or None})
+                figure.draw_without_rendering()
             except UserWarning:
                 figure.set_size_inches(*(GROWTH * figure.get_size_inches()))
             else:
@@ -227,7 +230,7 @@ def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] 
     """Write the figure as SVG, PDF and PNG, without date or program in their metadata; the PDF embeds its fonts.
 
     A character that neither the font nor a fallback has is drawn as a box. A figure whose labels leave no room for its
-    axes grows.
+    axes grows. The layout is computed once, and each file drawn once, where ``Figure.savefig`` draws twice.
 
     Args:
         figure: to write.
@@ -241,15 +244,17 @@ def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] 
     svg, pdf, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "pdf", "png"))
     with rc_context(RC), boxes_for_unknown_characters():
         shorten(figure)
-        _write_svg(figure, svg, source)
+        figure.set_dpi(VECTOR_DPI)
+        _lay_out(figure)
         if fallbacks:
             # The labels of ticks exist only now.
             for text in figure.findobj(Text):
                 if isinstance(text, Text):
                     text.set_fontfamily([FONT, *fallbacks])
-            _write_svg(figure, svg, source)
-        # Keep the layout of the first file for the others.
+            _lay_out(figure)
         figure.set_layout_engine("none")
-        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-        figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None, "Source": source or None})
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        figure.set_dpi(PNG_DPI)
+        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
     return svg, pdf, png
