@@ -42,8 +42,8 @@ def test_mean_spread_and_the_best_by_hand() -> None:
     assert first.loc["c", "sd"] == pytest.approx(np.std(ROUND_1["c"], ddof=1))
     assert first["best"].to_dict() == {"a": True, "b": False, "c": False}
     # Differences from a: b .01, -.01, .01; c .10, .11, .10. Holm multiplies the smaller p by 2.
-    p_b = reference.ttest_1samp([0.01, -0.01, 0.01], 0)[1]
-    p_c = reference.ttest_1samp([0.10, 0.11, 0.10], 0)[1]
+    p_b: Any = reference.ttest_1samp([0.01, -0.01, 0.01], 0)[1]
+    p_c: Any = reference.ttest_1samp([0.10, 0.11, 0.10], 0)[1]
     assert first.loc["b", "p_holm"] == pytest.approx(p_b)
     assert first.loc["c", "p_holm"] == pytest.approx(2 * p_c)
     assert first["not_different"].to_dict() == {"a": False, "b": True, "c": False}

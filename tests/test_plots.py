@@ -123,6 +123,7 @@ def test_rank_figure_shows_ranks_and_first_places(rows: pd.DataFrame) -> None:
     assert [text.get_text() for text in right.texts] == ["6", "3", "3"]
     assert [float(np.asarray(line.get_xdata())[0]) for line in left.lines] == pytest.approx([11 / 6, 11 / 6, 7 / 3])
     assert left.get_xlim() == pytest.approx((0.9, 3.1)), "from rank 1 to rank 3"
+    assert left.get_xticks().tolist() == [1, 2, 3]
     assert right.get_xlabel() == "first places, of 9 settings"
 
 

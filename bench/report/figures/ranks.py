@@ -14,6 +14,9 @@ from bench.report.figures.style import PAGE_INCHES, RC, Style, legend
 EDGE = 0.05
 """Of the range of an axis, on both sides."""
 
+MOST_TICKS = 10
+"""Of the axis of mean ranks, from 1 on."""
+
 ROW_INCHES = 0.42
 """Height of a query round in the diagram of critical differences."""
 
@@ -50,8 +53,8 @@ def rank_figure(ranks: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
         n_settings = int(ranks["settings"].max())
         right.set_xlim(-EDGE * n_settings, (1 + EDGE) * n_settings)
         right.set_xlabel(f"first places, of {n_settings} settings")
-        for axes in (left, right):
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.set_xticks(range(1, len(names) + 1, -(-len(names) // MOST_TICKS)))
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
