@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from activekd.recipes import NO_TEACHER
-
 Kind = Literal["identity", "measured", "seconds", "memory", "diagnostic", "provenance"]
 
 Row = dict[str, Any]
@@ -103,6 +101,9 @@ PROVENANCE = names("provenance")
 HEADS = ("label_head_accuracy", "distill_head_accuracy")
 """Diagnostics of the two heads of a student that is distilled; its accuracy is that of their mixture."""
 
+FIRST_DIAGNOSTICS = ("picks_coverage", "picks_feature_diversity", "picks_entropy", "student_ece")
+"""Diagnostics that a report shows first."""
+
 CONFIGURATION = ("group", "teacher", "student", "distillation", "recipe")
 """Columns held fixed while selectors are compared; the data sets of a group are averaged."""
 
@@ -112,23 +113,7 @@ SETTING = (*CONFIGURATION, "round")
 PICKED = "picked"
 """Key of the train rows bought at the end of a round: in the rows on disk only."""
 
-FEATURES = "features:"
-"""Prefix of networks whose features come from a file."""
-
 
 def seconds_of(row: Row) -> float:
     """Seconds of a round: the sum over its parts."""
     return sum(row.get(name) or 0.0 for name in SECONDS)
-
-
-def teacher_label(teacher: str, distillation: str) -> str:
-    """Display name of a teacher, with the distillation mode unless it is ``both``.
-
-    Features from a file are named after the file.
-    """
-    if teacher == NO_TEACHER:
-        return "no distillation"
-    network, _, adaptation = teacher.rpartition("+")
-    if network.startswith(FEATURES):
-        teacher = f"{network.removeprefix(FEATURES).split(':')[0].removesuffix('.npz')}+{adaptation}"
-    return teacher if distillation == "both" else f"{teacher} ({distillation} only)"

@@ -121,7 +121,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
             for name in options.replace:
                 if name not in left.replaced:
                     say(f"--replace {name}: its rows were dropped before, and the grid resumes")
-            store.write_plan(folder, whole.name, plan, replace(sources, networks=networks))
+            store.write_plan(folder, whole.name, plan, replace(sources, networks=networks), whole.display)
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)
 
@@ -154,7 +154,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
 def _print_next(folder: Path, report: "Report") -> None:
     """What one can do after a run."""
     run = shlex.quote(str(folder))
-    say(f"next: open {report.html} in a browser, or activekd report {run} --control NAME to test against NAME")
+    say(f"next: open {report.html} in a browser, or activekd report {run} --subject NAME for the case of NAME")
     say(f"      activekd status {run} lists what is done; the same command with --only KEY=VALUE,... runs a part")
 
 

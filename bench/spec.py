@@ -3,8 +3,8 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from itertools import product
@@ -87,11 +87,13 @@ class Spec:
         name: of the spec, and of its results folder.
         trials: in the order of the file.
         resources: of each trial and extraction task.
+        display: labels of names in tables and figures.
     """
 
     name: str
     trials: tuple[Trial, ...]
     resources: Resources
+    display: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def only(self, wanted: str) -> "Spec":
         """The trials that match ``KEY=VALUE,...``; values of a repeated key are alternatives.
@@ -123,7 +125,7 @@ def read_spec(source: str) -> Spec:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise InputError(f"spec {path} is not valid TOML: {fault}") from fault
     file = validated(content, path)
-    return Spec(file.name, _expand(file, path), file.resources)
+    return Spec(file.name, _expand(file, path), file.resources, file.display)
 
 
 def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_claims import ACCURACY, TEACHERS, make_rows
 
-from bench.stats import area_table, compare_with, run_areas, seconds_per_pick, seed_areas
+from bench.stats import area_table, compare_with, references_in, run_areas, seconds_per_pick, seed_areas
 
 
 def rows(n_rounds: int = 3) -> pd.DataFrame:
@@ -13,7 +13,7 @@ def rows(n_rounds: int = 3) -> pd.DataFrame:
 
 
 def areas(table: pd.DataFrame) -> pd.DataFrame:
-    return area_table(seed_areas(run_areas(table)), seconds_per_pick(table))
+    return area_table(seed_areas(run_areas(table)), seconds_per_pick(table), "pcoreset")
 
 
 def test_area_is_the_mean_height_of_the_curve() -> None:
@@ -44,6 +44,8 @@ def test_differences_are_paired_by_seed() -> None:
 def test_selectors_compared_with_a_reference() -> None:
     found = compare_with(areas(rows()), "pcoreset")
     assert len(found) == 2
+    assert set(found["against"]) == {"pcoreset"}
+    assert references_in(areas(rows())) == ["random", "pcoreset"]
     assert [found[group].iloc[0] for group in ("better", "not_different", "worse")] == ["badge", "entropy", "random"]
     without = make_rows("g", TEACHERS, {name: ACCURACY[name] for name in ("random", "badge")}, 3)
     assert compare_with(areas(without.assign(select_seconds=0.5, predict_seconds=0.2, query_size=10)), "pcoreset").empty

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bench import stats
+from bench.display import Display
 from bench.report.published import published_cells
 from bench.stats import claims
 
@@ -63,7 +64,7 @@ def lift(rows: pd.DataFrame) -> pd.DataFrame:
 def conclusions(rows: pd.DataFrame) -> dict[str, str]:
     seeds = stats.seed_means(rows)
     curves = stats.curves(seeds)
-    return claims.conclusions(stats.ranks(curves, stats.margins(curves, seeds)), lead(rows), lift(rows))
+    return claims.conclusions(stats.ranks(curves, stats.margins(curves, seeds)), lead(rows), lift(rows), Display())
 
 
 def compared(rows: pd.DataFrame) -> pd.DataFrame:

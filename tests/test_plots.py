@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from activekd.selectors import SELECTORS
 from bench import stats
-from bench.columns import teacher_label
+from bench.display import Display
+from bench.report.cells import with_intervals
 from bench.report.figures.curves import curve_parts, learning_curves
 from bench.report.figures.gains import gain_figure
 from bench.report.figures.ranks import rank_figure
@@ -69,9 +70,10 @@ def figures(rows: pd.DataFrame) -> dict[str, Figure]:
     styles = selector_styles(rows["selector"].unique())
     curves = curves_of(rows)
     ranks = stats.ranks(curves, stats.margins(curves, stats.seed_means(rows)))
+    intervals = stats.first_place_intervals(stats.seed_means(rows))
     return {
-        "curves": learning_curves(curves, styles, title="d, s"),
-        "ranks": rank_figure(stats.rank_table(ranks), styles),
+        "curves": learning_curves(curve_parts(curves, Display())[0][2], styles, title="d, s"),
+        "ranks": rank_figure(with_intervals(stats.rank_table(ranks), intervals), styles),
         "gain": gain_figure(stats.gain_summary(stats.seed_gains(rows), stats.GAIN_BY_STUDENT)),
     }
 
@@ -79,7 +81,7 @@ def figures(rows: pd.DataFrame) -> dict[str, Figure]:
 def test_learning_curves_have_a_panel_a_teacher_and_a_line_a_selector(rows: pd.DataFrame) -> None:
     panels = figures(rows)["curves"].axes
     assert [axes.get_title() for axes in panels] == [
-        f"{teacher}\nn = 2" for teacher in ("no distillation", "t+clap", "t+zeroshot")
+        f"{teacher}\nn = 2" for teacher in ("none", "t+clap", "t+zeroshot")
     ]
     assert len({axes.get_ylim() for axes in panels}) == 1
     for axes in panels:
@@ -99,6 +101,13 @@ def test_one_seed_has_no_band(rows: pd.DataFrame) -> None:
     assert all(not axes.collections for axes in panels)
 
 
+def test_the_line_of_the_subject_is_thicker(rows: pd.DataFrame) -> None:
+    part = curve_parts(curves_of(rows), Display())[0][2]
+    figure = learning_curves(part, selector_styles(["random", "mine"]), title="t", subject="mine")
+    widths = {str(line.get_label()): line.get_linewidth() for line in figure.axes[0].lines}
+    assert widths["mine"] > 1.5 * widths["random"]
+
+
 def test_colours_do_not_depend_on_who_else_is_shown() -> None:
     several = selector_styles(["pcoreset", "zeta", "random", "alpha"])
     assert several["pcoreset"] == selector_styles(["pcoreset"])["pcoreset"]
@@ -112,7 +121,19 @@ def test_rank_figure_shows_ranks_and_first_places(rows: pd.DataFrame) -> None:
     assert [label.get_text() for label in left.get_yticklabels()] == ["pcoreset", "random", "mine"]
     assert [text.get_text() for text in left.texts] == ["1.83", "1.83", "2.33"]
     assert [text.get_text() for text in right.texts] == ["6", "3", "3"]
-    assert "of 9 settings (hatched: shared)" in right.get_xlabel()
+    assert [float(np.asarray(line.get_xdata())[0]) for line in left.lines] == pytest.approx([11 / 6, 11 / 6, 7 / 3])
+    assert left.get_xlim() == pytest.approx((0.9, 3.1)), "from rank 1 to rank 3"
+    assert left.get_xticks().tolist() == [1, 2, 3]
+    assert right.get_xlabel() == "first places, of 9 settings"
+
+
+def test_rank_figure_has_an_interval_where_one_is_known() -> None:
+    many = {key: (*values, *(value + 0.01 for value in values), values[0]) for key, values in THREE.items()}
+    left, right = figures(pd.concat([make_rows(many), make_rows(many, teacher="t")], ignore_index=True))["ranks"].axes
+    # An interval and a dot for each selector.
+    assert len(left.lines) == len(right.lines) == 6
+    low, high = np.asarray(left.lines[0].get_xdata())
+    assert 1 <= low < high <= 3
 
 
 def test_gain_figure_shows_a_line_a_teacher(rows: pd.DataFrame) -> None:
@@ -125,9 +146,9 @@ def test_gain_figure_shows_a_line_a_teacher(rows: pd.DataFrame) -> None:
 def test_curves_have_distinct_names_fit_for_files() -> None:
     parts = [make_rows(dataset=name) for name in ("x/y", "x:y")]
     curves = curves_of(pd.concat([*parts, make_rows(recipe="q", dataset="x:y")], ignore_index=True))
-    found = curve_parts(curves)
+    found = curve_parts(curves, Display({"group": {"x/y": "X"}}))
     assert [name for name, _, _ in found] == ["curves_x-y_s_r", "curves_x-y_s_q", "curves_x-y_s_r-2"]
-    assert [title for _, title, _ in found] == ["x/y · s · r", "x:y · s · q", "x:y · s · r"]
+    assert [title for _, title, _ in found] == ["X · s · r", "x:y · s · q", "x:y · s · r"]
     assert all(set(part["group"]) == {group} for (_, _, part), group in zip(found, ("x/y", "x:y", "x:y"), strict=True))
 
 
@@ -180,17 +201,16 @@ def test_every_strategy_of_the_suite_is_distinct_and_named_inside_the_figure() -
 def test_equal_frames_give_equal_bytes_without_date_or_program(rows: pd.DataFrame, kind: str, tmp_path: Path) -> None:
     first = save(figures(rows)[kind], tmp_path / "v1.0")
     second = save(figures(rows)[kind], tmp_path / "again")
-    assert [path.name for path in first] == ["v1.0.svg", "v1.0.png"]
+    assert [path.name for path in first] == ["v1.0.svg", "v1.0.pdf", "v1.0.png"]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
     assert b"<dc:date>" not in first[0].read_bytes()
-    assert b"Software" not in first[1].read_bytes()
-
-
-def test_labels_name_the_distillation_mode() -> None:
-    assert teacher_label("none", "none") == "no distillation"
-    assert teacher_label("t", "both") == "t"
-    assert teacher_label("t", "unlabeled") == "t (unlabeled only)"
+    pdf = first[1].read_bytes()
+    assert b"CreationDate" not in pdf
+    assert b"Producer" not in pdf
+    assert pdf.count(b"/FontFile2") >= 1, "the font is embedded"
+    assert b"/Subtype /Type3" not in pdf
+    assert b"Software" not in first[2].read_bytes()
 
 
 def test_long_names_lose_their_middle_and_figures_stay_small(rows: pd.DataFrame, tmp_path: Path) -> None:
@@ -198,7 +218,7 @@ def test_long_names_lose_their_middle_and_figures_stay_small(rows: pd.DataFrame,
     renamed = rows.assign(selector=rows["selector"].replace("mine", long), group=long)
     for name, figure in figures(renamed).items():
         before = figure.get_size_inches().max()
-        svg, _ = save(figure, tmp_path / name)
+        svg, *_ = save(figure, tmp_path / name)
         assert svg.is_file()
         assert figure.get_size_inches().max() < 2 * before, name
     figure = figures(renamed)["ranks"]

@@ -1,7 +1,6 @@
 """The report: its tables and pages, equal bytes, several runs, LaTeX that compiles, a real browser."""
 
 import json
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -85,11 +84,13 @@ def test_the_page_shows_what_stats_computes(contents: Contents) -> None:
     assert contents.parts.confidence == stats.headline_confidence(frames["rank_table"], frames["first_places"])
     titles = [section.title for section in contents.page.sections]
     assert titles == [spec.title for spec in SECTIONS if spec.title in titles]
-    assert {"Learning curves", "Critical differences", "Wins", "Gain of distillation", "Labels saved"} < set(titles)
+    assert {"Ranks", "Critical differences", "Wins", "Gain of distillation", "Labels saved"} < set(titles)
+    assert titles[-1] == "The paper's two claims on this run"
     assert {"Diagnostics", "Costs", "Seeds that a difference needs"} < set(titles)
     page = markdown_of(contents)
     assert page.startswith(f"# made: {contents.page.headline}\n")
     assert "| measure | badge | pcoreset | random |" in page
+    assert page.index("| selector | 20 labels | 30 labels |") < page.index("\n## ")
     # Means over rounds 0, 1, 2 and seeds 0, 1 of .1 + .1 round + .01 seed.
     assert "| confident mistakes of the teacher | 0.205 | 0.205 | 0.205 |" in page
 
@@ -111,9 +112,11 @@ def test_every_table_is_csv_and_latex(contents: Contents, tmp_path: Path) -> Non
     write_tables(contents.frames, tmp_path)
     tables = {path.stem: pd.read_csv(path) for path in tmp_path.glob("*.csv")}
     assert set(tables) == set(TABLES)
+    document = (tmp_path / "all_tables.tex").read_text(encoding="utf-8")
     for name, table in tables.items():
         tex = tmp_path / f"{name}.tex"
         assert tex.is_file() == bool(len(table)), name
+        assert (f"\\input{{{name}.tex}}" in document) == bool(len(table)), name
         if len(table):
             assert r"\toprule" in tex.read_text(encoding="utf-8")
 
@@ -124,6 +127,7 @@ def test_a_written_report_has_its_figures_and_needs_no_network(folder: Path, con
     digest = digest_of(contents.frames)
     for stem in stems:
         assert (folder / "figures" / f"{stem}.png").is_file()
+        assert (folder / "figures" / f"{stem}.pdf").is_file()
         svg = (folder / "figures" / f"{stem}.svg").read_text(encoding="utf-8")
         assert f"<dc:source>{digest}</dc:source>" in svg
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -181,13 +185,19 @@ def test_a_run_without_teacher_and_diagnostics_says_so() -> None:
     assert "reference numbers" not in page
 
 
-def test_others_are_tested_against_a_chosen_control() -> None:
+def test_a_chosen_subject_has_the_headline_and_others_are_tested_against_it() -> None:
     run = run_of(taught_rows())
-    contents = contents_of(run, control="badge")
+    contents = contents_of(run, subject="badge")
     assert "Differences from badge in points" in markdown_of(contents)
     assert set(contents.frames["paired_areas"]["selector"]) == {"pcoreset", "random"}
-    with pytest.raises(InputError, match="unknown control 'bagde'; did you mean 'badge'"):
-        contents_of(run, control="bagde")
+    assert set(contents.frames["area_comparison"]["against"]) == {"badge"}
+    assert contents.page.headline == "badge first in 4 of 4 settings (100.0%; 2 shared)"
+    behind = contents_of(run, subject="random")
+    assert behind.page.headline == f"random first in 0 of 4 settings (0.0%), behind {contents.page.headline}"
+    assert behind.parts.confidence.startswith("random: no first place is called clear")
+    assert behind.parts.charts[behind.parts.figure].subject == "random"
+    with pytest.raises(InputError, match="unknown subject 'bagde'; did you mean 'badge'"):
+        contents_of(run, subject="bagde")
 
 
 def test_partial_names_the_holes_and_ranks_finished_settings_alone() -> None:
@@ -200,7 +210,7 @@ def test_partial_names_the_holes_and_ranks_finished_settings_alone() -> None:
     contents = contents_of(run, partial=True)
     assert set(contents.frames["rank_table"]["settings"]) == {1}
     page = markdown_of(contents)
-    assert page.index("Unfinished: 1 of 18") < page.index("## ")
+    assert page.index("Unfinished: 1 of 18") < page.index("\n## ")
     assert "- d none s b seed 1 from round 2" in page
 
 
@@ -271,17 +281,35 @@ def test_bars_join_ranks_closer_than_the_critical_difference() -> None:
     assert cliques([1.0, 2.0], 0.0) == []
 
 
-def test_charts_have_a_point_a_round_and_its_value() -> None:
-    rows = make_rows()
-    chart = panels.curve_chart(stats.curves(stats.seed_means(rows)), selector_styles(["a", "b", "c"]), "t")
+def test_charts_have_a_line_a_selector_and_the_values_of_each_round() -> None:
+    seeds = stats.seed_means(make_rows())
+    styles = selector_styles(["a", "b", "c"])
+    chart = panels.curve_chart(stats.curves(seeds), stats.curve_differences(seeds, "c"), styles, "t", "b")
     (panel,) = chart.panels
-    assert [line.selector for line in panel.lines] == ["a", "b", "c"]
-    b = next(line for line in panel.lines if line.selector == "b")
-    assert [point.label.partition(" at ")[0] for point in b.points] == ["b: 30.00%", "b: 65.00%", "b: 80.00%"]
-    heights = [point.y for point in b.points]
-    assert heights == sorted(heights, reverse=True)
-    assert b.points[0].x < b.points[1].x < b.points[2].x
-    assert all(0 <= place <= panels.HEIGHT for place, _ in panel.y_ticks)
+    assert (chart.reference, chart.subject) == ("c", "b")
+    accuracy, difference = panel.views
+    assert [line.selector for line in accuracy.lines] == ["a", "b", "c"]
+    assert [line.selector for line in difference.lines] == ["a", "b"]
+    readings = json.loads(panel.readings)
+    assert [reading["title"] for reading in readings] == [f"{10 * k} labels (round {k - 1}), n = 2" for k in (1, 2, 3)]
+    assert readings[0]["x"] < readings[1]["x"] < readings[2]["x"]
+    of_b = [next(row for row in reading["rows"] if row["selector"] == "b") for reading in readings]
+    assert [row["accuracy"][0] for row in of_b] == [0.3, 0.65, 0.8]
+    # Seeds .7 and .6: the t interval is wider than [0, 1] above; minus c .3 and .1.
+    assert of_b[1]["accuracy"][1] == "65.0% (1.5% to 100.0%)"
+    assert of_b[1]["difference"] == [0.2, "+20.0 (-107.1 to +147.1)"]
+    for view in panel.views:
+        assert all(0 <= place <= panels.HEIGHT for place, _ in view.y_ticks)
+    assert "0" in [label for _, label in difference.y_ticks]
+
+
+def test_every_panel_has_an_axis_of_its_own() -> None:
+    seeds = stats.seed_means(pd.concat([make_rows(), make_rows("t+zeroshot", plus=-0.3)], ignore_index=True))
+    chart = panels.curve_chart(
+        stats.curves(seeds), stats.curve_differences(seeds, "a"), selector_styles(["a", "b"]), "t"
+    )
+    tops = [[label for _, label in panel.views[0].y_ticks][-1] for panel in chart.panels]
+    assert len(set(tops)) == 2
 
 
 def test_latex_escapes_and_breaks_long_tables() -> None:
@@ -353,13 +381,15 @@ def test_the_page_in_a_browser(browser: Any, folder: Path, contents: Contents) -
         cells = browser.find_elements("css selector", f"table:first-of-type tbody td:nth-child({index})")
         return [cell.text for cell in cells[: len(table)]]
 
-    assert column(1) == table["selector"].tolist()
-    assert [int(text.partition(" ")[0]) for text in column(2)] == table["first"].tolist()
+    # The first table is the main one; at 20 labels: badge 67.5, pcoreset 57.5, random 47.5 over both configurations.
+    assert column(1) == table["selector"].tolist() == ["badge", "pcoreset", "random"]
+    assert [text.partition(" ")[0] for text in column(2)] == ["67.5", "57.5", "47.5"]
+    assert browser.find_element("css selector", "table td b").text == "67.5"
     head = browser.find_elements("css selector", "table:first-of-type th button")[1]
     head.click()
-    assert [int(text.partition(" ")[0]) for text in column(2)] == sorted(table["first"])
+    assert [text.partition(" ")[0] for text in column(2)] == ["47.5", "57.5", "67.5"]
     head.click()
-    assert [int(text.partition(" ")[0]) for text in column(2)] == sorted(table["first"], reverse=True)
+    assert [text.partition(" ")[0] for text in column(2)] == ["67.5", "57.5", "47.5"]
 
     paper = "return getComputedStyle(document.body).backgroundColor"
     light = browser.execute_script(paper)
@@ -373,17 +403,35 @@ def test_hover_and_legend_in_a_browser(browser: Any, folder: Path) -> None:
     from selenium.webdriver import ActionChains
 
     browser.get((folder / "report.html").as_uri())
-    point = browser.find_elements("css selector", "svg.chart circle")[-1]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
-    ActionChains(browser).move_to_element(point).perform()
-    assert browser.find_element("id", "hover").text == point.get_attribute("data-label")
-    assert re.match(r"\w+: \d+\.\d\d% at \d+ labels \(round \d\)", point.get_attribute("data-label"))
-    name = browser.find_element("css selector", ".legend button")
+    chart = browser.find_element("css selector", "svg.chart")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    # The middle of the panel is at 20 labels: badge .65, pcoreset .55, random .45.
+    ActionChains(browser).move_to_element(chart).perform()
+    lines = browser.find_element("id", "hover").text.splitlines()
+    assert lines[0] == "20 labels (round 1), n = 2"
+    assert [line.split()[:2] for line in lines[1:]] == [["badge", "65.0%"], ["pcoreset", "55.0%"], ["random", "45.0%"]]
+    cursor = chart.find_element("css selector", ".cursor")
+    assert cursor.value_of_css_property("visibility") == "visible"
+
+    name, other = browser.find_elements("css selector", ".legend button")[:2]
+    band = chart.find_element("css selector", f'.view.accuracy .band[data-selector="{name.text}"]')
+    assert float(band.value_of_css_property("opacity")) == 0
     name.click()
     lit = browser.find_elements("css selector", "svg.chart .lit")
     assert {part.get_attribute("data-selector") for part in lit} == {name.text}
+    assert (name.get_attribute("aria-pressed"), other.get_attribute("aria-pressed")) == ("true", "false")
+    assert float(band.value_of_css_property("opacity")) > 0
     name.click()
-    assert browser.find_elements("css selector", "figure.one-lit") == []
+    assert browser.find_elements("css selector", "figure.chosen") == []
+
+    accuracy, difference = browser.find_elements("css selector", ".views button")[:2]
+    assert chart.find_element("css selector", ".view.accuracy").is_displayed()
+    difference.click()
+    assert not chart.find_element("css selector", ".view.accuracy").is_displayed()
+    ActionChains(browser).move_to_element(chart).perform()
+    lines = browser.find_element("id", "hover").text.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["badge", "+20.0"], ["pcoreset", "+10.0"]]
+    accuracy.click()
     assert browser.get_log("browser") == []
 
 
@@ -392,4 +440,10 @@ def test_a_phone_scrolls_tables_and_not_the_page(browser: Any, folder: Path) -> 
     browser.get((folder / "report.html").as_uri())
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.execute_script(wide) <= 0
+    box = browser.find_element("css selector", ".wide.more")
+    browser.execute_script("arguments[0].scrollLeft = 200", box)
+    left = "return arguments[0].getBoundingClientRect().left - arguments[1].getBoundingClientRect().left"
+    first, second = box.find_elements("css selector", "tbody tr:first-child td")[:2]
+    assert browser.execute_script(left, first, box) == pytest.approx(0, abs=1)
+    assert browser.execute_script(left, second, box) > 0
     browser.set_window_size(1200, 900)

@@ -198,3 +198,35 @@ def test_two_blocks_may_not_share_the_cells_of_a_table(tiny_spec: Path) -> None:
     other = more.replace("rounds = 4", 'rounds = 4\ncompared_as = "longer"')
     tiny_spec.write_text(text.replace("[views.two]", f"[[block]]{other}\n[views.two]"), encoding="utf-8")
     assert len(read_spec(str(tiny_spec)).trials) == 8
+
+
+def displayed(tiny_spec: Path, table: str) -> Path:
+    path = tiny_spec.with_name("displayed.toml")
+    path.write_text(f"{tiny_spec.read_text(encoding='utf-8')}\n[display]\n{table}\n", encoding="utf-8")
+    return path
+
+
+def test_labels_of_names_are_no_part_of_a_trial(tiny_spec: Path) -> None:
+    spec = read_spec(str(displayed(tiny_spec, 'digits = "Handwritten digits"\npcoreset = "PCoreSet (ours)"')))
+    assert spec.display == {"digits": "Handwritten digits", "pcoreset": "PCoreSet (ours)"}
+    assert [trial.id for trial in spec.trials] == [trial.id for trial in read_spec(str(tiny_spec)).trials]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('pcorset = "ours"', r"unknown name in display 'pcorset'; did you mean 'pcoreset'\? known: "),
+        (
+            'pcoreset = "ours"\nrandom = "ours"',
+            "display: 'ours' is the label of selector (random and pcoreset|pcoreset and random); expected: a label of",
+        ),
+        ('random = "pcoreset"', "display: 'pcoreset' is the label of selector "),
+        ('random = ""', "display.random: found ''"),
+        ("random = 3", "display.random: found 3"),
+        ('random = "two\\nlines"', "display.random: found"),
+        ('pcorset = "ours"\nrandom = "pcoreset"', "did you mean 'pcoreset'.*; display: 'pcoreset' is the label"),
+    ],
+)
+def test_labels_that_name_nothing_or_two_things_are_refused(tiny_spec: Path, table: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_spec(str(displayed(tiny_spec, table)))

@@ -98,7 +98,8 @@ def test_rank_table_by_hand() -> None:
 def test_curves_have_student_t_intervals_over_seeds() -> None:
     curve = curves(make_rows()).query("selector == 'b' and round == 1").iloc[0]
     low, high = reference.t.interval(0.95, 1, loc=0.65, scale=reference.sem([0.7, 0.6]))
-    assert (curve["accuracy"], curve["low"], curve["high"], curve["n_seeds"]) == pytest.approx((0.65, low, high, 2))
+    assert high > 1
+    assert (curve["accuracy"], curve["low"], curve["high"], curve["n_seeds"]) == pytest.approx((0.65, low, 1.0, 2))
 
 
 def test_one_seed_has_no_interval() -> None:
@@ -186,6 +187,10 @@ def test_intervals_of_first_places_need_five_seeds() -> None:
     assert found.loc["c", ["first_low", "first_high"]].isna().all(), "no draw has another count"
     assert found.loc["c", ["n_seeds", "most_seeds"]].tolist() == [6, 6]
     assert found.loc["b", "first_low"] < 1.5 < found.loc["b", "first_high"] <= 2
+    # Mean ranks: b 1 and 1.5, a 2 and 1.5, c 3 and 3 in every draw.
+    assert found.loc["c", ["rank_low", "rank_high"]].isna().all(), "no draw has another rank"
+    assert 1 < found.loc["b", "rank_low"] < 1.25 < found.loc["b", "rank_high"] < 2.5
+    assert 1 < found.loc["a", "rank_low"] < 1.75 < found.loc["a", "rank_high"] < 3
 
 
 def test_win_matrix_by_hand() -> None:
@@ -216,26 +221,30 @@ def test_labels_saved_by_hand() -> None:
 
 
 def test_front_of_accuracy_and_cost_by_hand() -> None:
-    # Areas: a .55, b .6, c .45; c costs least, a as much as b.
+    # Areas: a .55, b .6, c .45; c costs least, a as much as b. The prediction of the pool takes 1 s in rounds 0 and 1.
     seconds = {"a": 3.0, "b": 3.0, "c": 1.0}
-    rows = make_rows().assign(train_seconds=lambda rows: rows["selector"].map(seconds))
-    found = stats.pareto(areas(rows), rows)
+    rows = make_rows().assign(
+        select_seconds=lambda rows: rows["selector"].map(seconds),
+        predict_seconds=lambda rows: 0.5 + (rows["round"] < 2),
+    )
+    found = stats.pareto(areas(rows), stats.query_seconds(rows))
     assert found.set_index("selector")["on_front"].to_dict() == {"c": True, "b": True, "a": False}
-    assert found.set_index("selector")["seconds"].to_dict() == pytest.approx({"a": 10.8, "b": 10.8, "c": 4.8})
+    assert found.set_index("selector")["seconds"].to_dict() == pytest.approx({"a": 4.0, "b": 4.0, "c": 2.0})
 
 
-def test_seconds_and_area_relative_to_the_mean_of_the_configuration() -> None:
-    # Configuration d: seconds of a run a 4, b 8, c 12 (mean 8), areas .55, .6, .45. In d2 all seconds
-    # are ten times as many and all areas .1 larger, so that ratios and differences are equal.
+def test_area_relative_to_the_mean_of_the_configuration_and_seconds_of_a_query() -> None:
+    # Areas of seeds 0 and 1: a (.525, .575), b (.65, .55), c (.425, .475); means .5333. In d2 areas are .1 larger
+    # and queries ten times as long.
     seconds = {"a": 4.0, "b": 8.0, "c": 12.0}
-    d = make_rows().assign(teacher_seconds=0.0, predict_seconds=0.0, select_seconds=0.0)
-    d = d.assign(train_seconds=d["selector"].map(seconds) / 3)
-    d2 = d.assign(dataset="d2", group="d2", trial_id="d2" + d["trial_id"], train_seconds=10 * d["train_seconds"])
+    d = make_rows().assign(predict_seconds=0.0, select_seconds=lambda rows: rows["selector"].map(seconds))
+    d2 = d.assign(dataset="d2", group="d2", trial_id="d2" + d["trial_id"], select_seconds=10 * d["select_seconds"])
     rows = pd.concat([d, d2.assign(accuracy=d["accuracy"] + 0.1)], ignore_index=True)
-    found = stats.pareto_overall(stats.pareto(areas(rows), rows)).set_index("selector")
-    assert found["seconds"].to_dict() == pytest.approx({"a": 0.5, "b": 1.0, "c": 1.5})
+    found: Any = stats.pareto_overall(areas(rows), stats.query_seconds(rows)).set_index("selector")
+    assert found["seconds"].to_dict() == pytest.approx({"a": 22.0, "b": 44.0, "c": 66.0})
     mean = (0.55 + 0.6 + 0.45) / 3
     assert found["area"].to_dict() == pytest.approx({"a": 0.55 - mean, "b": 0.6 - mean, "c": 0.45 - mean})
+    low, high = reference.t.interval(0.95, 1, loc=0.6 - mean, scale=reference.sem([0.65 - mean, 0.55 - mean]))
+    assert found.loc["b", ["area_low", "area_high", "n_seeds"]].tolist() == pytest.approx([low, high, 2])
     assert found["on_front"].to_dict() == {"a": True, "b": True, "c": False}
     assert set(found["n_configurations"]) == {2}
 
@@ -361,11 +370,11 @@ def test_overlap_and_recipes_share_rounds_and_seeds() -> None:
 
 def test_the_cost_of_a_selector_is_relative_to_the_same_rivals() -> None:
     # In the second configuration c did not run: a and b are cheap there, but not cheaper than c.
-    d2 = make_rows(dataset="d2", group="d2").query("selector != 'c'").assign(train_seconds=0.1)
+    d2 = make_rows(dataset="d2", group="d2").query("selector != 'c'").assign(select_seconds=0.01)
     rows = pd.concat([make_rows(), d2], ignore_index=True)
-    found = stats.pareto_overall(stats.pareto(areas(rows), rows))
+    found = stats.pareto_overall(areas(rows), stats.query_seconds(rows))
     assert set(found["n_configurations"]) == {1}
-    assert found["seconds"].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert found["seconds"].tolist() == pytest.approx([0.1, 0.1, 0.1])
 
 
 def test_facts_of_a_run() -> None:

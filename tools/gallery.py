@@ -86,8 +86,9 @@ def write() -> None:
         frames = frames_of(read_run(RUN))
         around_block(PAGE, BLOCK)
         replace_block(PAGE, BLOCK, gallery(frames))
-        _, png = save(draw(frames.rows), FIGURE, digest_of(frames))
-        png.unlink()
+        _, *others = save(draw(frames.rows), FIGURE, digest_of(frames))
+        for other in others:
+            other.unlink()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ app = command_line()
     name="report",
     epilog=examples(
         "activekd report results/runs/demo",
+        "activekd report results/runs/mine --subject mine:narrow --budgets 100,200",
+        "activekd report results/runs/a results/runs/b --merge",
         "activekd report results/demo results/runs/demo --out results/runs/demos",
         "activekd report results/caltech-real --readme README.md --block caltech",
     ),
@@ -36,14 +38,31 @@ def main(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where to write [default: into RUN; several: results/runs/side-by-side]"),
-    ] = None,
-    control: Annotated[
-        str | None,
         typer.Option(
-            metavar="SELECTOR", help="Selector against which others are tested [default: pcoreset, else random]"
+            metavar="FOLDER", help="Where to write [default: into RUN; several: results/runs/side-by-side, or merged]"
         ),
     ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            "--subject",
+            "--control",
+            metavar="SELECTOR",
+            help="Selector that the headline is about and others are tested against [default: the leader has the "
+            "headline; others are tested against pcoreset, else random]",
+        ),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABELS,...",
+            help="Numbers of labels in the main table, such as 100,200 [default: the first query round, the middle one "
+            "and the last]",
+        ),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Rank the union of several RUNs of one protocol, instead of side by side.")
+    ] = False,
     readme: Annotated[
         Path | None, typer.Option(metavar="FILE.md", help="Also replace a generated block of this file.")
     ] = None,
@@ -53,27 +72,49 @@ def main(
 ) -> None:
     """Write tables, figures and page of a run from its rows.
 
-    Of several runs, write one page with them side by side.
+    Of several runs, write one page with them side by side, or merged.
     """
     with user_errors():
         runs = [results_folder(name) for name in named]
-        if len(runs) == 1:
-            _one(runs[0], out or runs[0], partial, control, readme, block, show)
+        chosen = _budgets(budgets)
+        if len(runs) == 1 or merge:
+            target = runs[0] if len(runs) == 1 else RUNS / "merged"
+            _one(runs, out or target, partial, subject, chosen, readme, block, show)
             return
-        if partial or control or readme is not None:
-            raise InputError("several RUNs with --partial, --control or --readme; expected: one RUN with them")
+        if partial or subject or chosen or readme is not None:
+            raise InputError(
+                "several RUNs with --partial, --subject, --budgets or --readme; expected: one RUN with them, or --merge"
+            )
         _several(runs, out or RUNS / "side-by-side")
 
 
-def _one(run: Path, out: Path, partial: bool, control: str | None, readme: Path | None, block: str, show: str) -> None:
+def _budgets(given: str | None) -> list[str]:
+    """Numbers of labels as the statistics compare them."""
+    parts = [] if given is None else [part.strip() for part in given.split(",")]
+    try:
+        return [f"{float(part):g}" for part in parts]
+    except ValueError as fault:
+        raise InputError(f"--budgets '{given}'; expected: numbers of labels, such as 100,200") from fault
+
+
+def _one(
+    runs: list[Path],
+    out: Path,
+    partial: bool,
+    subject: str | None,
+    budgets: list[str],
+    readme: Path | None,
+    block: str,
+    show: str,
+) -> None:
     from bench.report.blocks import BLOCKS, around_block, replace_block
     from bench.report.pages import write_report
     from bench.report.terminal_table import print_rank_table
-    from bench.store.table import read_run
+    from bench.store.merging import read_merged
 
     if readme is not None:
         around_block(readme, block)
-    report = write_report(read_run(run), out, partial=partial, control=control)
+    report = write_report(read_merged(runs), out, partial=partial, subject=subject, budgets=budgets)
     if readme is not None:
         replace_block(readme, block, BLOCKS[show](report.frames))
     print_rank_table(report, console)

@@ -1,17 +1,20 @@
 """Numbers as a reader sees them: the cells, tables and sections of a report."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from bench.columns import LABELS, teacher_label
+from bench.columns import LABELS
+from bench.display import Display, distilled_on
 
 MANY_ROWS = 24
 """Tables with more rows are folded."""
 
-CLAIMS = "The paper's two claims on this run"
+MAIN = "Accuracy by configuration"
+RANKS = "Ranks"
 CURVES = "Learning curves"
 TESTS = "Critical differences"
 WINS = "Wins"
@@ -24,6 +27,7 @@ OVERLAP = "Overlap of queried labels"
 COST = "Costs"
 SEEDS = "Seeds that a difference needs"
 RECIPES = "Recipes side by side"
+CLAIMS = "The paper's two claims on this run"
 PUBLISHED = "Published numbers"
 """Titles of the sections of a run's page."""
 
@@ -34,20 +38,54 @@ Columns = Mapping[str, Callable[[Record], str]]
 
 
 @dataclass(frozen=True)
+class Marked:
+    """A number that may be the best of its column, and what follows it.
+
+    Attributes:
+        number: shown first.
+        rest: after it, without a mark.
+        best: the number is shown in bold.
+        tied: it is underlined.
+    """
+
+    number: str
+    rest: str = ""
+    best: bool = False
+    tied: bool = False
+
+    def __str__(self) -> str:
+        return self.number + self.rest
+
+
+Cell = str | Marked
+
+NUMERIC = re.compile(r"([-+<>±]?\s*[-+]?[\d,.]+(\W.*)?|-|)", re.DOTALL)
+"""A cell of a column of numbers: it begins with one, or is empty."""
+
+
+@dataclass(frozen=True)
 class Table:
     """A table on a page.
 
     Attributes:
         header: names of the columns.
-        rows: one string per column.
+        rows: one cell per column.
         title: above the table; may be empty.
         folded: the HTML page shows it on a click.
+        note: below the title; may be empty.
     """
 
     header: list[str]
-    rows: list[list[str]]
+    rows: list[list[Cell]]
     title: str = ""
     folded: bool = False
+    note: str = ""
+
+    @property
+    def is_number(self) -> list[bool]:
+        """Whether each column holds numbers, which are aligned to the right; the first column is the row's name."""
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.header)
+        return [i > 0 and all(NUMERIC.fullmatch(str(cell)) for cell in cells) for i, cells in enumerate(columns)]
 
 
 @dataclass(frozen=True)
@@ -60,6 +98,7 @@ class Section:
         points: a list.
         figures: stems of files in the folder of figures.
         tables: below the text.
+        folded_figures: the same as ``figures``; the HTML page shows them on a click.
     """
 
     title: str
@@ -67,11 +106,12 @@ class Section:
     points: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    folded_figures: list[str] = field(default_factory=list)
 
 
 def table(frame: pd.DataFrame, columns: Columns, title: str = "") -> Table:
     """A frame as a table, folded where it has more than MANY_ROWS rows."""
-    rows = [[cell(record) for cell in columns.values()] for record in frame.to_dict("records")]
+    rows: list[list[Cell]] = [[cell(record) for cell in columns.values()] for record in frame.to_dict("records")]
     return Table(list(columns), rows, title, folded=len(rows) > MANY_ROWS)
 
 
@@ -119,6 +159,11 @@ def counts(low: float, high: float) -> str:
     return NO_INTERVAL if pd.isna(low) else f"{low:.0f} to {high:.0f}"
 
 
+def ranks_between(low: float, high: float) -> str:
+    """An interval of a mean rank."""
+    return NO_INTERVAL if pd.isna(low) else f"{low:.2f} to {high:.2f}"
+
+
 def p_value(value: float) -> str:
     """A p value; tiny ones as a bound; ``-`` where nothing was tested."""
     if pd.isna(value):
@@ -147,8 +192,8 @@ def or_none(value: str) -> str:
 
 
 def teacher(record: Record) -> str:
-    """The label of a record's teacher; without a column for the distillation mode, that of both kinds of images."""
-    return teacher_label(record["teacher"], record.get("distillation", "both"))
+    """The teacher of a record that has labels, with the distillation mode if the record has one."""
+    return distilled_on(record["teacher"], record.get("distillation", "both"))
 
 
 CONFIGURATION_COLUMNS: Columns = {**text("group", "student"), LABELS["teacher"]: teacher, **text("recipe")}
@@ -159,13 +204,6 @@ GAIN_COLUMNS: Columns = {"gain in points": of("gain", points), "95% interval": l
 
 INTERVAL_HEADER = "95% over seeds"
 
-FIRST_SEEDS: dict[str, Callable[[Record], str]] = {
-    "n (seeds)": lambda r: (
-        str(r["n_seeds"]) if r["n_seeds"] == r["most_seeds"] else f"{r['n_seeds']} to {r['most_seeds']}"
-    )
-}
-"""Seeds of the configurations that a rank table counts."""
-
 PARTIAL_MARK = " (partial)"
 """Behind the name of a selector that did not take part in every setting of a rank table."""
 
@@ -173,25 +211,31 @@ RANK_COLUMNS: Columns = {
     LABELS["selector"]: lambda record: f"{record['selector']}{PARTIAL_MARK if record['partial'] else ''}",
     "first": lambda record: f"{record['first']} ({record['first_share']:.1%})",
     INTERVAL_HEADER: limits(counts, "first_low", "first_high"),
+    "n (seeds)": lambda r: (
+        str(r["n_seeds"]) if r["n_seeds"] == r["most_seeds"] else f"{r['n_seeds']} to {r['most_seeds']}"
+    ),
     "clear": of("clear_first", str),
     "of these tied": of("tied_first", str),
     **text("settings"),
     "mean rank": of("mean_rank", decimals(2)),
+    "95% of the mean rank": limits(ranks_between, "rank_low", "rank_high"),
     "mean accuracy": of("mean_accuracy", percent),
 }
 
 
-def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, title: str = "") -> Table:
+def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, display: Display, title: str = "") -> Table:
     """The rank table with the intervals of its first places.
 
     Args:
         ranks: ``stats.rank_table``.
         first_places: ``stats.first_place_intervals`` of the same settings.
+        display: labels of the names.
         title: above it.
     """
-    intervals = first_places[["selector", "first_low", "first_high", "n_seeds", "most_seeds"]]
-    intervals = intervals.astype({"selector": ranks["selector"].dtype})
-    columns: dict[str, Callable[[Record], str]] = {}
-    for header, cell in RANK_COLUMNS.items():
-        columns |= {header: cell} | (FIRST_SEEDS if header == INTERVAL_HEADER else {})
-    return table(ranks.merge(intervals, on="selector", how="left"), columns, title)
+    return table(display.applied(with_intervals(ranks, first_places)), RANK_COLUMNS, title)
+
+
+def with_intervals(ranks: pd.DataFrame, first_places: pd.DataFrame) -> pd.DataFrame:
+    """A rank table with the columns of the intervals of its first places and mean ranks."""
+    intervals = first_places.astype({"selector": ranks["selector"].dtype})
+    return ranks.merge(intervals, on="selector", how="left")

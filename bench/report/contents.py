@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from activekd.datasets.choices import test_split
-from bench import stats
-from bench.columns import teacher_label
-from bench.report.cells import Section, Table, rank_table
+from bench.display import Display, names_in
+from bench.report.cells import Section, Table
+from bench.report.figures.style import Style
 from bench.report.frames import Frames
-from bench.report.sections import ranking_note
+from bench.report.sections import first_note, first_tables
 from bench.spec import PROTOCOL
 from bench.stats import Facts
 from bench.store.table import Run
@@ -26,21 +26,21 @@ class Page:
         name: of the run or runs.
         headline: the largest line.
         caveats: shown above the first table.
-        ranking: the first table.
-        note: below the first table.
+        tables: of the first screen.
+        note: below them.
         sections: below the first screen.
         provenance: commits, versions and devices of the rows.
-        selectors: their names, which have a colour on the page.
+        styles: of each selector, by its label.
     """
 
     name: str
     headline: str
     caveats: list[str]
-    ranking: Table
+    tables: list[Table]
     note: str
     sections: list[Section]
     provenance: Mapping[str, list[str]]
-    selectors: list[str]
+    styles: Mapping[str, Style]
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,17 @@ def missing_of(run: Run) -> Missing:
     return Missing(len(run.holes), len(run.plan), lines[:TRIALS_NAMED])
 
 
-def run_page(run: Run, frames: Frames, facts: Facts, sections: list[Section]) -> Page:
+def run_page(run: Run, frames: Frames, facts: Facts, sections: list[Section], styles: Mapping[str, Style]) -> Page:
     """The page of one run."""
-    table = frames["rank_table"]
     return Page(
         name=f"{run.name}, only {run.part}" if run.part else run.name,
-        headline=stats.headline(table),
+        headline=frames.headline,
         caveats=[*_part_caveat(run), *caveats(facts)],
-        ranking=rank_table(table, frames["first_places"]),
-        note=ranking_note(frames),
+        tables=first_tables(frames),
+        note=first_note(frames),
         sections=sections,
         provenance=facts.provenance,
-        selectors=facts.distinct["selector"],
+        styles=styles,
     )
 
 
@@ -118,17 +117,27 @@ def caveats(facts: Facts) -> list[str]:
     return out
 
 
-def fact_lines(facts: Facts, n_planned: int) -> dict[str, str]:
+def fact_lines(facts: Facts, n_planned: int, display: Display) -> dict[str, str]:
     """What the run consists of, by name."""
     distinct = facts.distinct
+
+    def named(kind: str) -> str:
+        return "; ".join(display.of(kind, name) for name in distinct[kind])
+
     return {
-        "data sets": ", ".join(distinct["dataset"]),
-        "teachers": ", ".join(teacher_label(name, "both") for name in distinct["teacher"]),
-        "students": ", ".join(distinct["student"]),
-        "selectors": ", ".join(distinct["selector"]),
+        "data sets": named("dataset"),
+        "teachers": named("teacher"),
+        "students": named("student"),
+        "selectors": named("selector"),
         "seeds": ", ".join(distinct["seed"]),
         "trials": f"{facts.n_trials:,}",
         "rounds": f"{facts.n_rows:,} of {n_planned:,} planned",
         "protocol": str(facts.protocol),
         "compute": f"{facts.seconds / 60:.1f} minutes on one core in trials",
     }
+
+
+def shown_names(frames: Frames) -> dict[str, str]:
+    """The name in the spec of every label that differs from it."""
+    pairs = [(frames.display.of(kind, name), name) for kind, names in names_in(frames.rows).items() for name in names]
+    return {label: name for label, name in pairs if label != name}

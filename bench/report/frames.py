@@ -7,7 +7,10 @@ from functools import cached_property
 import pandas as pd
 
 from bench import stats
+from bench.display import Display
 from bench.report.cells import Table
+
+Show = Callable[[pd.DataFrame, Display], list[Table]]
 
 
 @dataclass(frozen=True)
@@ -18,13 +21,13 @@ class TableSpec:
         compute: the frame, from the rows or from other frames.
         caption: of the LaTeX table.
         section: title of the section that shows the table; the table is only a file without it.
-        show: the frame as tables of that section.
+        show: the frame as tables of that section, with the labels of names.
     """
 
     compute: Callable[["Frames"], pd.DataFrame]
     caption: str
     section: str = ""
-    show: Callable[[pd.DataFrame], list[Table]] = lambda frame: []
+    show: Show = lambda frame, display: []
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +39,18 @@ class Frames:
         picks: train rows that each row queried, under the index of ``rows``.
         control: the selector against which others are tested.
         tables: how each frame is computed.
+        subject: the selector that the headline is about; None for the leader.
+        budgets: numbers of labels of the main table; none for its default columns.
+        display: labels of names, which stand on pages and in figures and not in the frames.
     """
 
     rows: pd.DataFrame
     picks: pd.Series
     control: str
     tables: Mapping[str, TableSpec]
+    subject: str | None = None
+    budgets: tuple[str, ...] = ()
+    display: Display = field(default_factory=Display)
     _computed: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -57,6 +66,24 @@ class Frames:
     def seeds(self) -> pd.DataFrame:
         """``stats.seed_means``."""
         return stats.seed_means(self.rows)
+
+    @property
+    def baseline(self) -> str:
+        """The selector from which curves are shown as differences: random, else the control."""
+        return stats.BASELINE if stats.BASELINE in set(self.rows["selector"]) else self.control
+
+    @property
+    def headline(self) -> str:
+        """First places of the subject, with its label."""
+        subject = None if self.subject is None else self.display.selector(self.subject)
+        return stats.headline(self.display.applied(self["rank_table"]), subject)
+
+    @property
+    def confidence(self) -> str:
+        """How certain the headline is."""
+        subject = None if self.subject is None else self.display.selector(self.subject)
+        ranks, intervals = (self.display.applied(self[name]) for name in ("rank_table", "first_places"))
+        return stats.headline_confidence(ranks, intervals, subject)
 
     @cached_property
     def run_areas(self) -> pd.DataFrame:

@@ -4,7 +4,7 @@ pdfLaTeX sets names in Latin letters; other scripts need LuaLaTeX or XeLaTeX wit
 """
 
 import re
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -73,6 +73,6 @@ def _cells(column: pd.Series, is_number: bool) -> list[str]:
     return ["" if pd.isna(value) else escaped(str(value)) for value in column.tolist()]
 
 
-def document(tables: list[Path]) -> str:
-    """A document that includes each file."""
-    return PREAMBLE + "".join(f"\\input{{{path.name}}}\n\\clearpage\n" for path in tables) + "\\end{document}\n"
+def document(stems: Sequence[str]) -> str:
+    """A document that includes the files of these stems."""
+    return PREAMBLE + "".join(f"\\input{{{stem}.tex}}\n\\clearpage\n" for stem in stems) + "\\end{document}\n"

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from bench.report.cells import Marked
+
 _ANYWHERE = re.compile(
     r"""
     [\\`*\[\]|$~]                   # escapes, code, emphasis, links, cells, mathematics, strikethrough
@@ -37,4 +39,12 @@ def head(header: Sequence[object]) -> str:
 
 def row(cells: Iterable[object]) -> str:
     """A row of a Markdown table."""
-    return "| " + " | ".join(map(_cell, cells)) + " |"
+    return "| " + " | ".join(map(_marked, cells)) + " |"
+
+
+def _marked(cell: object) -> str:
+    if not isinstance(cell, Marked):
+        return _cell(cell)
+    number = f"**{_cell(cell.number)}**" if cell.best else _cell(cell.number)
+    number = f"<ins>{number}</ins>" if cell.tied else number
+    return f"{number} {_cell(cell.rest)}".rstrip()

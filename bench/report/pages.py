@@ -1,7 +1,7 @@
 """A run, or several, as files: tables, figures, one HTML page and the same as Markdown; same rows, same bytes."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -12,14 +12,14 @@ import pandas as pd
 from activekd.errors import InputError
 from bench import stats
 from bench.columns import CONFIGURATION
+from bench.display import display_of, names_in
 from bench.report import latex
-from bench.report.contents import Page, fact_lines, missing_of, run_page
-from bench.report.figures.curves import curve_parts
-from bench.report.figures.drawing import RANKS, Drawing, drawings
+from bench.report.contents import Page, fact_lines, missing_of, run_page, shown_names
+from bench.report.figures.drawing import FIRST_SCREEN, Drawing, charts_of, drawings, styles_of
 from bench.report.figures.fonts import fallbacks
-from bench.report.figures.panels import curve_chart
-from bench.report.figures.style import save, selector_styles
+from bench.report.figures.style import save
 from bench.report.frames import Frames
+from bench.report.main_table import STEM, main_latex
 from bench.report.ranked import ranked
 from bench.report.rendering import RunParts, run_html, run_markdown, side_by_side_html, side_by_side_markdown
 from bench.report.sections import sections
@@ -51,8 +51,8 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """First places of the leading selector, in the paper's form."""
-        return stats.headline(self.frames["rank_table"])
+        """First places of the subject, in the paper's form."""
+        return self.frames.headline
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,21 @@ class Contents:
     parts: RunParts
 
 
-def contents_of(run: Run, *, partial: bool = False, control: str | None = None) -> Contents:
+def contents_of(
+    run: Run, *, partial: bool = False, subject: str | None = None, budgets: Sequence[str] = ()
+) -> Contents:
     """The tables and the page of a run; nothing is drawn or written.
 
     Args:
         run: rows and plan.
         partial: report an unfinished run on the rows that ``ranked`` chooses.
-        control: the selector against which others are tested; by default that of ``claims.control_of``.
+        subject: the selector that the headline is about and others are tested against; by default the leader has the
+            headline, and others are tested against that of ``claims.control_of``.
+        budgets: numbers of labels of the main table; by default those of ``stats.main_table``.
 
     Raises:
-        InputError: rows that cannot be compared, a control that took no part, or an unfinished run without ``partial``.
+        InputError: rows that cannot be compared, a subject that took no part, budgets that no configuration has, or an
+            unfinished run without ``partial``.
     """
     missing = missing_of(run)
     if missing.n and not partial:
@@ -92,53 +97,58 @@ def contents_of(run: Run, *, partial: bool = False, control: str | None = None) 
             f"--partial"
         )
     chosen = ranked(run)
-    frames = _frames(run, chosen.rows, control)
+    frames = _frames(run, chosen.rows, subject, budgets)
     facts = stats.facts_of(frames.rows)
     drawn = drawings(frames)
-    page = run_page(run, frames, facts, sections(frames, {figure.stem: figure.section for figure in drawn}))
-    if lacking := fallbacks(names_in(frames))[1]:
+    folded = {figure.stem for figure in drawn if figure.folded}
+    below = sections(frames, {figure.stem: figure.section for figure in drawn}, folded)
+    page = run_page(run, frames, facts, below, styles_of(frames))
+    if lacking := fallbacks(drawn_names(frames))[1]:
         page.caveats.append(
             f"Figures show {len(lacking)} characters of names as boxes, since no installed font has them: {lacking}"
         )
-    styles = selector_styles(page.selectors)
     parts = RunParts(
-        confidence=stats.headline_confidence(frames["rank_table"], frames["first_places"]),
+        confidence=frames.confidence,
         missing=replace(missing, left_out=chosen.left_out),
-        facts=fact_lines(facts, missing.n_planned),
-        figure=RANKS,
-        charts={stem: curve_chart(part, styles, title) for stem, title, part in curve_parts(frames["curves"])},
+        facts=fact_lines(facts, missing.n_planned, frames.display),
+        names=shown_names(frames),
+        figure=next(figure.stem for figure in drawn if figure.section == FIRST_SCREEN),
+        charts=charts_of(frames),
     )
     return Contents(frames, drawn, page, parts)
 
 
-def frames_of(run: Run, control: str | None = None) -> Frames:
+def frames_of(run: Run) -> Frames:
     """The frames of the rows of a run that can be compared, as ``ranked`` chooses them.
 
     Raises:
-        InputError: rows that cannot be compared, without a query round, or a control that took no part.
+        InputError: rows that cannot be compared, or without a query round.
     """
-    return _frames(run, ranked(run).rows, control)
+    return _frames(run, ranked(run).rows, None, ())
 
 
-def _frames(run: Run, rows: pd.DataFrame, control: str | None) -> Frames:
+def _frames(run: Run, rows: pd.DataFrame, subject: str | None, budgets: Sequence[str]) -> Frames:
     stats.check_rows(rows)
-    return Frames(rows, run.picks, claims.control_of(rows, control), TABLES)
+    display = display_of(names_in(rows), run.display)
+    return Frames(rows, run.picks, claims.control_of(rows, subject), TABLES, subject, tuple(budgets), display)
 
 
-def write_report(run: Run, out: Path, *, partial: bool = False, control: str | None = None) -> Report:
+def write_report(
+    run: Run, out: Path, *, partial: bool = False, subject: str | None = None, budgets: Sequence[str] = ()
+) -> Report:
     """Write report.html, report.md, figures/, tables/ and rounds.parquet from the rows alone; same rows, same bytes.
 
     Args:
         run: rows and plan.
         out: folder to write to.
         partial: report an unfinished run on the rows that ``ranked`` chooses.
-        control: the selector against which others are tested; by default that of ``claims.control_of``.
+        subject: as in ``contents_of``.
+        budgets: as in ``contents_of``.
 
     Raises:
-        InputError: rows that cannot be compared, a control that took no part, an unfinished run without ``partial``, or
-            a folder that cannot be written.
+        InputError: as ``contents_of``, or a folder that cannot be written.
     """
-    contents = contents_of(run, partial=partial, control=control)
+    contents = contents_of(run, partial=partial, subject=subject, budgets=budgets)
     with _writing(out):
         for folder in ("figures", "tables"):
             shutil.rmtree(out / folder, ignore_errors=True)
@@ -151,34 +161,41 @@ def write_report(run: Run, out: Path, *, partial: bool = False, control: str | N
 
 
 def write_tables(frames: Frames, folder: Path) -> None:
-    """Write every table as CSV and, unless it is empty, as LaTeX; and all_tables.tex, which includes them all."""
+    """Write every table as CSV and, unless it is empty, as LaTeX; and all_tables.tex, which includes them all.
+
+    CSV has the names of the spec, LaTeX their labels. The main table has a LaTeX file for each configuration.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, frame in frames.items():
         frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    written = [folder / f"{name}.tex" for name, frame in frames.items() if len(frame)]
-    for path in written:
-        path.write_text(latex.table(frames[path.stem], TABLES[path.stem].caption), encoding="utf-8")
-    (folder / "all_tables.tex").write_text(latex.document(written), encoding="utf-8")
+    order = frames["rank_table"]["selector"].tolist()
+    texts = main_latex(frames["main"], frames["main_averages"], frames.display, order)
+    for name, frame in frames.items():
+        if name != STEM and len(frame):
+            texts[name] = latex.table(frames.display.applied(frame), TABLES[name].caption)
+    for stem, text in texts.items():
+        (folder / f"{stem}.tex").write_text(text, encoding="utf-8")
+    (folder / "all_tables.tex").write_text(latex.document(list(texts)), encoding="utf-8")
 
 
 def write_figures(contents: Contents, folder: Path) -> None:
-    """Draw every figure as SVG and PNG, with the digest of the tables in their metadata."""
+    """Draw every figure as SVG, PDF and PNG, with the digest of the tables in their metadata."""
     folder.mkdir(parents=True, exist_ok=True)
-    digest, (families, _) = digest_of(contents.frames), fallbacks(names_in(contents.frames))
+    digest, (families, _) = digest_of(contents.frames), fallbacks(drawn_names(contents.frames))
     for figure in contents.drawings:
         save(figure.draw(), folder / figure.stem, digest, families)
 
 
-def names_in(frames: Frames) -> str:
-    """Every name that figures show, one a line."""
-    columns = (*CONFIGURATION, "selector")
-    return "\n".join(str(name) for column in columns for name in frames.rows[column].unique())
+def drawn_names(frames: Frames) -> str:
+    """The label of every name that figures show, one a line."""
+    rows = frames.display.applied(frames.rows[[*CONFIGURATION, "selector"]])
+    return "\n".join(str(name) for column in rows for name in rows[column].unique())
 
 
 def digest_of(frames: Frames) -> str:
-    """Equal tables, equal digest: figures with another one are stale."""
+    """Equal tables and labels, equal digest: figures with another one are stale."""
     tables = "".join(frame.to_csv(index=False, float_format="%.6g") for _, frame in frames.items())
-    return sha256(tables.encode()).hexdigest()
+    return sha256(f"{tables}{drawn_names(frames)}{frames.subject or ''}".encode()).hexdigest()
 
 
 def write_side_by_side(runs: Mapping[str, Run], out: Path) -> Path:

@@ -1,15 +1,15 @@
-"""Pages to text: the templates of HTML and Markdown, and figures embedded as SVG."""
+"""Pages to text: the templates of HTML and Markdown, and figures as SVG in the page."""
 
-import base64
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from bench.report import markdown
 from bench.report.contents import Missing, Page
 from bench.report.figures.panels import HEIGHT, WIDTH, Chart, color
-from bench.report.figures.style import selector_styles
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class RunParts:
         confidence: below the headline; may be empty.
         missing: of an unfinished run.
         facts: what the run consists of, by name.
+        names: name in the spec by label, where they differ.
         figure: stem of the figure on the first screen.
         charts: learning curves with hover values, which take the place of the figures of these stems.
     """
@@ -27,6 +28,7 @@ class RunParts:
     confidence: str
     missing: Missing
     facts: dict[str, str]
+    names: dict[str, str]
     figure: str
     charts: dict[str, Chart] = field(default_factory=dict)
 
@@ -45,7 +47,7 @@ def run_html(page: Page, run: RunParts, figures: Path) -> str:
         figures: folder with the SVG files that the page embeds.
     """
     environment = _environment()
-    environment.filters["embed"] = lambda stem: _embedded(figures / f"{stem}.svg")
+    environment.filters["embed"] = lambda stem: _embedded(stem, figures / f"{stem}.svg")
     return environment.get_template("run.html.j2").render(
         page=page, run=run, colors=_colors(page), panel_size=(WIDTH, HEIGHT)
     )
@@ -62,11 +64,21 @@ def side_by_side_html(page: Page) -> str:
 
 
 def _colors(page: Page) -> dict[str, str]:
-    return {name: color(style) for name, style in selector_styles(page.selectors).items()}
+    return {name: color(style) for name, style in page.styles.items()}
 
 
-def _embedded(svg: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+def _embedded(stem: str, file: Path) -> Markup:
+    """A figure of matplotlib as part of a page: black follows the theme, white backgrounds are left out.
+
+    Ids begin with the stem, so that those of two figures differ.
+    """
+    svg = file.read_text(encoding="utf-8")
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<path d="[^"]*"\s+style="fill: )#ffffff', r"\1none", svg)
+    svg = svg.replace("#000000", "currentColor").replace("#dddddd", "var(--line)")
+    svg = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\1{stem}-", svg)
+    return Markup(svg)
 
 
 def _environment() -> Environment:

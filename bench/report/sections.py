@@ -1,6 +1,6 @@
 """The sections of a run's page: their text, and the tables and figures that belong to each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from bench import stats
@@ -12,18 +12,23 @@ from bench.report.cells import (
     CURVES,
     DIAGNOSED,
     GAINS,
+    MAIN,
     OVERLAP,
     PARTIAL_MARK,
     PARTS,
     PUBLISHED,
+    RANKS,
     RECIPES,
     SAVED,
     SEEDS,
     TESTS,
     WINS,
     Section,
+    Table,
+    rank_table,
 )
 from bench.report.frames import Frames
+from bench.report.main_table import main_tables, rule
 from bench.report.tables import TABLES
 from bench.stats import claims
 
@@ -36,17 +41,19 @@ class SectionSpec:
         title: by which tables and figures name it.
         text: a paragraph above them; may be empty.
         points: a list above them.
+        tables: of several frames, above those that name the section.
         empty: the text where a run has nothing to show; without it the section is left out.
     """
 
     title: str
-    text: str = ""
+    text: str | Callable[[Frames], str] = ""
     points: Callable[[Frames], list[str]] = lambda frames: []
+    tables: Callable[[Frames], list[Table]] = lambda frames: []
     empty: str = ""
 
 
 def ranking_note(frames: Frames) -> str:
-    """Below the rank table: what a setting, a clear first place and a partial selector are."""
+    """Above the rank table: what a setting, a clear first place and a partial selector are."""
     ranks, margins, table = frames["ranks"], frames["margins"], frames["rank_table"]
     n, extra = stats.n_settings(ranks), stats.extra_firsts(ranks)
     tested = int(margins["p_holm"].notna().sum())
@@ -69,26 +76,41 @@ def ranking_note(frames: Frames) -> str:
     )
 
 
-def sections(frames: Frames, figures: Mapping[str, str]) -> list[Section]:
+def first_tables(frames: Frames) -> list[Table]:
+    """The averages of the main table; the first configuration where there is none."""
+    tables = _main_tables(frames)
+    return tables[: max(1, frames["main"]["average"].max())]
+
+
+def _main_tables(frames: Frames) -> list[Table]:
+    order = frames["rank_table"]["selector"].tolist()
+    return main_tables(frames["main"], frames["main_averages"], frames.display, order)
+
+
+def first_note(frames: Frames) -> str:
+    """Below the first tables: what their numbers and marks mean."""
+    return rule(frames["main"])
+
+
+def sections(frames: Frames, figures: Mapping[str, str], folded: Collection[str] = ()) -> list[Section]:
     """All sections below the first screen that a run has anything to show in.
 
     Args:
         frames: of the run.
         figures: title of the section of each figure, by its stem.
+        folded: stems of the figures that the HTML page shows on a click.
     """
     out = []
     for spec in SECTIONS:
-        shown = [
-            table
-            for name, entry in TABLES.items()
-            if entry.section == spec.title
-            for table in entry.show(frames[name])
-            if table.rows
-        ]
+        entries = [(frames[name], entry.show) for name, entry in TABLES.items() if entry.section == spec.title]
+        of_entries = [table for frame, show in entries for table in show(frame, frames.display)]
+        shown = [table for table in (*spec.tables(frames), *of_entries) if table.rows]
         stems = [stem for stem, section in figures.items() if section == spec.title]
         points = spec.points(frames)
+        text = spec.text if isinstance(spec.text, str) else spec.text(frames)
         if shown or stems or points:
-            out.append(Section(spec.title, [spec.text] if spec.text else [], points, stems, shown))
+            open_figures, on_click = ([s for s in stems if (s in folded) is wanted] for wanted in (False, True))
+            out.append(Section(spec.title, [text] if text else [], points, open_figures, shown, on_click))
         elif spec.empty:
             out.append(Section(spec.title, [spec.empty]))
     return out
@@ -97,13 +119,20 @@ def sections(frames: Frames, figures: Mapping[str, str]) -> list[Section]:
 def conclusions(frames: Frames) -> list[str]:
     """Each claim of the paper with this run's conclusion, and the note on frozen backbones where one has that mark."""
     lead, lift = frames["claim_lead"], frames["claim_lift"]
-    by_claim = claims.conclusions(frames["ranks"], lead, lift)
+    by_claim = claims.conclusions(frames["ranks"], lead, lift, frames.display)
     note = claims.frozen_note([*lead["student"], *lift["student"]])
     return [*(f"{claim}: {conclusion}" for claim, conclusion in by_claim.items()), *note]
 
 
+CURVES_NOTE = (
+    "Mean test accuracy over seeds; intervals are 95% Student t over the n seeds of a panel. On the HTML page, point "
+    "at a panel to read all selectors, and click selectors in the legend to choose them and see their intervals."
+)
+
+
 def _frozen(frames: Frames) -> list[str]:
-    students = sorted({name for name in frames["gain_by_student"]["student"] if stats.is_frozen(name)})
+    names = {name for name in frames["gain_by_student"]["student"] if stats.is_frozen(name)}
+    students = sorted(frames.display.of("student", name) for name in names)
     if not students:
         return []
     return [
@@ -126,12 +155,17 @@ def _notes(frames: Frames) -> list[str]:
 
 
 SECTIONS = (
-    SectionSpec(CLAIMS, points=conclusions),
     SectionSpec(
-        CURVES,
-        "Mean test accuracy over seeds; intervals are 95% Student t over the n seeds of a panel. On the HTML page, "
-        "click a selector to see its interval.",
+        MAIN,
+        "One table per configuration; bold and underlined as above.",
+        tables=lambda frames: _main_tables(frames)[len(first_tables(frames)) :],
     ),
+    SectionSpec(
+        RANKS,
+        ranking_note,
+        tables=lambda frames: [rank_table(frames["rank_table"], frames["first_places"], frames.display)],
+    ),
+    SectionSpec(CURVES, CURVES_NOTE),
     SectionSpec(
         TESTS,
         "A block is a (configuration, data set), its seeds averaged. A bar joins selectors that are not "
@@ -156,7 +190,11 @@ SECTIONS = (
         "prediction of the pool, where the selector reads it: predictions of a round with a query minus those of the "
         "last round.",
     ),
-    SectionSpec(PARTS),
+    SectionSpec(
+        PARTS,
+        f"First places and mean rank of each selector by teacher, in early rounds (up to round {stats.EARLY_ROUNDS}) "
+        "and in late ones.",
+    ),
     SectionSpec(
         GAINS,
         "Accuracy with the teacher minus accuracy without, paired by seed; 95% interval over the n seeds of each data "
@@ -187,8 +225,9 @@ SECTIONS = (
     ),
     SectionSpec(
         COST,
-        "Seconds and areas of whole runs, relative to the mean over the selectors of the same configuration; only "
-        "configurations in which every selector took part.",
+        "Seconds of a query, with the prediction of the pool where the selector reads it, and area relative to the "
+        "mean over the selectors of the same configuration and seed; only configurations in which every selector took "
+        "part, and the seeds that these share. Bars are 95% intervals of the area over seeds.",
     ),
     SectionSpec(
         SEEDS, "Seeds that a paired t test at 5% needs to detect a difference of a given size with 80% probability."
@@ -205,5 +244,6 @@ SECTIONS = (
         "number of labels. Recipes may differ.",
         points=_notes,
     ),
+    SectionSpec(CLAIMS, points=conclusions),
 )
 """In the order of the page."""

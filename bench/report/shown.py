@@ -1,24 +1,26 @@
 """How frames become the tables of a page: builders for the entries of ``bench.report.tables``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from bench import stats
-from bench.columns import CONFIGURATION, LABELS
+from bench.columns import CONFIGURATION, FIRST_DIAGNOSTICS, LABELS
+from bench.display import Display, distilled_on
 from bench.report.cells import (
     CONFIGURATION_COLUMNS,
-    INTERVAL_HEADER,
     N_SEEDS,
     NO_INTERVAL,
-    RANK_COLUMNS,
+    Cell,
     Columns,
     Record,
     Table,
     decimals,
     interval,
     limits,
+    milliseconds,
     of,
     or_none,
     percent,
@@ -28,20 +30,54 @@ from bench.report.cells import (
     text,
     yes_no,
 )
+from bench.report.frames import Show
 from bench.stats.power import MOST_SEEDS
 
 
 def shown(
     columns: Columns, title: str = "", select: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
-) -> Callable[[pd.DataFrame], list[Table]]:
+) -> Show:
     """One table with these columns, of the selected part of a frame."""
-    return lambda frame: [table(select(frame), columns, title)]
+    return lambda frame, display: [table(display.applied(select(frame)), columns, title)]
 
 
-def against_control(columns: Columns, title: str) -> Callable[[pd.DataFrame], list[Table]]:
+def against_control(columns: Columns, title: str) -> Show:
     """One table with these columns; ``{control}`` in the title is the selector in the column ``against``."""
-    return lambda frame: [
-        table(part, columns, title.format(control=control)) for control, part in frame.groupby("against", sort=False)
+    return lambda frame, display: [
+        table(display.applied(part), columns, title.format(control=display.selector(str(control))))
+        for control, part in frame.groupby("against", sort=False)
+    ]
+
+
+def area_tables(frame: pd.DataFrame, display: Display) -> list[Table]:
+    """Areas, with the differences from each reference of ``stats.area_table``."""
+    references = stats.references_in(frame)
+    columns: Columns = {
+        **CONFIGURATION_COLUMNS,
+        **text("selector"),
+        "area": of("area", percent),
+        **{f"against {display.selector(name)}, points (95% interval)": difference_from(name) for name in references},
+        "ms per pick, pool prediction included": of("seconds_per_pick", milliseconds),
+        "of these selection": of("selection_per_pick", milliseconds),
+    }
+    return [table(display.applied(frame), columns, "Per configuration and selector")]
+
+
+def comparison_tables(frame: pd.DataFrame, display: Display) -> list[Table]:
+    """Selectors compared by area with the selector in the column ``against``."""
+    return [
+        table(
+            display.applied(part),
+            {
+                **CONFIGURATION_COLUMNS,
+                **N_SEEDS,
+                f"better than {display.selector(str(reference))}": compared("better", display),
+                "not significantly different": compared("not_different", display),
+                "worse": compared("worse", display),
+            },
+            "After Holm's correction over the selectors of a configuration",
+        )
+        for reference, part in frame.groupby("against", sort=False)
     ]
 
 
@@ -82,9 +118,14 @@ def labels_saved(record: Record) -> str:
     return "" if record["flat"] or pd.isna(record["saved"]) else f"{record['saved']:+.0f}"
 
 
-def compared(group: str) -> Callable[[Record], str]:
+def compared(group: str, display: Display) -> Callable[[Record], str]:
     """The cell of selectors compared with a reference; below VERDICT_LEAST seeds there is no verdict."""
-    return lambda record: or_none(record[group]) if record["verdict"] else NO_INTERVAL
+
+    def cell(record: Record) -> str:
+        names = ", ".join(display.selector(name) for name in record[group].split(", ") if name)
+        return or_none(names) if record["verdict"] else NO_INTERVAL
+
+    return cell
 
 
 def measured(name: str) -> Callable[[Record], str]:
@@ -104,21 +145,26 @@ def seeds_for(difference: float) -> Callable[[Record], str]:
     return cell
 
 
-def recipe_tables(frame: pd.DataFrame) -> list[Table]:
+def recipe_tables(frame: pd.DataFrame, display: Display) -> list[Table]:
     """Areas, one column per recipe."""
     keys = {name: cell for name, cell in CONFIGURATION_COLUMNS.items() if name != LABELS["recipe"]}
     recipes = [name for name in frame.columns if name not in {*CONFIGURATION, "selector", "n_seeds"}]
-    return [table(frame, {**keys, **text("selector"), **N_SEEDS, **{name: of(name, percent) for name in recipes}})]
+    areas = {display.of("recipe", name): of(name, percent) for name in recipes}
+    return [table(display.applied(frame), {**keys, **text("selector"), **N_SEEDS, **areas})]
 
 
-def diagnostic_tables(frame: pd.DataFrame) -> list[Table]:
-    """Means of the diagnostics, one column per selector."""
+def diagnostic_tables(frame: pd.DataFrame, display: Display) -> list[Table]:
+    """Means of the diagnostics, one column per selector: as many as FIRST_DIAGNOSTICS, and the others folded."""
     selectors = [name for name in frame.columns if name != "measure"]
-    columns = {"measure": of("measure", LABELS.__getitem__)}
-    return [table(frame, {**columns, **{name: of(name, decimals(3)) for name in selectors}})]
+    columns = {
+        "measure": of("measure", LABELS.__getitem__),
+        **{display.selector(name): of(name, decimals(3)) for name in selectors},
+    }
+    first, others = frame.iloc[: len(FIRST_DIAGNOSTICS)], frame.iloc[len(FIRST_DIAGNOSTICS) :]
+    return [table(first, columns), replace(table(others, columns, "Other diagnostics"), folded=True)]
 
 
-def published_tables(frame: pd.DataFrame) -> list[Table]:
+def published_tables(frame: pd.DataFrame, display: Display) -> list[Table]:
     """The cells of each source."""
     columns: Columns = {
         **CONFIGURATION_COLUMNS,
@@ -135,7 +181,10 @@ def published_tables(frame: pd.DataFrame) -> list[Table]:
             yes_no(not r["disjoint"]) if r["n_seeds"] >= stats.VERDICT_LEAST else NO_INTERVAL
         ),
     }
-    return [table(part, columns, f"{source}, cell by cell") for source, part in frame.groupby("source", sort=False)]
+    return [
+        table(display.applied(part), columns, f"{source}, cell by cell")
+        for source, part in frame.groupby("source", sort=False)
+    ]
 
 
 def overlapping(record: Record) -> str:
@@ -143,17 +192,20 @@ def overlapping(record: Record) -> str:
     return str(record["n_overlap"]) if record["n_seeds"] >= stats.VERDICT_LEAST else NO_INTERVAL
 
 
-def rank_parts(by: list[str], name: Callable[[Record], str]) -> Callable[[pd.DataFrame], list[Table]]:
-    """Rank tables of parts of the settings, the part and its headline as title.
-
-    Args:
-        by: columns that split ``stats.rank_table_by``.
-        name: of a part, from one of its records.
-    """
-    columns = {header: cell for header, cell in RANK_COLUMNS.items() if header != INTERVAL_HEADER}
-
-    def show(frame: pd.DataFrame) -> list[Table]:
-        parts = [part for _, part in frame.groupby(by)]
-        return [table(part, columns, f"{name(part.iloc[0].to_dict())}: {stats.headline(part)}") for part in parts]
-
-    return show
+def part_tables(frame: pd.DataFrame, display: Display) -> list[Table]:
+    """First places and mean ranks: one row per selector, one column per teacher and stage."""
+    parts = frame.groupby(["teacher", "distillation", "stage"], sort=False)
+    cells: dict[str, dict[str, str]] = {}
+    for (teacher, distillation, stage), part in parts:
+        name = distilled_on(display.of("teacher", str(teacher)), str(distillation))
+        cells[f"{name}, {stage}"] = {
+            str(record["selector"]): (
+                f"{record['first']} of {record['settings']}; {decimals(2)(record['mean_rank']) or NO_INTERVAL}"
+            )
+            for record in part.to_dict("records")
+        }
+    selectors = frame["selector"].drop_duplicates().tolist()
+    rows: list[list[Cell]] = [
+        [display.selector(name), *(column.get(name, "") for column in cells.values())] for name in selectors
+    ]
+    return [Table([LABELS["selector"], *cells], rows)]

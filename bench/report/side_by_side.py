@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench import stats
+from bench.display import Display, display_of, names_in
 from bench.report.cells import (
     CONFIGURATION_COLUMNS,
     N_SEEDS,
+    Cell,
     Columns,
     Record,
     Section,
@@ -24,6 +26,7 @@ from bench.report.cells import (
     text,
 )
 from bench.report.contents import Page
+from bench.report.figures.style import selector_styles
 from bench.report.frames import Frames
 from bench.stats import Facts
 
@@ -57,20 +60,24 @@ def side_by_side_page(runs: Mapping[str, RunSummary], common: pd.DataFrame) -> P
     """
     protocols = _protocols(runs)
     caveat = f"The runs have protocols {', '.join(map(str, protocols))}; their cells cannot be compared."
-    ranks = [rank_table(run.frames["rank_table"], run.frames["first_places"], name) for name, run in runs.items()]
+    display = _display(runs)
+    ranks = [
+        rank_table(run.frames["rank_table"], run.frames["first_places"], display, name) for name, run in runs.items()
+    ]
+    styles = selector_styles(_selectors(runs))
     return Page(
         name=", ".join(runs),
         headline=f"{len(runs)} runs side by side",
         caveats=[caveat] if len(protocols) > 1 else [],
-        ranking=_overview(runs),
+        tables=[_overview(runs)],
         note="Each run is ranked by itself; a setting is a configuration at a query round.",
         sections=[
-            Section("First places and mean ranks by run", tables=[_ranks_by_run(runs)]),
+            Section("First places and mean ranks by run", tables=[_ranks_by_run(runs, display)]),
             Section("Ranks of each run", tables=ranks),
-            _common_section(list(runs), common),
+            _common_section(list(runs), common, display),
         ],
         provenance=stats.joint_provenance({name: run.facts for name, run in runs.items()}),
-        selectors=_selectors(runs),
+        styles={display.selector(name): style for name, style in styles.items()},
     )
 
 
@@ -82,12 +89,25 @@ def _selectors(runs: Mapping[str, RunSummary]) -> list[str]:
     return sorted({selector for run in runs.values() for selector in run.facts.distinct["selector"]})
 
 
+def _display(runs: Mapping[str, RunSummary]) -> Display:
+    """Labels of the names of all runs; of two labels of one name, that of the later run."""
+    rows = pd.concat([run.frames.rows for run in runs.values()], ignore_index=True)
+    given = {
+        name: label
+        for run in runs.values()
+        for labels in run.frames.display.labels.values()
+        for name, label in labels.items()
+        if label != name
+    }
+    return display_of(names_in(rows), given)
+
+
 def _overview(runs: Mapping[str, RunSummary]) -> Table:
-    rows = [
+    rows: list[list[Cell]] = [
         [
             name,
-            stats.headline(run.frames["rank_table"]),
-            stats.headline_confidence(run.frames["rank_table"], run.frames["first_places"]),
+            run.frames.headline,
+            run.frames.confidence,
             f"{run.facts.n_trials:,}",
             str(len(run.facts.distinct["seed"])),
             str(run.facts.protocol),
@@ -97,9 +117,11 @@ def _overview(runs: Mapping[str, RunSummary]) -> Table:
     return Table(["run", "headline", "clearly", "trials", "seeds", "protocol"], rows)
 
 
-def _ranks_by_run(runs: Mapping[str, RunSummary]) -> Table:
+def _ranks_by_run(runs: Mapping[str, RunSummary], display: Display) -> Table:
     by_run = [run.frames["rank_table"].set_index("selector") for run in runs.values()]
-    rows = [[selector, *(_rank(table, selector) for table in by_run)] for selector in _selectors(runs)]
+    rows: list[list[Cell]] = [
+        [display.selector(selector), *(_rank(table, selector) for table in by_run)] for selector in _selectors(runs)
+    ]
     return Table(["selector", *runs], rows)
 
 
@@ -110,7 +132,7 @@ def _rank(table: pd.DataFrame, selector: str) -> str:
     return f"{line['first']:.0f} of {line['settings']:.0f}, mean rank {line['mean_rank']:.2f}"
 
 
-def _common_section(names: list[str], common: pd.DataFrame) -> Section:
+def _common_section(names: list[str], common: pd.DataFrame, display: Display) -> Section:
     title, reference = "Cells in common", names[0]
     if common.empty:
         return Section(title, ["The runs have no cell in common that may be compared."])
@@ -128,7 +150,7 @@ def _common_section(names: list[str], common: pd.DataFrame) -> Section:
         reference: of(reference, percent),
         **{f"{name}, points above {reference}": _difference(name, reference) for name in names[1:]},
     }
-    by_cell = table(common, cells, "Cell by cell")
+    by_cell = table(display.applied(common), cells, "Cell by cell")
     return Section(
         title,
         tables=[

@@ -13,14 +13,14 @@ COLUMNS = ("selector", "first", cells.INTERVAL_HEADER, "clear", "mean rank", "me
 
 def print_rank_table(report: Report, out: Console) -> None:
     """Print the headline, the rank table, what it leaves out, and the path of the page."""
-    ranks = cells.rank_table(report.frames["rank_table"], report.frames["first_places"])
+    ranks = cells.rank_table(report.frames["rank_table"], report.frames["first_places"], report.frames.display)
     kept = [ranks.header.index(name) for name in COLUMNS]
     shown = Table(title=Text(report.headline))
     for name in COLUMNS:
         is_name = name == "selector"
         shown.add_column(name, justify="left" if is_name else "right", no_wrap=is_name)
     for row in ranks.rows:
-        shown.add_row(*(Text(row[index]) for index in kept))
+        shown.add_row(*(Text(str(row[index])) for index in kept))
     out.print(shown)
     for remark in report.left_out:
         say(remark, out)

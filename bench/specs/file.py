@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from activekd.defaults import RECIPES, VIEWS, check_recipe_fits, default_recipe, default_views
 from activekd.errors import InputError, unknown
 from activekd.recipes import Recipe, ViewGeometry
+from bench.display import built_in
 
 _T = TypeVar("_T")
 
@@ -19,6 +20,9 @@ CLASSES = "classes"
 BLOCK = "block"
 
 Names = Annotated[list[str], Field(min_length=1)]
+
+Label = Annotated[str, Field(pattern=r"^\S([^\n\r\t]*\S)?$")]
+"""What people read in place of a name: one line."""
 
 
 def _counted(seeds: object) -> object:
@@ -126,6 +130,7 @@ class SpecFile(BaseModel):
         recipes: recipes by name; one with the name of a built-in recipe takes its place.
         views: view geometries by name, likewise.
         resources: of trials and extraction tasks.
+        display: labels that tables and figures show in place of names of the blocks; trial ids do not depend on them.
         block: the blocks.
     """
 
@@ -136,6 +141,7 @@ class SpecFile(BaseModel):
     recipes: dict[str, Recipe] = {}
     views: dict[str, ViewGeometry] = {}
     resources: Resources = Resources()
+    display: dict[str, Label] = {}
     block: Annotated[list[Block], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -149,6 +155,44 @@ class SpecFile(BaseModel):
             for dataset in block.datasets:
                 self.view_geometry(block.views_of(dataset))
         return self
+
+    @model_validator(mode="after")
+    def _labels_name(self) -> "SpecFile":
+        names = self.names()
+        known = {name for of_kind in names.values() for name in of_kind}
+        faults = [str(unknown("name in display", name, known)) for name in self.display if name not in known]
+        for kind, of_kind in names.items():
+            by_label: dict[str, list[str]] = {}
+            for name in of_kind:
+                by_label.setdefault(self.display.get(name, built_in(kind, name)), []).append(name)
+            faults += [
+                f"display: '{label}' is the label of {kind} {' and '.join(alike)}; expected: a "
+                f"label of its own for each"
+                for label, alike in by_label.items()
+                if len(alike) > 1 and not self.display.keys().isdisjoint(alike)
+            ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def names(self) -> dict[str, list[str]]:
+        """The distinct names of the blocks by kind, as tables show them."""
+        pairs = [
+            pair
+            for block in self.block
+            for pair in (
+                *(("dataset", name) for name in block.datasets),
+                *(("group", name) for name in ([block.group] if block.group else block.datasets)),
+                *(("teacher", name) for name in block.teachers),
+                *(("student", name) for name in block.students),
+                *(("selector", name) for name in block.selectors),
+                *(("recipe", block.compared_as or block.recipe_of(student)) for student in block.students),
+            )
+        ]
+        out: dict[str, list[str]] = {}
+        for kind, name in dict.fromkeys(pairs):
+            out.setdefault(kind, []).append(name)
+        return out
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name.

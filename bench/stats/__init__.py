@@ -13,15 +13,16 @@ Three rules hold in every module.
 
 from bench.columns import CONFIGURATION, SETTING
 from bench.stats.areas import (
-    REFERENCES,
+    BASELINE,
     area_table,
     compare_with,
     improvement,
     paired_areas,
+    references_in,
     run_areas,
     seed_areas,
 )
-from bench.stats.costs import costs, pareto, pareto_overall, recipe_areas, seconds_per_pick
+from bench.stats.costs import costs, pareto, pareto_overall, query_seconds, recipe_areas, seconds_per_pick
 from bench.stats.facts import Facts, facts_of, joint_provenance
 from bench.stats.gains import (
     FROZEN_NOTE,
@@ -56,12 +57,14 @@ from bench.stats.intervals import (
     mean_interval,
     t_interval,
 )
+from bench.stats.main_table import main_averages, main_table
 from bench.stats.picks import diagnostic_means, diagnostics, overlap
 from bench.stats.power import seeds_needed
 from bench.stats.published import compare_with_published, of_data_sets, published_summary
 from bench.stats.ranking import (
     EARLY_ROUNDS,
     TIE,
+    curve_differences,
     curves,
     extra_firsts,
     first_place_intervals,
@@ -80,6 +83,7 @@ from bench.stats.runs import common_cells, run_differences
 from bench.stats.savings import labels_saved
 
 __all__ = [
+    "BASELINE",
     "BOOTSTRAP_LEAST",
     "CONFIDENCE",
     "CONFIGURATION",
@@ -89,7 +93,6 @@ __all__ = [
     "GAIN_BY_STUDENT",
     "GAIN_BY_TEACHER",
     "LEAST_DATASETS",
-    "REFERENCES",
     "REQUIRED",
     "SETTING",
     "TIE",
@@ -105,6 +108,7 @@ __all__ = [
     "compare_with_published",
     "costs",
     "critical_difference",
+    "curve_differences",
     "curves",
     "diagnostic_means",
     "diagnostics",
@@ -126,6 +130,8 @@ __all__ = [
     "joint_provenance",
     "labels_saved",
     "last_rounds",
+    "main_averages",
+    "main_table",
     "margins",
     "mean_interval",
     "mean_ranks",
@@ -139,10 +145,12 @@ __all__ = [
     "pooled_gains",
     "published_summary",
     "query_rounds",
+    "query_seconds",
     "rank_table",
     "rank_table_by",
     "ranks",
     "recipe_areas",
+    "references_in",
     "run_areas",
     "run_differences",
     "seconds_per_pick",

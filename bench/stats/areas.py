@@ -1,5 +1,6 @@
 """Area under the budget curve: one number per run, with paired differences and shares of pairs of selectors."""
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
@@ -17,7 +18,8 @@ from bench.stats.intervals import (
 )
 from bench.stats.rows import data_set_means
 
-REFERENCES = ("random", "pcoreset")
+BASELINE = "random"
+"""A reference of every table of areas."""
 
 
 def run_areas(rows: pd.DataFrame) -> pd.DataFrame:
@@ -47,8 +49,8 @@ def seed_areas(run_areas: pd.DataFrame) -> pd.DataFrame:
     return data_set_means(run_areas, [*CONFIGURATION, "selector", "seed"], ["area"])
 
 
-def area_table(areas: pd.DataFrame, seconds_per_pick: pd.DataFrame) -> pd.DataFrame:
-    """Area of each selector in each configuration, and its paired differences from REFERENCES.
+def area_table(areas: pd.DataFrame, seconds_per_pick: pd.DataFrame, control: str) -> pd.DataFrame:
+    """Area of each selector in each configuration, and its paired differences from BASELINE and from a control.
 
     Intervals are 95% Student t over seeds, of the difference within a seed. p values are corrected after Holm; a family
     is the selectors compared with one reference in one configuration.
@@ -56,6 +58,7 @@ def area_table(areas: pd.DataFrame, seconds_per_pick: pd.DataFrame) -> pd.DataFr
     Args:
         areas: ``seed_areas``.
         seconds_per_pick: ``costs.seconds_per_pick``.
+        control: a selector.
 
     Returns:
         Columns of CONFIGURATION, selector, area, n_seeds, for each reference R of the configuration against_R,
@@ -65,11 +68,17 @@ def area_table(areas: pd.DataFrame, seconds_per_pick: pd.DataFrame) -> pd.DataFr
     """
     keys = [*CONFIGURATION, "selector"]
     table = areas.groupby(keys)["area"].agg(area="mean", n_seeds="count").reset_index()
-    for reference in REFERENCES:
+    for reference in dict.fromkeys([BASELINE, control]):
         table = table.merge(_differences(areas, reference), on=keys, how="left")
     table = table.merge(seconds_per_pick, on=keys, how="left")
     order = [*CONFIGURATION, "area"]
     return table.sort_values(order, ascending=[name != "area" for name in order], ignore_index=True)
+
+
+def references_in(area_table: pd.DataFrame) -> Sequence[str]:
+    """The selectors from which ``area_table`` has differences."""
+    names = [str(name) for name in area_table.columns if str(name).endswith("_p_holm")]
+    return [name.removeprefix("against_").removesuffix("_p_holm") for name in names]
 
 
 def _differences(areas: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -92,11 +101,12 @@ def compare_with(area_table: pd.DataFrame, reference: str) -> pd.DataFrame:
 
     Args:
         area_table: ``area_table``.
-        reference: one of REFERENCES.
+        reference: one of those of the table.
 
     Returns:
-        Columns of CONFIGURATION, better, not_different, worse (selectors, comma-separated, the largest area first),
-        n_seeds, verdict (whether there are VERDICT_LEAST seeds; without them the three groups are empty); without
+        Columns of CONFIGURATION, against (the reference), better, not_different, worse (selectors, comma-separated,
+        the largest area first), n_seeds, verdict (whether there are VERDICT_LEAST seeds; without them the three groups
+        are empty); without
         configurations that lack the reference.
     """
     name = f"against_{reference}"
@@ -112,8 +122,10 @@ def compare_with(area_table: pd.DataFrame, reference: str) -> pd.DataFrame:
         groups = {"better": better, "not_different": ~(better | worse), "worse": worse}
         line = dict(zip(CONFIGURATION, key, strict=True))  # pyright: ignore[reportArgumentType]
         named = {group: ", ".join(others.loc[chosen & told, "selector"]) for group, chosen in groups.items()}
-        out.append({**line, **named, "n_seeds": n_seeds, "verdict": told})
-    return pd.DataFrame(out, columns=[*CONFIGURATION, "better", "not_different", "worse", "n_seeds", "verdict"])
+        out.append({**line, "against": reference, **named, "n_seeds": n_seeds, "verdict": told})
+    return pd.DataFrame(
+        out, columns=[*CONFIGURATION, "against", "better", "not_different", "worse", "n_seeds", "verdict"]
+    )
 
 
 def improvement(areas: pd.DataFrame) -> pd.DataFrame:

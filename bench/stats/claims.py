@@ -11,6 +11,7 @@ import pandas as pd
 from activekd.errors import unknown
 from activekd.recipes import NO_TEACHER
 from bench.columns import LABELS
+from bench.display import Display
 from bench.stats.gains import FROZEN_NOTE, GAIN_BY_STUDENT, is_frozen
 from bench.stats.intervals import ALPHA, VERDICT_LEAST, holm, mean_interval, seeds_label
 from bench.stats.ranking import EARLY_ROUNDS, headline, rank_table
@@ -44,7 +45,7 @@ def control_of(rows: pd.DataFrame, wanted: str | None = None) -> str:
     """
     names = sorted(rows["selector"].unique())
     if wanted is not None and wanted not in names:
-        raise unknown("control", wanted, names)
+        raise unknown("subject", wanted, names)
     return wanted or next((name for name in (LEADER, "random") if name in names), names[0])
 
 
@@ -126,7 +127,8 @@ def lift(gains: pd.DataFrame) -> pd.DataFrame:
     return _with_verdicts(ends)[[*GAIN_BY_STUDENT, "with_teacher", "without", *TESTED]]
 
 
-def _details(lead: pd.DataFrame) -> str:
+def _details(lead: pd.DataFrame, display: Display) -> str:
+    lead = lead.assign(selector=lead["selector"].map(display.selector).astype(object))
     parts = {words: lead["verdict"] == kind for words, kind in LEAD_WORDS}
     if not parts[LEAD_WORDS[-1][0]].any():
         parts.pop(LEAD_WORDS[-1][0])
@@ -145,11 +147,12 @@ def _details(lead: pd.DataFrame) -> str:
     return f"{words}, counted over data and students: {counted}"
 
 
-def _by_student(lift: pd.DataFrame) -> str:
+def _by_student(lift: pd.DataFrame, display: Display) -> str:
     parts = []
     recipes = lift.groupby(["group", "student"])["recipe"].nunique().max()
     for (group, student, recipe), part in lift.groupby(STUDENT_KEYS):
-        name = f"{group}, {student}" + (f", {recipe}" if recipes > 1 else "")
+        names = [display.of(kind, str(name)) for kind, name in zip(STUDENT_KEYS, (group, student, recipe), strict=True)]
+        name = ", ".join(names if recipes > 1 else names[:2])
         low, high = 100 * part["difference"].min(), 100 * part["difference"].max()
         verdicts = part["verdict"].tolist()
         counts = f"{verdicts.count(HOLDS)} of {len(verdicts)} above 0, {verdicts.count(FAILS)} below"
@@ -158,9 +161,9 @@ def _by_student(lift: pd.DataFrame) -> str:
     return "; ".join(parts)
 
 
-def frozen_mark(students: Sequence[str] | pd.Series) -> str:
+def frozen_mark(students: Sequence[str] | pd.Series, display: Display) -> str:
     """Marks a claim that rests on students with a frozen backbone; empty without one."""
-    frozen = sorted({name for name in students if is_frozen(name)})
+    frozen = sorted({display.of("student", name) for name in students if is_frozen(name)})
     return f" Frozen backbone, see the note: {', '.join(frozen)}." if frozen else ""
 
 
@@ -169,28 +172,30 @@ def frozen_note(students: Sequence[str] | pd.Series) -> list[str]:
     return [f"Note on frozen backbones: {FROZEN_NOTE}."] if any(map(is_frozen, students)) else []
 
 
-def conclusions(ranks: pd.DataFrame, lead: pd.DataFrame, lift: pd.DataFrame) -> dict[str, str]:
+def conclusions(ranks: pd.DataFrame, lead: pd.DataFrame, lift: pd.DataFrame, display: Display) -> dict[str, str]:
     """Each claim with this run's conclusion; without claims that the run has no rows for.
 
     Args:
         ranks: ``ranking.ranks``.
         lead: ``lead`` of the same rows.
         lift: ``lift`` of the same rows.
+        display: labels of the names.
     """
     out = {}
     if len(lead):
         table = rank_table(ranks[ranks["teacher"] != NO_TEACHER])
         leader = table[table["selector"] == LEADER].iloc[0]
         is_first = table["selector"].iloc[0] == LEADER
+        instead = "" if is_first else f" ({headline(display.applied(table))})"
         out[LEAD_CLAIM] = (
             f"{overall(lead['verdict'].tolist())}: first in {leader['first']} of {leader['settings']} settings with a "
-            f"teacher{'' if is_first else f' ({headline(table)})'}; in the later rounds, by paired differences over "
-            f"seeds after Holm's correction ({seeds_label(lead['n_seeds'])}), {_details(lead)}."
-            f"{frozen_mark(lead['student'])}"
+            f"teacher{instead}; in the later rounds, by paired differences over seeds after Holm's correction "
+            f"({seeds_label(lead['n_seeds'])}), {_details(lead, display)}."
+            f"{frozen_mark(lead['student'], display)}"
         )
     if len(lift):
         out[LIFT_CLAIM] = (
             f"{overall(lift['verdict'].tolist())}, after Holm's correction: in the first and the last round, by "
-            f"{LABELS['group']} and student, {_by_student(lift)}.{frozen_mark(lift['student'])}"
+            f"{LABELS['group']} and student, {_by_student(lift, display)}.{frozen_mark(lift['student'], display)}"
         )
     return out

@@ -9,7 +9,8 @@ from activekd.errors import InputError
 from activekd.selectors import SELECTORS, selector
 from bench.columns import CONFIGURATION, SECONDS
 from bench.stats.areas import run_areas, seed_areas
-from bench.stats.rows import alike, everywhere, last_rounds
+from bench.stats.intervals import mean_interval
+from bench.stats.rows import alike, everywhere, last_rounds, shared
 
 
 def _queries(rows: pd.DataFrame) -> pd.DataFrame:
@@ -30,27 +31,44 @@ def costs(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return means.assign(peak_rss_bytes=groups["peak_rss_bytes"].max(), n_rounds=groups.size()).reset_index()
 
 
-def seconds_per_pick(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean seconds that a selector takes per image it picks, the prediction of the pool that it needs included.
+def _selection(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rounds with a query, with the seconds of the query and of the prediction of the pool that it needs.
 
     ``predict_seconds`` of a round with a query are those of the test split and, for a selector that reads the student's
     outputs, of the train split; in the last round of a trial they are of the test split alone. The difference from the
     last round, at least 0, is the prediction of the pool.
-
-    Returns:
-        Columns of CONFIGURATION, selector, seconds_per_pick (both parts), selection_per_pick (the query alone).
     """
     queries = _queries(rows)
     ends = last_rounds(rows, ["trial_id"]).set_index("trial_id")["predict_seconds"]
     pool = (queries["predict_seconds"] - queries["trial_id"].map(ends).astype(float)).clip(lower=0.0)
-    pool = pool.where(queries["selector"].map(_predicts).astype(bool), 0.0)
+    return queries.assign(pool_seconds=pool.where(queries["selector"].map(_predicts).astype(bool), 0.0))
+
+
+def seconds_per_pick(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean seconds that a selector takes per image it picks, the prediction of the pool that it needs included.
+
+    Returns:
+        Columns of CONFIGURATION, selector, seconds_per_pick (both parts), selection_per_pick (the query alone).
+    """
+    queries = _selection(rows)
     selection = queries["select_seconds"] / queries["query_size"]
     per_pick = queries.assign(
-        seconds_per_pick=selection + pool / queries["query_size"],
+        seconds_per_pick=selection + queries["pool_seconds"] / queries["query_size"],
         selection_per_pick=selection,
     )
     columns = ["seconds_per_pick", "selection_per_pick"]
     return per_pick.groupby([*CONFIGURATION, "selector"])[columns].mean().reset_index()
+
+
+def query_seconds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean seconds of a query of each seed, the prediction of the pool that it needs included.
+
+    Returns:
+        Columns of CONFIGURATION, selector, seed, seconds.
+    """
+    queries = _selection(rows)
+    queries = queries.assign(seconds=queries["select_seconds"] + queries["pool_seconds"])
+    return queries.groupby([*CONFIGURATION, "selector", "seed"])["seconds"].mean().reset_index()
 
 
 @lru_cache(maxsize=256)
@@ -64,43 +82,49 @@ def _predicts(name: str) -> bool:
         return True
 
 
-def pareto(areas: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Area under the budget curve against seconds of a run, and the Pareto front: none is both cheaper and better.
+def pareto(areas: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
+    """Area under the budget curve against seconds of a query, and the Pareto front: none is both cheaper and better.
 
     Args:
-        areas: ``areas.seed_areas`` of the rows.
-        rows: for the seconds.
+        areas: ``areas.seed_areas``.
+        seconds: ``query_seconds`` of the same rows.
 
     Returns:
-        Columns of CONFIGURATION, selector, area, seconds (of all rounds of a run, mean over data sets and seeds),
-        on_front.
+        Columns of CONFIGURATION, selector, area, seconds (means over seeds), on_front.
     """
     keys = [*CONFIGURATION, "selector"]
-    means = areas.groupby(keys)["area"].mean().reset_index()
-    per_run = rows.assign(seconds=rows[list(SECONDS)].sum(axis=1)).groupby([*keys, "trial_id"])["seconds"].sum()
-    table = means.merge(per_run.groupby(keys).mean().reset_index(), on=keys)
+    table = areas.merge(seconds, on=[*keys, "seed"]).groupby(keys)[["area", "seconds"]].mean().reset_index()
     order = [*CONFIGURATION, "seconds", "area"]
     table = table.sort_values(order, ascending=[name != "area" for name in order], ignore_index=True)
     best = table.groupby(list(CONFIGURATION))["area"].cummax()
     return table.assign(on_front=(table["area"] >= best) & ~table.duplicated([*CONFIGURATION, "area"]))
 
 
-def pareto_overall(pareto: pd.DataFrame) -> pd.DataFrame:
-    """Area and seconds relative to the mean over the selectors of a configuration, averaged over configurations.
+def pareto_overall(areas: pd.DataFrame, seconds: pd.DataFrame) -> pd.DataFrame:
+    """Area and seconds of a query over all configurations, and the Pareto front.
 
-    Only configurations in which every selector took part count: the same ones for all selectors.
+    Areas are relative to the mean over the selectors of a configuration and seed; both numbers are averaged over
+    configurations within a seed. Only configurations in which every selector took part count, and the seeds that they
+    share: the same ones for all selectors. Limits are 95% Student t over these seeds.
 
     Args:
-        pareto: ``pareto``.
+        areas: ``areas.seed_areas``.
+        seconds: ``query_seconds`` of the same rows.
 
     Returns:
-        Columns selector, area (difference, a fraction), seconds (ratio), n_configurations, on_front.
+        Columns selector, area (difference, a fraction), area_low, area_high (NaN for one seed), n_seeds, seconds,
+        n_configurations, on_front; empty without a shared seed.
     """
-    same = everywhere(pareto, CONFIGURATION)
-    means = same.groupby(list(CONFIGURATION))[["area", "seconds"]].transform("mean")
-    relative = same.assign(area=same["area"] - means["area"], seconds=same["seconds"] / means["seconds"])
-    by = relative.groupby("selector")
-    table = by[["area", "seconds"]].mean().assign(n_configurations=by.size()).reset_index()
+    cells = areas.merge(seconds, on=[*CONFIGURATION, "selector", "seed"])
+    same = shared(everywhere(cells, CONFIGURATION), [], [*CONFIGURATION, "selector"], "seed")
+    n_configurations = len(same[list(CONFIGURATION)].drop_duplicates())
+    middle = same.groupby([*CONFIGURATION, "seed"])["area"].transform("mean")
+    relative = same.assign(area=same["area"] - middle)
+    per_seed = relative.groupby(["selector", "seed"])[["area", "seconds"]].mean().reset_index()
+    table = mean_interval(per_seed, ["selector"], "area").drop(columns="p")
+    table = table.rename(columns={"mean": "area", "low": "area_low", "high": "area_high"})
+    seconds_of = per_seed.groupby("selector")["seconds"].mean().reset_index()
+    table = table.merge(seconds_of, on="selector").assign(n_configurations=n_configurations)
     table = table.sort_values(["seconds", "area"], ascending=[True, False], ignore_index=True)
     return table.assign(on_front=(table["area"] >= table["area"].cummax()) & ~table.duplicated("area"))
 

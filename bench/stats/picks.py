@@ -1,6 +1,6 @@
 """Overlap of the labels of two selectors, and the diagnostics of a run by selector."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -58,7 +58,7 @@ def overlap(rows: pd.DataFrame, picks: pd.Series) -> pd.DataFrame:
     return found.reset_index()
 
 
-def diagnostics(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def diagnostics(rows: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """Diagnostics of each selector in each round: means over configurations and data sets, within a seed first.
 
     A measure is averaged over the configurations that have it and in which every selector took part, such as those with

@@ -41,10 +41,12 @@ def compare_with_published(curves: pd.DataFrame, published: pd.DataFrame) -> pd.
     keep = [*MATCH, "teacher", "published", "published_half_width", "source", "note"]
     pairs = ours.merge(theirs[keep], on=[*MATCH, "teacher"])
     difference = pairs["accuracy"] - pairs["published"]
-    half_widths = (pairs["high"] - pairs["accuracy"]).fillna(0) + pairs["published_half_width"].fillna(0)
+    half_width = pairs["published_half_width"].fillna(0)
+    low, high = pairs["low"].fillna(pairs["accuracy"]), pairs["high"].fillna(pairs["accuracy"])
+    disjoint = (low > pairs["published"] + half_width) | (high < pairs["published"] - half_width)
     keys = ["group", "student", "recipe", "teacher", "distillation", "selector", "round"]
     measured = ["accuracy", "low", "high", "n_seeds", "published", "published_half_width", "difference", "disjoint"]
-    pairs = pairs.assign(difference=difference, disjoint=difference.abs() > half_widths)
+    pairs = pairs.assign(difference=difference, disjoint=disjoint)
     return pairs[[*keys, *measured, "source", "note"]].reset_index(drop=True)
 
 

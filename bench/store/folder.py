@@ -66,7 +66,13 @@ class Sources:
     networks: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], sources: Sources) -> None:
+def write_plan(
+    run: Path,
+    name: str,
+    trials: Sequence[Mapping[str, Any]],
+    sources: Sources,
+    display: Mapping[str, str] | None = None,
+) -> None:
     """Write the plan to disk: the trials that the spec defines, and their known sources.
 
     Args:
@@ -75,6 +81,7 @@ def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], source
         trials: identity columns and ``rounds`` of each trial; a count of the data set that is None keeps the value of
             an earlier plan.
         sources: of these trials; they are added to those of an earlier plan.
+        display: labels of names in tables and figures; they replace those of an earlier plan.
 
     Raises:
         InputError: the folder cannot be written.
@@ -84,7 +91,7 @@ def write_plan(run: Path, name: str, trials: Sequence[Mapping[str, Any]], source
     known = {kind: {**before.get(kind, {}), **values} for kind, values in asdict(sources).items()}
     counted = {trial["trial_id"]: trial for trial in before.get("trials", [])}
     kept = [{**trial, **_known_counts(trial, counted.get(trial["trial_id"], {}))} for trial in trials]
-    content = {"name": name, **known, "trials": kept}
+    content = {"name": name, **known, "display": {**(display or {})}, "trials": kept}
     temporary = path.with_suffix(".part")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -178,7 +185,7 @@ class PlannedTrial(BaseModel):
 
 
 class Plan(BaseModel):
-    """plan.json: the name of the spec, the hashes of ``Sources``, and every trial."""
+    """plan.json: the name of the spec, the hashes of ``Sources``, the labels of names, and every trial."""
 
     model_config = ConfigDict(strict=True)
 
@@ -186,6 +193,7 @@ class Plan(BaseModel):
     datasets: dict[str, str] = {}
     selectors: dict[str, str] = {}
     networks: dict[str, str] = {}
+    display: dict[str, str] = {}
     trials: Annotated[list[PlannedTrial], Field(min_length=1)]
 
 

@@ -30,6 +30,7 @@ class Run:
         picks: train rows bought in each row of the table, with the same index.
         failures: why trials of the plan were given up, by id.
         part: filter that chose some trials of the plan; empty for all.
+        display: labels of names in tables and figures.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Run:
     picks: pd.Series
     failures: Mapping[str, str] = field(default_factory=dict)
     part: str = ""
+    display: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @cached_property
     def holes(self) -> pd.DataFrame:
@@ -87,4 +89,4 @@ def read_run(run: Path) -> Run:
     rows = rows.astype(dict.fromkeys(names("measured", "seconds", "diagnostic"), "float64"))
     picks = pd.Series([np.array(row[PICKED], dtype=np.int64) for row in stored], dtype=object)
     failures = {trial_id: why for trial_id, why in read_failures(run).items() if trial_id in planned}
-    return Run(plan["name"], rows, pd.DataFrame(cells), picks, failures)
+    return Run(plan["name"], rows, pd.DataFrame(cells), picks, failures, display=plan.get("display", {}))

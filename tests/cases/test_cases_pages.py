@@ -214,6 +214,33 @@ def test_case_33_a_changed_group_is_a_label(
     assert (run / ROUNDS).read_bytes() == (finished / ROUNDS).read_bytes()
 
 
+def test_labels_of_the_last_start_are_those_of_the_page(
+    finished: Path, two_folders: Path, tmp_path: Path, run_grid: Callable[..., Result]
+) -> None:
+    run = copy_of(finished, tmp_path / "run")
+    spec = tmp_path / "tiny.toml"
+    for table in ('pcoreset = "First"', 'pcoreset = "PCoreSet <new>"\nshort = "Short recipe"'):
+        spec.write_text(f"{text_of(two_folders / 'tiny.toml')}\n[display]\n{table}\n", encoding="utf-8")
+        result = run_grid(run, "--no-report", spec=spec)
+        assert result.exit_code == 0, result.output
+    assert json.loads(text_of(run / "plan.json"))["display"] == {
+        "pcoreset": "PCoreSet <new>",
+        "short": "Short recipe",
+    }
+    assert (run / ROUNDS).read_bytes() == (finished / ROUNDS).read_bytes()
+    contents = contents_of(read_run(run))
+    assert set(contents.frames["curves"]["selector"]) == {"random", "pcoreset"}, "frames keep the names"
+    page = run_markdown(contents.page, contents.parts)
+    assert "| PCoreSet \\<new> |" in page
+    assert "| pcoreset |" not in page
+    assert "PCoreSet \\<new> is pcoreset in the spec" in page
+    assert "| one | ResNet-6 mini at 16 px | no distillation | Short recipe |" in page
+    write_tables(contents.frames, tmp_path / "tables")
+    assert r"PCoreSet \textless{}new\textgreater{}" in text_of(tmp_path / "tables" / "main.tex")
+    figure = next(drawing for drawing in contents.drawings if drawing.stem.startswith("curves")).draw()
+    assert "PCoreSet <new>" in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "options"),
     [

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from bench import stats
 from bench.columns import DIAGNOSTICS, HEADS
+from bench.display import Display
 from bench.grid import app
 from bench.report.blocks import ranks_block
 from bench.report.frames import Frames
@@ -66,7 +67,9 @@ def test_case_32_every_table_is_built_where_a_kind_is_absent(kind: str) -> None:
     found = Frames(rows, run_of(rows).picks, control, TABLES)
     for name, spec in TABLES.items():
         assert isinstance(found[name], pd.DataFrame), name
-        assert all(len(row) == len(table.header) for table in spec.show(found[name]) for row in table.rows), name
+        assert all(
+            len(row) == len(table.header) for table in spec.show(found[name], Display()) for row in table.rows
+        ), name
     assert isinstance(ranks_block(found), str)
 
 
@@ -85,7 +88,7 @@ def test_case_51_time_per_pick_includes_the_prediction_of_the_pool() -> None:
 
 
 def test_case_54_a_frozen_student_is_said_to_have_two_heads_that_share_nothing() -> None:
-    student = "frozen:efficientnet_lite0@128"
+    student, label = "frozen:efficientnet_lite0@128", "EfficientNet-Lite0 at 128 px, frozen"
     heads = dict(zip(HEADS, (0.673, 0.895), strict=True))
     taught = make_rows(lambda *cell: 0.891, student=student).assign(**heads)
     plain = make_rows(lambda *cell: 0.673, student=student, teacher="none").assign(**dict.fromkeys(HEADS, np.nan))
@@ -93,7 +96,7 @@ def test_case_54_a_frozen_student_is_said_to_have_two_heads_that_share_nothing()
     text = page(rows)
     for claim in (claims.LEAD_CLAIM, claims.LIFT_CLAIM):
         (line,) = [line for line in text.splitlines() if line.startswith(f"- {claim}")]
-        assert f"Frozen backbone, see the note: {student}." in line
+        assert f"Frozen backbone, see the note: {label}." in line
     (note,) = [line for line in text.splitlines() if line.startswith("- Note on frozen backbones")]
     assert "the label head and the distill head share nothing" in note
     assert "share nothing" in ranks_block(frames(rows))

@@ -1,6 +1,5 @@
 """Figures of learning curves: accuracy over labels."""
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,49 +10,59 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from activekd.recipes import NO_TEACHER
-from bench.columns import teacher_label
+from bench.display import Display, distilled_on
 from bench.report.figures.style import MANY_LINES, RC, Style, draw_line, legend, name_axes, panels_of, points
+from bench.report.stems import Stems
 from bench.stats.intervals import seeds_label
 
 MANY_ROUNDS = 8
 """With more rounds the label axis has round numbers instead of one tick per round."""
 
-MAX_NAME = 80
-"""Characters of a file's name."""
+TEACHERS = ["teacher", "distillation"]
+"""Columns that name a panel."""
 
 
-def curve_parts(curves: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+def curve_parts(curves: pd.DataFrame, display: Display) -> list[tuple[str, str, pd.DataFrame]]:
     """The curves of every (group, student, recipe), with a name fit for a file and a title.
 
     Args:
-        curves: ``stats.curves``.
+        curves: ``stats.curves``, or others with the columns of a setting.
+        display: labels of the names, for the titles.
+
+    Returns:
+        Stem of a file, title, and the curves under the names of the run, without distillation first.
     """
     several = curves.groupby(["group", "student"])["recipe"].nunique().max() > 1
-    out: dict[str, tuple[str, pd.DataFrame]] = {}
+    stems, out = Stems("curves"), []
     for (group, student, recipe), part in curves.groupby(["group", "student", "recipe"]):
-        title = f"{group} · {student}" + (f" · {recipe}" if several else "")
-        parts = [re.sub(r"[^A-Za-z0-9]+", "-", str(name)).strip("-") for name in (group, student, recipe)]
-        stem = "curves_" + "_".join(parts)[-MAX_NAME:]
-        name = stem
-        while name in out:
-            name = f"{stem}-{len(out)}"
-        out[name] = (title, part)
-    return [(name, title, part) for name, (title, part) in out.items()]
+        names = {"group": group, "student": student} | ({"recipe": recipe} if several else {})
+        title = " · ".join(display.of(kind, str(name)) for kind, name in names.items())
+        part = part.assign(taught=part["teacher"] != NO_TEACHER).sort_values(["taught", *TEACHERS], kind="stable")
+        out.append((stems.of(str(group), str(student), str(recipe)), title, part.drop(columns="taught")))
+    return out
 
 
-def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str) -> Figure:
+def most_measured(parts: list[tuple[str, str, pd.DataFrame]]) -> str:
+    """Stem of the part with the most (round, seed)s; the first of several."""
+    sizes = {stem: part["round"].nunique() * int(part["n_seeds"].min()) for stem, _, part in parts}
+    return max(sizes, key=sizes.__getitem__)
+
+
+def learning_curves(
+    curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str, subject: str | None = None
+) -> Figure:
     """Accuracy over labels: one panel per (teacher, distillation) with a shared accuracy axis, one line per selector.
 
     Bands are the 95% intervals over the seeds that the title of a panel counts; more than MANY_LINES selectors have the
     width of a page and no bands.
 
     Args:
-        curves: ``stats.curves`` of one (group, student, recipe).
+        curves: a part of ``curve_parts``, with labels; panels are in its order.
         styles: of at least every selector in it.
         title: of the figure.
+        subject: a selector whose line is stressed.
     """
-    by = ["teacher", "distillation"]
-    keys = sorted(curves[by].drop_duplicates().itertuples(index=False), key=lambda key: (key[0] != NO_TEACHER, *key))
+    keys = list(curves[TEACHERS].drop_duplicates().itertuples(index=False))
     many = curves["selector"].nunique() > MANY_LINES
     if many:
         curves, title = curves.assign(low=np.nan, high=np.nan), f"{title}\nintervals: see the tables"
@@ -64,9 +73,9 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, Style], *, title:
             for selector, style in styles.items():
                 line = part[part["selector"] == selector].sort_values("round")
                 if not line.empty:
-                    draw_line(axes, line, "n_labeled", "accuracy", style, selector)
+                    draw_line(axes, line, "n_labeled", "accuracy", style, selector, stressed=selector == subject)
             _label_axis(axes, part)
-            axes.set_title(f"{teacher_label(teacher, distillation)}\n{seeds_label(part['n_seeds'])}")
+            axes.set_title(f"{distilled_on(teacher, distillation)}\n{seeds_label(part['n_seeds'])}")
             axes.yaxis.set_major_formatter(points())
         name_axes(panels, "labels", "test accuracy, %")
         figure.suptitle(title.replace(" · ", "\n"))

@@ -14,12 +14,16 @@ from bench.report.figures.style import RC, Style, legend, panels_of
 TITLE_CHARACTERS = 32
 """Of a line in the title of a panel."""
 
+MARGIN = 0.25
+"""Of the axis of rounds, on both sides."""
 
-def diagnostics_figure(diagnostics: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
+
+def diagnostics_figure(diagnostics: pd.DataFrame, rounds: tuple[int, int], styles: Mapping[str, Style]) -> Figure:
     """Diagnostics over rounds, one panel per measure with its vertical axis, one line per selector.
 
     Args:
-        diagnostics: ``stats.diagnostics``.
+        diagnostics: ``stats.diagnostics``, or some of its measures.
+        rounds: the first and the last one of every panel.
         styles: of every selector.
     """
     measures = list(diagnostics["measure"].unique())
@@ -40,6 +44,7 @@ def diagnostics_figure(diagnostics: pd.DataFrame, styles: Mapping[str, Style]) -
                 )
             axes.set_title(textwrap.fill(LABELS[measure], TITLE_CHARACTERS))
             axes.set_xlabel("round")
+            axes.set_xlim(rounds[0] - MARGIN, rounds[1] + MARGIN)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend(figure, panels)
     return figure

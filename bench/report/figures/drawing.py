@@ -1,23 +1,25 @@
 """Every figure of a report: the section that shows it, and how it is drawn from the frames of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from matplotlib.figure import Figure
 
-from bench.report.cells import COST, CURVES, DIAGNOSED, GAINS, TESTS, WINS
+from bench.columns import FIRST_DIAGNOSTICS
+from bench.report.cells import COST, CURVES, DIAGNOSED, GAINS, RANKS, TESTS, WINS, with_intervals
 from bench.report.figures.costs import cost_figure
-from bench.report.figures.curves import curve_parts, learning_curves
+from bench.report.figures.curves import curve_parts, learning_curves, most_measured
 from bench.report.figures.diagnostics import diagnostics_figure
 from bench.report.figures.gains import gain_figure
+from bench.report.figures.panels import Chart, curve_chart
 from bench.report.figures.ranks import critical_difference_figure, rank_figure
-from bench.report.figures.style import selector_styles
+from bench.report.figures.style import Style, selector_styles
 from bench.report.figures.wins import win_figure
 from bench.report.frames import Frames
 
-RANKS = "ranks"
-"""The figure of the first screen, which belongs to no section."""
+FIRST_SCREEN = ""
+"""Instead of a section: the figure of the first screen."""
 
 
 @dataclass(frozen=True)
@@ -26,33 +28,79 @@ class Drawing:
 
     Attributes:
         stem: of its files.
-        section: title of the section that shows it.
+        section: title of the section that shows it, or FIRST_SCREEN.
         draw: the figure.
+        folded: the HTML page shows it on a click.
     """
 
     stem: str
     section: str
     draw: Callable[[], Figure]
+    folded: bool = False
+
+
+def styles_of(frames: Frames) -> dict[str, Style]:
+    """The style of each selector of a run, by its label."""
+    styles = selector_styles(frames["rank_table"]["selector"].tolist())
+    return {frames.display.selector(name): style for name, style in styles.items()}
 
 
 def drawings(frames: Frames) -> list[Drawing]:
     """The figures that a run has data for; nothing is drawn yet."""
-    curves, ranks = frames["curves"], frames["rank_table"]
-    styles = selector_styles(ranks["selector"].tolist())
+    labeled = frames.display.applied
+    ranks = labeled(with_intervals(frames["rank_table"], frames["first_places"]))
+    styles = styles_of(frames)
     several = len(styles) > 1
-    out = [Drawing(RANKS, "", partial(rank_figure, ranks, styles))]
+    out = [Drawing("ranks", RANKS, partial(rank_figure, ranks, styles))]
     if several and len(frames["mean_ranks"]):
-        draw = partial(critical_difference_figure, frames["mean_ranks"], frames["friedman"], styles)
+        draw = partial(critical_difference_figure, labeled(frames["mean_ranks"]), frames["friedman"], styles)
         out.append(Drawing("ranks_cd", TESTS, draw))
     if len(frames["wins"]):
-        out.append(Drawing("wins", WINS, partial(win_figure, frames["wins"], ranks["selector"].tolist())))
+        out.append(Drawing("wins", WINS, partial(win_figure, labeled(frames["wins"]), ranks["selector"].tolist())))
     if len(frames["gain_by_student"]):
-        out.append(Drawing("gain", GAINS, partial(gain_figure, frames["gain_by_student"])))
-    if len(frames["diagnostics"]):
-        draw = partial(diagnostics_figure, frames["diagnostics"], styles)
-        out.append(Drawing("diagnostics", DIAGNOSED, draw))
-    if several:
-        out.append(Drawing("costs", COST, partial(cost_figure, frames["pareto_overall"], styles)))
-    for stem, title, part in curve_parts(curves):
-        out.append(Drawing(stem, CURVES, partial(learning_curves, part, styles, title=title)))
+        out.append(Drawing("gain", GAINS, partial(gain_figure, labeled(frames["gain_by_student"]))))
+    out += _diagnostics(frames, styles)
+    if several and len(frames["pareto_overall"]):
+        out.append(Drawing("costs", COST, partial(cost_figure, labeled(frames["pareto_overall"]), styles)))
+    parts = curve_parts(frames["curves"], frames.display)
+    first, subject = most_measured(parts), subject_of(frames)
+    for stem, title, part in parts:
+        draw = partial(learning_curves, labeled(part), styles, title=title, subject=subject)
+        out.append(Drawing(stem, FIRST_SCREEN if stem == first else CURVES, draw))
+    return out
+
+
+def _diagnostics(frames: Frames, styles: Mapping[str, Style]) -> list[Drawing]:
+    """The first diagnostics, and the others in a folded figure; all panels have one axis of rounds."""
+    diagnostics = frames.display.applied(frames["diagnostics"])
+    if diagnostics.empty:
+        return []
+    rounds = int(diagnostics["round"].min()), int(diagnostics["round"].max())
+    measures = diagnostics["measure"].drop_duplicates().tolist()
+    out = []
+    for stem, shown, folded in (
+        ("diagnostics", measures[: len(FIRST_DIAGNOSTICS)], False),
+        ("diagnostics_others", measures[len(FIRST_DIAGNOSTICS) :], True),
+    ):
+        part = diagnostics[diagnostics["measure"].isin(shown)]
+        if len(part):
+            out.append(Drawing(stem, DIAGNOSED, partial(diagnostics_figure, part, rounds, styles), folded))
+    return out
+
+
+def subject_of(frames: Frames) -> str | None:
+    """The label of the subject of a report."""
+    return None if frames.subject is None else frames.display.selector(frames.subject)
+
+
+def charts_of(frames: Frames) -> dict[str, Chart]:
+    """The learning curves of the HTML page, by stem of the figure whose place they take."""
+    labeled, styles, subject = frames.display.applied, styles_of(frames), subject_of(frames) or ""
+    keys = ["group", "student", "recipe"]
+    by_part = dict(iter(frames["curve_differences"].groupby(keys)))
+    nothing = frames["curve_differences"].iloc[:0]
+    out = {}
+    for stem, title, part in curve_parts(frames["curves"], frames.display):
+        differences = by_part.get(tuple(part[keys].iloc[0]), nothing)
+        out[stem] = curve_chart(labeled(part), labeled(differences), styles, title, subject)
     return out

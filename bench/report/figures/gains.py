@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bench.columns import teacher_label
+from bench.display import distilled_on
 from bench.report.figures.style import RC, Style, draw_line, legend, name_axes, panels_of, points
 from bench.stats.intervals import seeds_label
 
@@ -25,7 +25,7 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
     Bands are the 95% intervals over the seeds that the title counts.
 
     Args:
-        gains: ``stats.gain_summary`` by group, student, recipe, teacher, distillation and round.
+        gains: ``stats.gain_summary`` by group, student, recipe, teacher, distillation and round, with labels.
     """
     by = ["group", "student", "recipe"]
     pairs = sorted(gains[["teacher", "distillation"]].drop_duplicates().itertuples(index=False))
@@ -39,7 +39,7 @@ def gain_figure(gains: pd.DataFrame) -> Figure:
             for (teacher, distillation), style in styles.items():
                 line = part[(part["teacher"] == teacher) & (part["distillation"] == distillation)].sort_values("round")
                 if not line.empty:
-                    draw_line(axes, line, "round", "gain", style, teacher_label(teacher, distillation))
+                    draw_line(axes, line, "round", "gain", style, distilled_on(teacher, distillation))
             title = f"{group}\n{student}" + (f"\n{recipe}" if several else "")
             axes.set_title(f"{title}\n{seeds_label(part['n_seeds'])}")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

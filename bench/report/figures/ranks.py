@@ -1,8 +1,7 @@
-"""Figures of ranks: mean ranks with first places, and the diagram of critical differences."""
+"""Figures of ranks: mean ranks and first places, and the diagram of critical differences."""
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -12,62 +11,69 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.report.figures.style import PAGE_INCHES, RC, Style, legend
 
+EDGE = 0.05
+"""Of the range of an axis, on both sides."""
+
+MOST_TICKS = 10
+"""Of the axis of mean ranks, from 1 on."""
+
 ROW_INCHES = 0.42
 """Height of a query round in the diagram of critical differences."""
 
 
-def rank_figure(rank_table: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
-    """Mean rank and number of first places per selector, in the order of the table; shared first places are hatched.
+def rank_figure(ranks: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:
+    """Mean rank and number of first places per selector with 95% intervals over seeds, in the order of the table.
 
-    Mean ranks are over the settings in which every selector took part; without one they have no bar.
+    Mean ranks are over the settings in which every selector took part; without one they have no dot.
 
     Args:
-        rank_table: ``stats.rank_table``.
+        ranks: ``stats.rank_table`` with the intervals of ``stats.first_place_intervals``.
         styles: of every selector in it.
     """
-    names = list(rank_table["selector"])
-    labels = [f"{name}{' (partial)' if part else ''}" for name, part in zip(names, rank_table["partial"], strict=True)]
-    colors = [styles[name].color for name in names]
-    rows = np.arange(len(names))
+    names = list(ranks["selector"])
+    labels = [f"{name}{' (partial)' if part else ''}" for name, part in zip(names, ranks["partial"], strict=True)]
+    rows = range(len(names))
     with rc_context(RC):
-        figure = Figure(figsize=(PAGE_INCHES, 0.27 * len(names) + 0.9), layout="constrained")
+        figure = Figure(figsize=(PAGE_INCHES, 0.34 * len(names) + 0.9), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, sharey=True)
-        left.barh(rows, rank_table["mean_rank"], color=colors, height=0.7)
-        _values(left, rows, rank_table["mean_rank"], "{:.2f}")
-        left.set_yticks(rows, labels)
-        left.invert_yaxis()
-        left.set_xlabel("mean rank (lower is better)")
-        alone = rank_table["first"] - rank_table["tied_first"]
-        right.barh(rows, alone, color=colors, height=0.7)
-        right.barh(
-            rows,
-            rank_table["tied_first"],
-            left=alone,
-            color="white",
-            edgecolor=colors,
-            hatch="////",
-            height=0.7,
-            linewidth=0.8,
-        )
-        _values(right, rows, rank_table["first"], "{:.0f}")
-        hatched = " (hatched: shared)" if rank_table["tied_first"].any() else ""
-        right.set_xlabel(f"first places, of {rank_table['settings'].max()} settings{hatched}")
-        right.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for axes in (left, right):
+        for axes, value, low, high, form in (
+            (left, "mean_rank", "rank_low", "rank_high", "{:.2f}"),
+            (right, "first", "first_low", "first_high", "{:.0f}"),
+        ):
+            for row, record in zip(rows, ranks.to_dict("records"), strict=True):
+                _dot(axes, row, record[value], (record[low], record[high]), styles[record["selector"]], form)
             axes.grid(visible=False, axis="y")
             axes.tick_params(axis="y", length=0)
+        left.set_yticks(list(rows), labels)
+        left.set_ylim(len(names) - 0.5, -0.5)
+        edge = EDGE * max(1, len(names) - 1)
+        left.set_xlim(1 - edge, len(names) + edge)
+        left.set_xlabel("mean rank, 1 is best")
+        n_settings = int(ranks["settings"].max())
+        right.set_xlim(-EDGE * n_settings, (1 + EDGE) * n_settings)
+        right.set_xlabel(f"first places, of {n_settings} settings")
+        left.set_xticks(range(1, len(names) + 1, -(-len(names) // MOST_TICKS)))
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def _values(axes: Axes, rows: np.ndarray, values: pd.Series, form: str) -> None:
-    for row, value in zip(rows, values, strict=True):
-        if pd.isna(value):
-            continue
-        axes.annotate(
-            form.format(value), (value, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5
-        )
-    axes.set_xlim(0, max(1.0, float(values.fillna(0.0).max())) * 1.15)
+def _dot(axes: Axes, row: int, value: float, limits: tuple[float, float], style: Style, form: str) -> None:
+    """A value with its interval, and its number above."""
+    if pd.isna(value):
+        return
+    if not pd.isna(limits[0]):
+        axes.plot(limits, [row, row], color=style.color, linewidth=1.6, solid_capstyle="butt", zorder=2)
+    axes.plot([value], [row], color=style.color, marker=style.marker, linestyle="", markersize=6, zorder=3)
+    axes.annotate(
+        form.format(value),
+        (value, row),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=7,
+    )
 
 
 def critical_difference_figure(mean_ranks: pd.DataFrame, friedman: pd.DataFrame, styles: Mapping[str, Style]) -> Figure:

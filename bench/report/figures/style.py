@@ -17,6 +17,8 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, Formatter, FuncFormatter
@@ -38,6 +40,10 @@ MANY_LINES = 8
 LEGEND_COLUMNS = 4
 PANELS_PER_ROW = 3
 PNG_DPI = 200
+VECTOR_DPI = 72
+
+STRESSED_WIDTH = 2.4
+"""Of the line of a selector that is the subject of a report, in points."""
 
 GROWTH = 1.25
 """Of a figure whose labels leave no room for its axes, until they do."""
@@ -70,6 +76,7 @@ RC: Any = {
     "hatch.linewidth": 0.8,
     "svg.hashsalt": "activekd",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
 }
 
 
@@ -138,10 +145,13 @@ def panels_of(count: int, *, wide: bool = False, shared: bool = True) -> tuple[F
     return figure, list(grid[:count])
 
 
-def draw_line(axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str) -> None:
-    """Columns ``y`` over ``x``, with a band from low to high where they are known."""
+def draw_line(
+    axes: Axes, line: pd.DataFrame, x: str, y: str, style: Style, label: str, *, stressed: bool = False
+) -> None:
+    """Columns ``y`` over ``x``, with a band from low to high where they are known; a stressed line is thicker."""
     size = 6.0 if style.marker == "*" else 4.0
-    axes.plot(line[x], line[y], color=style.color, marker=style.marker, ms=size, linestyle=style.line, label=label)
+    look: dict[str, Any] = {"color": style.color, "marker": style.marker, "ms": size, "linestyle": style.line}
+    axes.plot(line[x], line[y], **look, linewidth=STRESSED_WIDTH if stressed else None, label=label)
     if line["low"].notna().any():
         axes.fill_between(line[x], line["low"], line["high"], color=style.color, alpha=0.13, linewidth=0)
 
@@ -203,24 +213,24 @@ def _short(text: str) -> str:
     return "\n".join(f"{line[:half]}…{line[-half:]}" if len(line) > MOST_CHARACTERS else line for line in lines)
 
 
-def _write_svg(figure: Figure, svg: Path, source: str) -> None:
-    """Write a figure as SVG, enlarged until its labels leave room for its axes."""
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out, enlarged until its labels leave room for its axes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "constrained_layout not applied", UserWarning)
         while True:
             try:
-                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Source": source or None})
+                figure.draw_without_rendering()
             except UserWarning:
                 figure.set_size_inches(*(GROWTH * figure.get_size_inches()))
             else:
                 return
 
 
-def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] = ()) -> tuple[Path, Path]:
-    """Write the figure as SVG and PNG, without date or program in their metadata.
+def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] = ()) -> tuple[Path, Path, Path]:
+    """Write the figure as SVG, PDF and PNG, without date or program in their metadata; the PDF embeds its fonts.
 
     A character that neither the font nor a fallback has is drawn as a box. A figure whose labels leave no room for its
-    axes grows.
+    axes grows. The layout is computed once, and each file drawn once, where ``Figure.savefig`` draws twice.
 
     Args:
         figure: to write.
@@ -229,19 +239,22 @@ def save(figure: Figure, stem: Path, source: str = "", fallbacks: Sequence[str] 
         fallbacks: families for the characters that FONT lacks.
 
     Returns:
-        Paths of the SVG and the PNG.
+        Paths of the SVG, the PDF and the PNG.
     """
-    svg, png = stem.parent / f"{stem.name}.svg", stem.parent / f"{stem.name}.png"
+    svg, pdf, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "pdf", "png"))
     with rc_context(RC), boxes_for_unknown_characters():
         shorten(figure)
-        _write_svg(figure, svg, source)
+        figure.set_dpi(VECTOR_DPI)
+        _lay_out(figure)
         if fallbacks:
             # The labels of ticks exist only now.
             for text in figure.findobj(Text):
                 if isinstance(text, Text):
                     text.set_fontfamily([FONT, *fallbacks])
-            _write_svg(figure, svg, source)
-        # Keep the layout of the first file for the second.
+            _lay_out(figure)
         figure.set_layout_engine("none")
-        figure.savefig(png, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return svg, png
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None, "Source": source or None})
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        figure.set_dpi(PNG_DPI)
+        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    return svg, pdf, png

@@ -15,6 +15,9 @@ CELL_INCHES = 0.46
 READABLE_SHARE = 0.55
 """Cells of the win matrix above this share of wins have white letters."""
 
+DARK_BLUE = "#08306b"
+"""Of the other letters, on light cells: no black, which a dark page would turn light."""
+
 
 def win_figure(wins: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Settings in which the selector of the row is ahead of that of the column; in brackets the clear ones.
@@ -38,7 +41,7 @@ def win_figure(wins: pd.DataFrame, order: Sequence[str]) -> Figure:
                     continue
                 cell = cells[one, other]
                 share[i, j] = cell["wins"] / max(1, cell["settings"])
-                color = "white" if share[i, j] > READABLE_SHARE else "black"
+                color = "white" if share[i, j] > READABLE_SHARE else DARK_BLUE
                 label = f"{cell['wins']}\n({cell['clear_wins'] if cell['tested_settings'] else '-'})"
                 axes.text(j, i, label, ha="center", va="center", color=color, fontsize=6.5)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)

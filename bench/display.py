@@ -1,0 +1,181 @@
+"""How names are shown to people: the labels of a spec's ``[display]``, and those of known networks and data sets."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from activekd.recipes import NO_TEACHER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("dataset", "group", "teacher", "student", "recipe", "selector")
+"""Kinds of names: columns of a table of rounds."""
+
+KIND_OF: Mapping[str, str] = {**{kind: kind for kind in KINDS}, "against": "selector"}
+"""The kind of the names in a column of a frame."""
+
+NO_DISTILLATION = "no distillation"
+
+GIVEN = "given"
+
+NETWORKS = {
+    "clip_rn50": "CLIP RN50",
+    "clip_vitb16": "CLIP ViT-B/16",
+    "clip_vitb32": "CLIP ViT-B/32",
+    "siglip_vitb16": "SigLIP ViT-B/16",
+    "glyphclip": "GlyphCLIP",
+    GIVEN: "given features",
+}
+"""Labels of teacher networks."""
+
+ADAPTATIONS = {"zeroshot": "zero-shot", "clap": "CLAP"}
+
+BACKBONES = {
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "mobilenetv2_100": "MobileNetV2",
+    "resnet6_mini": "ResNet-6 mini",
+    "resnet18": "ResNet-18",
+    "resnet50_dino": "ResNet-50 (DINO)",
+    "tiny_vit_21m_224": "TinyViT-21M",
+    "vit_small_patch16_224": "ViT-S/16",
+    GIVEN: "given features",
+}
+"""Labels of student backbones."""
+
+DATA_SETS = {
+    "caltech101": "Caltech-101",
+    "digits": "Digits",
+    "dtd": "DTD",
+    "eurosat": "EuroSAT",
+    "fgvc_aircraft": "FGVC Aircraft",
+    "food101": "Food-101",
+    "imagenet": "ImageNet",
+    "mnist5k": "MNIST-5k",
+    "oxford_flowers": "Oxford Flowers",
+    "oxford_pets": "Oxford Pets",
+    "stanford_cars": "Stanford Cars",
+    "sun397": "SUN397",
+    "ucf101": "UCF101",
+}
+
+FEATURES = "features:"
+"""Prefix of teacher networks whose features come from a file."""
+
+PATHS = ("folder:", "arrays:")
+"""Prefixes of data sets that are named by a path."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """Labels of the names of a run.
+
+    Attributes:
+        labels: label by name, by kind; a name without one is shown as it is.
+    """
+
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+
+    def of(self, kind: str, name: str) -> str:
+        """The label of a name of one of KINDS."""
+        return self.labels.get(kind, {}).get(name, name)
+
+    def selector(self, name: str) -> str:
+        """The label of a selector."""
+        return self.of("selector", name)
+
+    def applied(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """A frame with labels in place of names, in the columns of KIND_OF."""
+        changed = {
+            column: frame[column].map(lambda name, kind=kind: self.of(kind, str(name))).astype(object)
+            for column, kind in KIND_OF.items()
+            if column in frame
+        }
+        return frame.assign(**changed)
+
+
+def display_of(names: Mapping[str, Iterable[str]], given: Mapping[str, str]) -> Display:
+    """The labels of the names of a run: the given ones, else built-in ones.
+
+    Names of one kind whose labels are equal are shown as they are, so that no two of them look alike.
+
+    Args:
+        names: of each kind.
+        given: label by name.
+    """
+    labels = {}
+    for kind, of_kind in names.items():
+        wanted = {name: given.get(name, built_in(kind, name)) for name in of_kind}
+        counts = Counter(wanted.values())
+        labels[kind] = {name: label if counts[label] == 1 else name for name, label in wanted.items()}
+    return Display(labels)
+
+
+def names_in(rows: "pd.DataFrame") -> dict[str, list[str]]:
+    """The distinct names of each kind in a table of rounds."""
+    return {kind: rows[kind].drop_duplicates().tolist() for kind in KINDS}
+
+
+def distilled_on(label: str, distillation: str) -> str:
+    """The label of a teacher with the distillation mode, unless it is ``both`` or there is no teacher."""
+    return f"{label} ({distillation} only)" if distillation in {"labeled", "unlabeled"} else label
+
+
+def built_in(kind: str, name: str) -> str:
+    """The built-in label of a name; unknown names, selectors and recipes are shown as they are.
+
+    >>> built_in("teacher", "clip_vitb16+zeroshot")
+    'CLIP ViT-B/16, zero-shot'
+    >>> built_in("student", "adapter:efficientnet_lite0@128")
+    'EfficientNet-Lite0 at 128 px, adapter'
+    >>> built_in("dataset", "caltech101?pool=val&classes=clip/head.npz")
+    'Caltech-101 (pool val, classes head)'
+    """
+    match kind:
+        case "dataset" | "group":
+            return _data_set(name)
+        case "teacher":
+            return _teacher(name)
+        case "student":
+            return _student(name)
+    return name
+
+
+def _data_set(name: str) -> str:
+    for prefix in PATHS:
+        if name.startswith(prefix):
+            return PurePath(name.removeprefix(prefix)).stem or name
+    base, _, choices = name.partition("?")
+    if base not in DATA_SETS:
+        return name
+    parts = [pair.partition("=") for pair in choices.split("&") if pair]
+    chosen = ", ".join(f"{key} {PurePath(value).stem}" for key, _, value in parts)
+    return f"{DATA_SETS[base]} ({chosen})" if chosen else DATA_SETS[base]
+
+
+def _teacher(name: str) -> str:
+    """Features from a file are named after the known network in its path, else after the file."""
+    if name == NO_TEACHER:
+        return NO_DISTILLATION
+    network, _, adaptation = name.rpartition("+")
+    if network.startswith(FEATURES):
+        file = network.removeprefix(FEATURES).split(":")[0].removesuffix(".npz")
+        known = [NETWORKS[part] for part in PurePath(file).parts if part in NETWORKS]
+        network = known[0] if known else file
+    elif network in NETWORKS:
+        network = NETWORKS[network]
+    else:
+        return name
+    return f"{network}, {ADAPTATIONS.get(adaptation, adaptation)}"
+
+
+def _student(name: str) -> str:
+    kind, colon, rest = name.partition(":")
+    trained = kind if colon and kind in {"adapter", "frozen"} else ""
+    backbone, _, pixels = (rest if trained else name).partition("@")
+    if backbone not in BACKBONES:
+        return name
+    size = f" at {pixels} px" if pixels else ""
+    return f"{BACKBONES[backbone]}{size}" + (f", {trained}" if trained else "")
