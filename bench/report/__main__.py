@@ -55,7 +55,7 @@ def main(
     budgets: Annotated[
         str | None,
         typer.Option(
-            metavar="LABELS,...",
+            metavar="LABELS",
             help="Numbers of labels in the main table, such as 100,200 [default: the first query round, the middle one "
             "and the last]",
         ),
