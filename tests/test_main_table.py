@@ -120,7 +120,14 @@ def test_the_first_table_of_a_page_has_marks_and_what_is_averaged() -> None:
     assert names[0] == "Accuracy by configuration"
     alone = contents_of(run_of(rows_of()))
     assert "Accuracy by configuration" not in [section.title for section in alone.page.sections]
-    assert alone.page.tables[0].title == "g · CLIP RN50, zero-shot · s · r (n = 3)"
+    assert alone.page.tables[0].title == "g · CLIP RN50, zero-shot · s (n = 3)"
+
+
+def test_recipes_are_named_where_a_student_has_several() -> None:
+    other = rows_of().assign(recipe="q")
+    rows = pd.concat([rows_of(), other.assign(trial_id=other["trial_id"] + "/q")], ignore_index=True)
+    titles = re.findall(r"^#+ (g · .*) \(n = 3\)$", page(rows), flags=re.MULTILINE)
+    assert titles[:2] == ["g · CLIP RN50, zero-shot · s · q", "g · CLIP RN50, zero-shot · s · r"]
 
 
 def latex_of(rows: pd.DataFrame, display: Display) -> dict[str, str]:
@@ -131,7 +138,7 @@ def latex_of(rows: pd.DataFrame, display: Display) -> dict[str, str]:
 def test_latex_has_a_file_for_each_configuration_and_says_n_and_the_rule() -> None:
     rows = pd.concat([rows_of(teacher="none"), rows_of()], ignore_index=True)
     texts = latex_of(rows, Display({"selector": {"a": "A_1 & co", "b": "ours"}, "group": {"g": "G"}}))
-    assert list(texts) == ["main", "main_G_clip-rn50-zeroshot_s_r", "main_G_none_s_r"]
+    assert list(texts) == ["main", "main_G_clip-rn50-zeroshot_s", "main_G_none_s"]
     main = texts["main"]
     assert r"\label{tab:main}" in main
     assert r"\begin{tabular}{lrrr}" in main

@@ -145,7 +145,7 @@ def test_one_seed_and_one_selector_are_caveats() -> None:
     rows = make_rows()
     one_seed = contents_of(run_of(rows[rows["seed"] == 0].reset_index(drop=True)))
     assert one_seed.page.caveats == ["The run has one seed, so it has no intervals."]
-    assert one_seed.parts.confidence.endswith("no interval below 5 seeds in every configuration (n = 1)")
+    assert one_seed.parts.confidence.endswith("no interval, which needs 5 seeds in every configuration (n = 1)")
     one_selector = contents_of(run_of(rows[rows["selector"] == "a"].reset_index(drop=True)))
     assert one_selector.page.caveats == ["The run has one selector, so it has no ranking."]
     assert one_selector.page.headline == "nothing to rank: a is the only selector"

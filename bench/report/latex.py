@@ -28,7 +28,6 @@ ESCAPED = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        "'": r"\textquotesingle{}",
         "`": r"\textasciigrave{}",
         **{mark: f"{{{mark}}}" for mark in "[]*"},
         **{mark: f"\\{mark}" for mark in "&%$#_{}"},

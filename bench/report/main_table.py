@@ -38,13 +38,13 @@ def main_tables(table: pd.DataFrame, averages: pd.DataFrame, display: Display, o
         display: labels of the names.
         order: of the selectors.
     """
-    parts = _parts(table, order)
+    parts, several = _parts(table, order), _several_recipes(table)
     folded = sum(not part["average"].iloc[0] for part in parts) > MANY_TABLES
     return [
         Table(
             [LABELS["selector"], *(_of_labels(header) for header in columns_of(part).values())],
             [[display.selector(name), *cells] for name, cells in _rows(part).items()],
-            f"{_title(part, display)} ({seeds_label(part['n_seeds'])})",
+            f"{_title(part, display, several=several)} ({seeds_label(part['n_seeds'])})",
             folded=folded and not part["average"].iloc[0],
             note=_members(part, averages, display),
         )
@@ -75,10 +75,10 @@ def rule(table: pd.DataFrame, over: str = "the n seeds of a table") -> str:
 def main_latex(table: pd.DataFrame, averages: pd.DataFrame, display: Display, order: Sequence[str]) -> dict[str, str]:
     """LaTeX of the tables by stem of their files: the averages, or the first configuration without one, in STEM."""
     out: dict[str, str] = {}
-    stems = Stems(STEM)
+    stems, several = Stems(STEM), _several_recipes(table)
     has_average = bool(table["average"].any())
     for index, part in enumerate(_parts(table, order)):
-        number, title = int(part["average"].iloc[0]), _title(part, display)
+        number, title = int(part["average"].iloc[0]), _title(part, display, several=several)
         stem = STEM if number or (index == 0 and not has_average) else stems.of(*title.split(BETWEEN))
         label = f"{stem}-{number}" if number > 1 else stem
         texts = [f"{title}.", _members(part, averages, display), rule(part, f"{seeds_label(part['n_seeds'])} seeds")]
@@ -112,13 +112,19 @@ def _of_labels(header: str) -> str:
     return header if header.startswith("round") else f"{header} labels"
 
 
-def _title(part: pd.DataFrame, display: Display) -> str:
+def _several_recipes(table: pd.DataFrame) -> bool:
+    """Whether some data and student have more than one recipe, which names must then tell apart."""
+    return bool(table.groupby(["group", "student"])["recipe"].nunique().max() > 1)
+
+
+def _title(part: pd.DataFrame, display: Display, *, several: bool) -> str:
+    """Names a table; with the recipe if there are ``several`` of one student."""
     first = part.iloc[0]
     if first["average"]:
         return f"Average over {first['n_configurations']} configurations"
     teacher = distilled_on(display.of("teacher", first["teacher"]), first["distillation"])
     group, student, recipe = (display.of(kind, first[kind]) for kind in ("group", "student", "recipe"))
-    return BETWEEN.join([group, teacher, student, recipe])
+    return BETWEEN.join([group, teacher, student, *([recipe] if several else [])])
 
 
 def _members(part: pd.DataFrame, averages: pd.DataFrame, display: Display) -> str:

@@ -251,7 +251,7 @@ def headline_confidence(rank_table: pd.DataFrame, first_places: pd.DataFrame, su
     clearly = f"clearly first in {leader['clear_first']} of {leader['settings']}"
     if most < VERDICT_LEAST:
         clearly = f"no first place is called clear below {VERDICT_LEAST} seeds (n = {most})"
-    interval = f"no interval below {BOOTSTRAP_LEAST} seeds in every configuration (n = {least})"
+    interval = f"no interval, which needs {BOOTSTRAP_LEAST} seeds in every configuration (n = {least})"
     if least >= BOOTSTRAP_LEAST:
         interval = f"no interval: every draw of the seeds gives the same count (n = {least})"
     if pd.notna(limits["first_low"]):

@@ -144,7 +144,7 @@ def test_case_13_fewer_than_five_seeds_are_not_bootstrapped() -> None:
     assert stats.first_place_intervals(stats.seed_means(rows))[["first_low", "first_high"]].isna().all().all()
     areas = stats.seed_areas(stats.run_areas(rows))
     assert stats.improvement(areas)[["low", "high"]].isna().all().all()
-    assert "no interval below 5 seeds in every configuration (n = 4)" in page(rows)
+    assert "no interval, which needs 5 seeds in every configuration (n = 4)" in page(rows)
 
 
 def test_case_14_labels_that_a_selector_needs_for_the_final_accuracy_of_random(caltech: Contents) -> None:
