@@ -1,6 +1,7 @@
 """The pages of docs/: keys and defaults as in the code, specs that parse, and generated parts that are not stale."""
 
 import re
+import shlex
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import pytest
 from pydantic_core import PydanticUndefined
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from activekd import __version__
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.selectors import SELECTORS
+from bench.__main__ import whole
 from bench.report.pages import digest_of, frames_of
 from bench.spec import read_spec
 from bench.specs.file import Block, Resources, Share, SpecFile
@@ -92,6 +96,31 @@ def toml_blocks() -> list[tuple[str, str]]:
 def test_specs_in_the_pages_parse(page: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
     assert read_spec(str(tmp_path / "spec.toml")).trials
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    pages = [*ROOT.glob("*.md"), *sorted(DOCS.rglob("*.md"))]
+    blocks = [
+        (page.relative_to(ROOT).as_posix(), block)
+        for page in pages
+        if page.name != "CHANGELOG.md"
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    ]
+    found = ((page, line.partition("#")[0].strip()) for page, block in blocks for line in block.splitlines())
+    return [(page, line) for page, line in found if re.match(r"(activekd|python -m bench\.\w+) ", line)]
+
+
+@pytest.mark.parametrize(("page", "line"), shell_lines())
+def test_commands_of_the_pages_exist_with_their_options(page: str, line: str) -> None:
+    """The help of the command that a line names lists its options."""
+    program, *words = shlex.split(line.removeprefix("python -m bench."))
+    words = words if program in {"activekd", "grid"} else [program, *words]
+    command = get_command(whole())
+    while isinstance(command, TyperGroup) and words:
+        found = command.commands.get(words[0])
+        command, words = (found, words[1:]) if found else (command.commands["run"], words)
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= known, line
 
 
 def links() -> list[tuple[str, str]]:
