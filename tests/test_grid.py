@@ -70,7 +70,7 @@ def check_lines(out: str, run: Path) -> None:
         "tiny: 4 of 4 trials done; wall time 0:",
         "first in",
         f"report: {run / 'report.html'}",
-        f"next: open {run / 'report.html'} in a browser, or activekd report {run} --control NAME",
+        f"next: open {run / 'report.html'} in a browser, or activekd report {run} --subject NAME",
         f"activekd status {run} ",
     )
     places = [out.find(step) for step in steps]

@@ -70,11 +70,12 @@ def _colors(page: Page) -> dict[str, str]:
 def _embedded(stem: str, file: Path) -> Markup:
     """A figure of matplotlib as part of a page: black follows the theme, white backgrounds are left out.
 
-    Ids begin with the stem, so that those of two figures differ.
+    Ids begin with the stem, so that those of two figures differ. A page of HTML needs no names of XML's namespaces.
     """
     svg = file.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
     svg = re.sub(r'(<path d="[^"]*"\s+style="fill: )#ffffff', r"\1none", svg)
     svg = svg.replace("#000000", "currentColor").replace("#dddddd", "var(--line)")
     svg = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\1{stem}-", svg)
