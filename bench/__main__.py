@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -37,9 +38,13 @@ def whole() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``activekd``: a command of a grid loads no other program.
 
+    Modules in the current folder can be imported, as with ``python -m``: selectors of a user's own stand there.
+
     Args:
         arguments: those of the process by default; its help without any.
     """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if given[0] in {*PROGRAMS, "--help", "-h", "--version"}:
         whole()(given)

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,6 +30,8 @@ from activekd.students.networks import STUDENTS
 from activekd.teachers import ADAPTATIONS
 from bench.spec import SPEC_NAMES
 from bench.specs.listing import LISTS, listed
+
+ROOT = Path(__file__).parents[1]
 
 APPS = {
     "activekd": bench.__main__.whole(),
@@ -104,12 +108,23 @@ def test_activekd_answers(arguments: list[str], code: int, shown: str, capsys: p
 
 def test_a_command_of_a_grid_loads_no_other_program() -> None:
     """What keeps the first line of a run within a second; the other programs load numpy."""
-    import subprocess
-    import sys
-
     code = "import sys, bench.__main__; print({'numpy', 'pandas', 'torch', 'ray', 'bench.data'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_selector_in_the_current_folder_is_found(tiny_spec: Path, tmp_path: Path) -> None:
+    """A console script has its own folder on the path, not the current one; ``-P`` is like it."""
+    (tmp_path / "mine.py").write_text(
+        "def narrow(view, query_size, *, rng):\n    return view.pool.unlabeled\n", "utf-8"
+    )
+    text = tiny_spec.read_text(encoding="utf-8").replace('"pcoreset"]', '"mine:narrow"]')
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
+    code = f"import sys; sys.path.append({str(ROOT)!r}); from bench.__main__ import main; main(['plan', 'own.toml'])"
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "plan of tiny" in done.stdout
 
 
 NAMES: dict[str, set[str]] = {
