@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from activekd.given import ARRAYS, GIVEN
 from activekd.recipes import NO_TEACHER
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ KIND_OF: Mapping[str, str] = {**{kind: kind for kind in KINDS}, "against": "sele
 """The kind of the names in a column of a frame."""
 
 NO_DISTILLATION = "no distillation"
-
-GIVEN = "given"
 
 NETWORKS = {
     "clip_rn50": "CLIP RN50",
@@ -64,7 +63,7 @@ DATA_SETS = {
 FEATURES = "features:"
 """Prefix of teacher networks whose features come from a file."""
 
-PATHS = ("folder:", "arrays:")
+PATHS = ("folder:", ARRAYS)
 """Prefixes of data sets that are named by a path."""
 
 
