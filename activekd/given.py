@@ -1,10 +1,16 @@
-"""Names of data sets of arrays, and of what reads the features that they give. Standard library only."""
+"""Names of what a user gives: image folders, arrays, features computed elsewhere. Standard library only."""
+
+FOLDER = "folder:"
+"""Prefix of the name of an image folder."""
 
 ARRAYS = "arrays:"
 """Prefix of the name of a data set in an .npz file."""
 
 IN_MEMORY = "arrays"
 """Name of a data set of arrays in memory."""
+
+FEATURES = "features:"
+"""Prefix of the name of a teacher network given by files of features."""
 
 GIVEN = "given"
 """Name of the student's backbone and of the teacher's network whose features the data set has."""

@@ -23,9 +23,8 @@ from activekd.datasets import (
     initial_rows,
     load_dataset,
 )
-from activekd.datasets.folder import FOLDER
 from activekd.errors import Faults, InputError
-from activekd.given import ARRAYS, is_arrays
+from activekd.given import ARRAYS, FOLDER, is_arrays
 from activekd.images.decoding import decoded_side
 from activekd.images.survey import Survey
 from activekd.networks.checkpoints import UnreachableError

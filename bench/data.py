@@ -14,15 +14,15 @@ from rich.text import Text
 
 from activekd.datasets import DATASETS, check_dataset_name
 from activekd.datasets.arrays import arrays_file
-from activekd.datasets.audit import Audit, audit, audit_folder
+from activekd.datasets.audit import Audit, audit, audit_arrays, audit_folder
 from activekd.datasets.benchmark import benchmark_listing
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import PARTS
 from activekd.datasets.fetch import ORIGINS, download
-from activekd.datasets.folder import FOLDER, read_folder
+from activekd.datasets.folder import read_folder
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
-from activekd.given import ARRAYS
+from activekd.given import ARRAYS, FOLDER
 from activekd.images.survey import Survey
 from bench.terminal import EXIT_FAILED, DecodingLines, Version, command_line, console, examples, say, user_errors
 
@@ -51,7 +51,9 @@ def about(version: Version = False) -> None:
 def check(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Data sets, or folder:PATH [default: all that have a folder]."),
+        typer.Argument(
+            metavar="NAME", help="Data sets, folder:PATH or arrays:FILE.npz [default: all that have a folder]."
+        ),
     ] = None,
     decode: Annotated[bool, typer.Option("--decode/--no-decode", help="Decode every image.")] = True,
     every_fault: Annotated[bool, typer.Option("--every-fault", help=f"Show every fault, not only {SHOWN}.")] = False,
@@ -64,10 +66,11 @@ def check(
     Counts are compared with the published ones, and images are decoded. Exit code 1 if there is a fault.
     """
     with user_errors():
-        folders = [name for name in names or () if name.startswith(FOLDER)]
-        if odd := [name for name in names or () if name not in CATALOG and name not in folders]:
-            raise InputError(*(str(unknown("data set", name, [*CATALOG, f"{FOLDER}PATH"])) for name in odd))
-        root = Path() if names and len(folders) == len(names) else data_folder()
+        given = [name for name in names or () if name.startswith((FOLDER, ARRAYS))]
+        known = [*CATALOG, f"{FOLDER}PATH", f"{ARRAYS}FILE.npz"]
+        if odd := [name for name in names or () if name not in CATALOG and name not in given]:
+            raise InputError(*(str(unknown("data set", name, known)) for name in odd))
+        root = Path() if names and len(given) == len(names) else data_folder()
         chosen = names or [name for name in CATALOG if (root / CATALOG[name].folder).is_dir()]
         lines = DecodingLines()
         audits = []
@@ -76,7 +79,9 @@ def check(
             def progress(done: int, total: int, name: str = name) -> None:
                 lines(name, done, total)
 
-            if name in folders:
+            if name.startswith(ARRAYS):
+                audited = audit_arrays(name)
+            elif name in given:
                 audited = audit_folder(name, decode=decode, progress=progress)
             else:
                 audited = audit(name, root, decode=decode, progress=progress)
@@ -92,12 +97,12 @@ def check(
 
 
 def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
-    title = audited.name if audited.name.startswith(FOLDER) else f"{audited.name}: {audited.folder}"
+    title = audited.name if audited.name.startswith((FOLDER, ARRAYS)) else f"{audited.name}: {audited.folder}"
     table = Table("", "found", "expected", title=title, title_justify="left")
     for what, number, wanted in audited.counts:
         shown = "any" if wanted is None else f"{wanted:,}"
         table.add_row(what, f"{number:,}", shown, style=None if wanted in {None, number} else "red")
-    if audited.counts:
+    if audited.counts and not audited.name.startswith(ARRAYS):
         broken = f"{len(audited.undecodable):,}" if decoded else "not tried"
         table.add_row("images that cannot be decoded", broken, "0")
     if audited.counts and audited.name in CATALOG:
@@ -114,7 +119,7 @@ def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
         say(f"  and {len(faults) - SHOWN:,} more faults (--every-fault shows them)")
     verdict = f"{len(faults):,} fault{'s' * (len(faults) != 1)}"
     if audited.name in CATALOG:
-        verdict += f"; `python -m bench.data fetch {audited.name}` lists the sources of its files"
+        verdict += f"; `activekd data fetch {audited.name}` lists the sources of its files"
     say(f"  {verdict if faults else 'as it should be'}")
 
 
@@ -186,7 +191,7 @@ def fetch(name: Annotated[str, typer.Argument(metavar="NAME", help="A data set o
         if origin.torchvision is not None:
             for target in download(name, root):
                 say(f"in place: {target}")
-        say(f"then: python -m bench.data check {name}")
+        say(f"then: activekd data check {name}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from activekd.given import ARRAYS, GIVEN
+from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN
 from activekd.recipes import NO_TEACHER
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ DATA_SETS = {
     "ucf101": "UCF101",
 }
 
-FEATURES = "features:"
-"""Prefix of teacher networks whose features come from a file."""
-
-PATHS = ("folder:", ARRAYS)
+PATHS = (FOLDER, ARRAYS)
 """Prefixes of data sets that are named by a path."""
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -37,9 +37,6 @@ from bench.terminal import (
     say,
     user_errors,
 )
-
-if TYPE_CHECKING:
-    pass
 
 COMMANDS = ("init", "plan", "run", "status", "list")
 

@@ -30,7 +30,7 @@ VARIABLES: Mapping[str, str] = {
     PIXELS_VARIABLE: "the most pixels that an image may have; Pillow's limit of 89,478,485 by default",
     CACHE_VARIABLE: "decoded images, teacher features and frozen features; `~/.cache/activekd` by default",
     NODE_CACHE_VARIABLE: "a folder on each node's own disk, to which decoded images are copied once; none by default",
-    SPEC_VARIABLE: "the spec that `python -m bench.grid` runs; `demo` by default",
+    SPEC_VARIABLE: "the spec that `activekd run` runs; `demo` by default",
     ADDRESS_VARIABLE: "the Ray cluster, as `--address`; `local` by default",
     DEVICE_VARIABLE: "where networks run, as `--device`; `auto` by default",
 }
@@ -48,7 +48,7 @@ LOCK = "grid.lock"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to run a grid (see ``python -m bench.grid run --help``); the trials come from the spec.
+    """How to run a grid (see ``activekd run -h``); the trials come from the spec.
 
     Attributes:
         serial: in this process, without Ray.

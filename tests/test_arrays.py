@@ -20,6 +20,7 @@ from activekd.errors import InputError
 from activekd.students.networks import student_network
 from activekd.teachers import teacher
 from bench.checks import resolve
+from bench.data import app as data_command
 from bench.data import list_rows
 from bench.launch import launch
 from bench.plan.count import estimate
@@ -238,6 +239,25 @@ def test_rows_of_a_file_are_listed_without_paths(tmp_path: Path, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["split,row,path,label", "train,0,,ant", "train,1,,bee"]
     assert len(lines) == 1 + 30 + 15
+
+
+def test_data_check_counts_the_rows_of_a_file_and_names_its_faults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = saved_arrays(tmp_path / "good.npz")
+    bad = saved_arrays(tmp_path / "bad.npz", y=np.full(30, 7))
+    codes = []
+    for name in (good, bad):
+        with pytest.raises(SystemExit) as done:
+            data_command(["check", name])
+        codes.append(done.value.code)
+    out = capsys.readouterr().out
+    assert codes == [0, 1]
+    assert "train rows" in out
+    assert "cannot be decoded" not in out
+    assert "as it should be" in out
+    assert "fault: " in out
+    assert "y has 7 as the label of 30 rows" in out
 
 
 def test_given_files_are_teachers_of_arrays_too(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,8 @@ from activekd.bank.matching import CLASS_NAMES, Part, matched_rows, parts_of
 from activekd.datasets.split import Split
 from activekd.errors import InputError, reason
 from activekd.folders import data_folder
-from activekd.given import GIVEN
+from activekd.given import FEATURES, GIVEN
 from activekd.networks.checkpoints import file_hash
-
-PREFIX = "features:"
-"""Prefix of the name of a network given by files."""
 
 NORM_TOLERANCE = 0.01
 """Largest deviation of a feature's norm from 1."""
@@ -100,7 +97,7 @@ def given_features(network: str) -> GivenFeatures:
     Raises:
         InputError: the name is malformed, or a file is missing.
     """
-    names = network.removeprefix(PREFIX).split(":")
+    names = network.removeprefix(FEATURES).split(":")
     if len(names) > 2 or not all(names):
         raise InputError(f"teacher network '{network}'; expected: features:FILE.npz or features:FILE.npz:HEAD.npz")
     files = [Path(name) if Path(name).is_absolute() else data_folder() / name for name in names]

@@ -14,12 +14,12 @@ from activekd.datasets.benchmark import benchmark_source
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import choices_of, drawn_for
 from activekd.datasets.embedded import digits, mnist5k
-from activekd.datasets.folder import FOLDER, folder_path, image_folder
+from activekd.datasets.folder import folder_path, image_folder
 from activekd.datasets.repeats import repeat_lines
 from activekd.datasets.split import Embeddings, Source, Split, class_faults
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
-from activekd.given import ARRAYS
+from activekd.given import ARRAYS, FOLDER
 from activekd.images.decoding import SHORT_SIDE
 from activekd.images.survey import Survey
 from activekd.pool import UNLABELED, Pool

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from activekd.datasets.arrays import arrays_file, arrays_path
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import PARTS, Listing, read_listing, required
 from activekd.datasets.folder import folder_path, read_folder
@@ -21,9 +22,9 @@ class Audit:
     """The result of an audit.
 
     Attributes:
-        name: a key of CATALOG, or ``folder:PATH``.
-        folder: the folder of the data set.
-        present: whether that folder exists.
+        name: a key of CATALOG, ``folder:PATH`` or ``arrays:FILE.npz``.
+        folder: the folder of the data set, or its file.
+        present: whether it exists.
         counts: (what, found, expected) for classes and for the images of each split; any number is expected of None.
         layout: missing files and directories, and faults of the lists, one message each.
         missing: listed images that are absent from disk.
@@ -146,6 +147,28 @@ def audit_folder(
         undecodable=_undecodable(files, progress) if decode else (),
         notes=_notes(found.left_out, listing, decode),
     )
+
+
+def audit_arrays(name: str) -> Audit:
+    """Check ``arrays:FILE.npz``.
+
+    Args:
+        name: ``arrays:FILE.npz``.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    file = arrays_path(name)
+    try:
+        source = arrays_file(name)
+    except InputError as fault:
+        return Audit(name, file, present=True, layout=fault.faults)
+    counts = (
+        ("classes", len(source.class_names), None),
+        ("train rows", len(source.train), None),
+        ("test rows", len(source.test), None),
+    )
+    return Audit(name, file, present=True, counts=counts)
 
 
 def _counts(name: str, listing: Listing) -> tuple[tuple[str, int, int], ...]:

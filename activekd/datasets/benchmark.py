@@ -173,7 +173,7 @@ def _list_faults(base: str, listing: Listing) -> list[str]:
         return []
     return [
         f"{base}: its lists name {', '.join(differences)}; expected: the published lists "
-        f"(`python -m bench.data fetch {base}` names their origin)"
+        f"(`activekd data fetch {base}` names their origin)"
     ]
 
 
@@ -185,5 +185,5 @@ def _missing_faults(name: str, listing: Listing, paths: tuple[str, ...], survey:
     return [
         f"{name}: {len(missing)} of {len(paths)} images are not in {listing.images}, such as {shown(missing)}; "
         f"expected: every listed image "
-        f"(`python -m bench.data check {name.partition('?')[0]}` lists the missing ones)"
+        f"(`activekd data check {name.partition('?')[0]}` lists the missing ones)"
     ]

@@ -20,7 +20,6 @@ class Catalogued:
     """A data set of the benchmark in CoOp layout (Zhou et al. 2022).
 
     Attributes:
-        title: its name in tables.
         folder: its folder, relative to the data folder.
         images: folder of the images, relative to ``folder``; paths in the split file are relative to it.
         split: the split file, relative to ``folder``; None where official lists or class folders define the splits.
@@ -32,7 +31,6 @@ class Catalogued:
         pool: number of train images drawn as the pool; None for all of them.
     """
 
-    title: str
     folder: str
     images: str
     split: str | None
@@ -56,7 +54,6 @@ class Catalogued:
 
 CATALOG: dict[str, Catalogued] = {
     "caltech101": Catalogued(
-        title="Caltech101",
         folder="caltech-101",
         images="101_ObjectCategories",
         split="split_zhou_Caltech101.json",
@@ -67,7 +64,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=2465,
     ),
     "oxford_pets": Catalogued(
-        title="OxfordPets",
         folder="oxford_pets",
         images="images",
         split="split_zhou_OxfordPets.json",
@@ -78,7 +74,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=3669,
     ),
     "stanford_cars": Catalogued(
-        title="StanfordCars",
         folder="stanford_cars",
         images=".",
         split="split_zhou_StanfordCars.json",
@@ -89,7 +84,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=8041,
     ),
     "oxford_flowers": Catalogued(
-        title="Flowers102",
         folder="oxford_flowers",
         images="jpg",
         split="split_zhou_OxfordFlowers.json",
@@ -100,7 +94,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=2463,
     ),
     "food101": Catalogued(
-        title="Food101",
         folder="food-101",
         images="images",
         split="split_zhou_Food101.json",
@@ -111,7 +104,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=30300,
     ),
     "fgvc_aircraft": Catalogued(
-        title="FGVCAircraft",
         folder="fgvc_aircraft",
         images="images",
         split=None,
@@ -122,7 +114,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=3333,
     ),
     "sun397": Catalogued(
-        title="SUN397",
         folder="sun397",
         images="SUN397",
         split="split_zhou_SUN397.json",
@@ -133,7 +124,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=19850,
     ),
     "dtd": Catalogued(
-        title="DTD",
         folder="dtd",
         images="images",
         split="split_zhou_DescribableTextures.json",
@@ -144,7 +134,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=1692,
     ),
     "eurosat": Catalogued(
-        title="EuroSAT",
         folder="eurosat",
         images="2750",
         split="split_zhou_EuroSAT.json",
@@ -155,7 +144,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=8100,
     ),
     "ucf101": Catalogued(
-        title="UCF101",
         folder="ucf101",
         images="UCF-101-midframes",
         split="split_zhou_UCF101.json",
@@ -166,7 +154,6 @@ CATALOG: dict[str, Catalogued] = {
         n_test=3783,
     ),
     "imagenet": Catalogued(
-        title="ImageNet",
         folder="imagenet",
         images="images",
         split=None,

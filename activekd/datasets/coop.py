@@ -86,7 +86,7 @@ def _text(file: Path) -> str:
     try:
         return read_text(file)
     except InputError as fault:
-        raise InputError(f"{fault}, as `python -m bench.data fetch` names it") from fault
+        raise InputError(f"{fault}, as `activekd data fetch` names it") from fault
 
 
 def _split_file(file: Path, images: Path) -> Listing:

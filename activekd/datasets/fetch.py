@@ -136,7 +136,7 @@ def _check_free(folder: Path, origin: Origin) -> None:
     there = [str(folder / target) for _, target in origin.moves if target != "." and (folder / target).exists()]
     if there:
         raise InputError(
-            f"{', '.join(there)} exists already; expected: remove it, or keep it and run `python -m bench.data check`"
+            f"{', '.join(there)} exists already; expected: remove it, or keep it and run `activekd data check`"
         )
 
 

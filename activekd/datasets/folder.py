@@ -24,10 +24,8 @@ from activekd.datasets.image_files import (
 from activekd.datasets.names import class_name, class_name_faults, read_templates
 from activekd.datasets.split import Source, class_faults, split_rows
 from activekd.errors import InputError
+from activekd.given import FOLDER
 from activekd.images.survey import Survey
-
-FOLDER = "folder:"
-"""Prefix of the name of an image folder."""
 
 PROMPTS = ("a photo of a {}.",)
 PROMPTS_FILE = "prompts.txt"

@@ -8,8 +8,8 @@ from activekd.datasets.benchmark import kept_classes, restricted
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import choices_of
 from activekd.datasets.coop import read_listing
-from activekd.datasets.folder import FOLDER
 from activekd.folders import data_folder
+from activekd.given import FOLDER
 
 
 @dataclass(frozen=True)

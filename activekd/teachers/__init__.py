@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-from activekd.bank.given import PREFIX, GivenByData, GivenFeatures, given_features
+from activekd.bank.given import GivenByData, GivenFeatures, given_features
 from activekd.errors import unknown
-from activekd.given import GIVEN
+from activekd.given import FEATURES, GIVEN
 from activekd.networks.vision_language import NETWORKS, VisionLanguageNetwork, vision_language_network
 from activekd.recipes import NO_TEACHER
 
@@ -48,7 +48,7 @@ def teacher(name: str) -> Teacher:
         raise unknown("teacher adaptation", adaptation, ADAPTATIONS)
     if network == GIVEN:
         return Teacher(name, GivenByData("teacher"), adaptation)
-    find = given_features if network.startswith(PREFIX) else vision_language_network
+    find = given_features if network.startswith(FEATURES) else vision_language_network
     return Teacher(name, find(network), adaptation)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from activekd.bank.given import GivenFeatures, given_width
 from activekd.banked import teacher_faults
-from activekd.datasets.folder import FOLDER
 from activekd.datasets.sizes import Sizes, dataset_sizes
 from activekd.errors import Faults, InputError
-from activekd.given import ARRAYS, GIVEN
+from activekd.given import ARRAYS, FOLDER, GIVEN
 from activekd.images.decoding import decoded_side
 from activekd.networks.backbones import feature_width
 from activekd.networks.vision_language import VisionLanguageNetwork

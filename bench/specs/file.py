@@ -52,7 +52,7 @@ class Block(BaseModel):
         distillation: modes for the teachers other than ``none``.
         rounds: student fits; one query follows each but the last.
         shots: initial labels of each class.
-        query_size: labels bought after each round, or ``classes``: as many as there are classes.
+        query_size: labels of each query, or ``classes``: as many as there are classes.
         recipe: name of a recipe of the file, or of a built-in one; by default that of the kind of student.
         compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one.
         views: name of a view geometry of the file, or of a built-in one; by default that of the data set.

@@ -7,15 +7,15 @@ from typing import Any
 
 from activekd.datasets import DATASETS
 from activekd.datasets.catalog import CATALOG
-from activekd.datasets.folder import FOLDER
 from activekd.defaults import END_TO_END, HEADS, KINDS, RECIPES, TRUNK
-from activekd.given import ARRAYS, GIVEN
+from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN
 from activekd.networks.backbones import BACKBONES, NAMED, TIMM
 from activekd.networks.vision_language import NETWORKS, OPEN_CLIP
 from activekd.recipes import NO_TEACHER, StepRule
 from activekd.selectors import SELECTORS
 from activekd.students.networks import ADAPTER, FROZEN
 from activekd.teachers import ADAPTATIONS
+from bench.display import DATA_SETS
 from bench.spec import SPEC_NAMES, read_spec
 
 Lines = Iterator[tuple[str, str]]
@@ -54,7 +54,7 @@ def _teachers() -> Lines:
         yield f"{name}+ADAPTATION", f"{network.model}, {weights}."
     yield f"{OPEN_CLIP}MODEL/TAG+ADAPTATION", "Any network of open_clip; MODEL/TAG=FILE has a checkpoint of your own."
     yield f"{GIVEN}+ADAPTATION", f"Features and text embeddings in the file of a data set {ARRAYS}FILE.npz."
-    yield "features:FILE.npz+ADAPTATION", first_line(resolve_name("activekd.bank.given"))
+    yield f"{FEATURES}FILE.npz+ADAPTATION", first_line(resolve_name("activekd.bank.given"))
     for name, function in ADAPTATIONS.items():
         yield f"NETWORK+{name}", first_line(resolve_name(function))
 
@@ -78,7 +78,7 @@ def _datasets() -> Lines:
     yield f"{ARRAYS}FILE.npz", first_line(resolve_name("activekd.datasets.arrays:arrays_source"))
     for name, entry in CATALOG.items():
         counts = f"{entry.n_classes:,} classes, {entry.n_pool:,} images in the pool, {entry.n_test:,} in test"
-        yield name, f"{entry.title}, {counts}; in $ACTIVEKD_DATA/{entry.folder}."
+        yield name, f"{DATA_SETS[name]}, {counts}; in $ACTIVEKD_DATA/{entry.folder}."
 
 
 STEPS: Mapping[StepRule, str] = {

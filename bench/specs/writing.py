@@ -11,11 +11,12 @@ from statistics import median
 import numpy as np
 
 from activekd.datasets.coop import PARTS
-from activekd.datasets.folder import FOLDER, FolderListing, read_folder
+from activekd.datasets.folder import FolderListing, read_folder
 from activekd.datasets.image_files import readable, shown
 from activekd.datasets.sizes import EMBEDDED, Sizes
 from activekd.defaults import DIGITS, PHOTOS, VIEWS, default_recipe, default_views
 from activekd.errors import Faults, InputError, reason
+from activekd.given import FOLDER
 from activekd.images.decoding import DECODER_FAULTS, FORMATS
 from activekd.networks.vision_language import NETWORKS
 from activekd.recipes import NO_TEACHER, ViewGeometry

@@ -246,6 +246,6 @@ def results_folder(named: str) -> Path:
     if of_spec.is_dir():
         return of_spec
     raise InputError(
-        f"spec '{named}' has no results in {of_spec}; expected: a grid that has started (python -m bench.grid "
+        f"spec '{named}' has no results in {of_spec}; expected: a grid that has started (activekd run "
         f"{named}), or the path of its results folder (--out)"
     )
