@@ -1,7 +1,10 @@
 """The query of a round: what the selector sees of the fits, and the stream from which it draws."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
+import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from activekd.fitted import Fitted, naming
@@ -25,6 +28,7 @@ def ask(
     query_size: int,
     *,
     copied: bool = False,
+    truth: Callable[[], Int64[np.ndarray, " n"]] | None = None,
 ) -> Sequence[int]:
     """The rows that a selector picks after a fit, in order of preference.
 
@@ -36,12 +40,24 @@ def ask(
         n_classes: number of classes.
         query_size: number of rows.
         copied: whether the selector gets copies of predictions that others read.
+        truth: the true labels of the train rows, which are read for an oracle alone; None where they are not known.
 
     Raises:
         InputError: the selector broke its contract, or predictions are not finite; the message gives the round.
     """
     with naming(want.index):
-        view = PoolView(pool, want.labeled.spread(pool.n), n_classes, _arrays(selector, fitted, copied))
+        needs, taught = selector.needs, fitted.taught
+        prototypes = None if taught is None else torch.from_numpy(taught.views.head.zero_shot.copy()).to(taught.kept_on)
+        view = PoolView(
+            pool,
+            want.labeled.spread(pool.n),
+            n_classes,
+            _arrays(selector, fitted, copied),
+            index=want.index,
+            head=fitted.head if "student_head" in needs else None,
+            prototypes=prototypes if "text_prototypes" in needs else None,
+            truth=truth() if truth is not None and "true_labels" in needs else None,
+        )
         rng = stream(want.seed, "select", want.index, selector.name)
         return select(selector, view, query_size, rng=rng).tolist()
 
@@ -55,6 +71,11 @@ def _arrays(selector: Selector, fitted: Fitted, copied: bool) -> dict[str, Tenso
         arrays["features"] = fitted.pool.features
     if copied:
         arrays = {name: array.clone() for name, array in arrays.items()}
-    if "teacher_probabilities" in selector.needs and fitted.taught is not None:
-        arrays["teacher_probabilities"] = fitted.taught.probabilities(fitted.taught.views.train.arrays[0])
+    if fitted.taught is not None:
+        taught = fitted.taught
+        if "teacher_probabilities" in selector.needs:
+            arrays["teacher_probabilities"] = taught.probabilities(taught.views.train.arrays[0])
+        if "teacher_features" in selector.needs:
+            features = taught.views.train.arrays[0].astype(np.float32)
+            arrays["teacher_features"] = torch.from_numpy(features).to(taught.kept_on)
     return arrays

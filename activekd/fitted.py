@@ -18,9 +18,10 @@ from activekd.finite import check_rows, count_broken
 from activekd.losses import teacher_logits
 from activekd.recipes import Distillation, Recipe
 from activekd.rounds import StudentViews, TeacherViews
+from activekd.selectors.view import StudentHead
 from activekd.students.fit import Guide
 from activekd.students.heads import Student
-from activekd.students.predict import Prediction, predict
+from activekd.students.predict import Prediction, label_weight, predict
 
 SLICE = 8192
 """Train rows per slice of the teacher's predictions; bounds the memory of its probabilities."""
@@ -70,13 +71,18 @@ class Taught:
         """The teacher as the student's fit reads it."""
         return Guide(self.views.train, self.prototypes.to(device), self.views.head.logit_scale)
 
+    @property
+    def kept_on(self) -> torch.device:
+        """The device of predictions, as ``activekd.devices.results_device`` says."""
+        return torch.device(results_device(self.prototypes.device.type))
+
     def probabilities(self, features: np.ndarray) -> Float32[Tensor, "n classes"]:
         """Probabilities at temperature 1 of images with these features, computed in slices on the teacher's device.
 
-        Like those of a student they stay there, as ``activekd.devices.results_device`` says.
+        Like those of a student they stay there (``kept_on``).
         """
         device = self.prototypes.device
-        out = torch.empty(len(features), len(self.prototypes), device=results_device(device.type))
+        out = torch.empty(len(features), len(self.prototypes), device=self.kept_on)
         for start in range(0, len(features), SLICE):
             rows = torch.from_numpy(np.array(features[start : start + SLICE])).to(device)
             logits = teacher_logits(rows, self.prototypes, self.views.head.logit_scale)
@@ -126,6 +132,9 @@ class Fitted:
     ) -> None:
         self._index, self._who, self._features = index, student.who, features
         self._train, self._test = student.train, student.test
+        self._label_weight = label_weight(recipe, distillation)
+        self._distill_temperature = recipe.distill_temperature
+        self._kept_on = results_device(device)
         self._predict = partial(predict, network, recipe=recipe, distillation=distillation, device=device)
         self.network, self.taught = network, taught
         self.teacher_seconds, self.train_seconds = teacher_seconds, train_seconds
@@ -159,6 +168,16 @@ class Fitted:
             out = self._predict(self._train, features=self._features)
         self.pool_seconds = perf_counter() - start
         return out
+
+    @property
+    def head(self) -> StudentHead:
+        """The student's heads, copied to the device of its predictions."""
+        heads = self.network.label_head, self.network.distill_head
+        weights, biases = (
+            torch.stack([part.detach() for part in parts]).to(self._kept_on)
+            for parts in ([head.weight for head in heads], [head.bias for head in heads])
+        )
+        return StudentHead(weights, biases, self._label_weight, self._distill_temperature)
 
     @cached_property
     def opinion(self) -> Opinion | None:

@@ -102,6 +102,11 @@ class Learner:
             distillation=distillation,
             views=views,
         )
+        if setup is not None and setup.selector.is_oracle:
+            expected = "expected: a strategy that reads none"
+            faults.add(
+                InputError(f"selector '{setup.selector.name}' is an oracle, which reads true labels; {expected}")
+            )
         features, names = door.features("X", X), door.class_names(class_names)
         if class_names is None:
             door.add("no class_names", "one name per class")

@@ -6,7 +6,7 @@ from itertools import islice
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.asking import PREDICTED, ask
@@ -224,7 +224,18 @@ class _Measuring:
         rows: tuple[int, ...] = ()
         if not last:
             copied, n_classes = read_again or self.diagnostics, self.dataset.n_classes
-            rows = tuple(ask(trial.selector, want, fitted, trial.pool, n_classes, self.query_size, copied=copied))
+            rows = tuple(
+                ask(
+                    trial.selector,
+                    want,
+                    fitted,
+                    trial.pool,
+                    n_classes,
+                    self.query_size,
+                    copied=copied,
+                    truth=self._truth,
+                )
+            )
         select_seconds = perf_counter() - start
         peak = peak_rss_bytes()
         return Round(
@@ -240,6 +251,10 @@ class _Measuring:
             peak_rss_bytes=peak,
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
         )
+
+    def _truth(self) -> Int64[np.ndarray, " n"]:
+        n = len(self.dataset.train)
+        return reveal(self.dataset, Pool(n, tuple(range(n)))).labels
 
     def _diagnosed(self, want: Wanted, fitted: Fitted, trial: _Trial, rows: Sequence[int]) -> Diagnostics:
         measured = Measured(

@@ -257,4 +257,4 @@ def test_a_selector_that_reads_the_teacher_needs_one(grid_cache: Path, tiny_spec
     tiny_spec.write_text(text, encoding="utf-8")
     result = grid(grid_cache, tiny_spec, "--serial", "--out", tmp_path / "run")
     assert result.returncode == 2
-    assert "selector 'disagreement' reads the teacher's probabilities; expected: " in result.stderr
+    assert "selector 'disagreement' reads teacher_probabilities; expected: " in result.stderr

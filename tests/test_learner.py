@@ -14,6 +14,7 @@ from small_recipe import RECIPE
 import activekd as ak
 from activekd.arguments import chosen_recipe
 from activekd.errors import InputError
+from activekd.selectors import NEEDS
 
 KEYS = ("X", "y", "X_test", "y_test")
 
@@ -101,8 +102,32 @@ def test_a_function_sees_the_arrays_that_it_declares() -> None:
     curious.needs = {"teacher_probabilities"}  # type: ignore[attr-defined]
     a_run(selector=curious, rounds=2, teacher=a_teacher())
     assert seen == [{"student_probabilities", "features"}, {"teacher_probabilities"}]
-    with pytest.raises(InputError, match="selector 'curious' reads the teacher's probabilities"):
+    with pytest.raises(InputError, match="selector 'curious' reads teacher_probabilities"):
         a_run(selector=curious)
+
+
+def test_what_a_selector_reads_is_of_one_round() -> None:
+    arrays, seen = made_arrays(), []
+
+    def curious(view: ak.PoolView, query_size: int, *, rng: np.random.Generator) -> np.ndarray:
+        seen.append(view.index)
+        predicted = view.student_head.probabilities(view.features)
+        torch.testing.assert_close(predicted, view.student_probabilities)
+        torch.testing.assert_close(view.text_prototypes.norm(dim=1), torch.ones(3))
+        logits = 100 * view.teacher_features.float() @ view.text_prototypes.T
+        torch.testing.assert_close(logits.softmax(dim=1), view.teacher_probabilities, rtol=1e-3, atol=1e-3)
+        assert view.true_labels.tolist() == arrays["y"].tolist()
+        return view.pool.unlabeled[:query_size]
+
+    curious.needs = set(NEEDS)  # type: ignore[attr-defined]
+    a_run(selector=curious, rounds=3, teacher=a_teacher(ak.zeroshot))
+    assert seen == [0, 1]
+
+
+def test_an_oracle_is_refused_where_true_labels_are_not_known() -> None:
+    oracle = ak.Selector("peek", last_rows, frozenset({"true_labels"}))
+    with pytest.raises(InputError, match="selector 'peek' is an oracle, which reads true labels; expected: a strategy"):
+        ak.Learner([[0.0, 1.0]] * 9, ["ant", "bee"], selector=oracle)
 
 
 def test_a_selector_that_breaks_its_contract_is_named() -> None:
@@ -146,7 +171,7 @@ def test_all_faults_of_a_run_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"selector": "teacher_entropy"}, "selector 'teacher_entropy' reads the teacher's probabilities; expected: a"),
+        ({"selector": "teacher_entropy"}, "selector 'teacher_entropy' reads teacher_probabilities; expected: a"),
         ({"teacher": "clip_rn50+clap"}, "teacher 'clip_rn50+clap' for arrays in memory; expected: activekd.zeroshot"),
         ({"distillation": "both"}, "distillation 'both' without a teacher; expected: none"),
         (

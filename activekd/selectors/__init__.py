@@ -9,7 +9,7 @@ from activekd.recipes import NO_TEACHER
 from activekd.selectors.compose import query_faults, wrapped
 from activekd.selectors.fingerprint import code_fingerprint
 from activekd.selectors.own import from_entry_point, from_module, installed, origins
-from activekd.selectors.selector import FEATURES, NEEDS, SCORE_NEEDS, STUDENT, TEACHER, Need, Selector
+from activekd.selectors.selector import FEATURES, NEEDS, OF_TEACHER, SCORE_NEEDS, STUDENT, TEACHER, Need, Selector
 
 __all__ = [
     "NEEDS",
@@ -59,11 +59,11 @@ def check_untaught(chosen: Selector) -> None:
     """Check that a selector needs no teacher.
 
     Raises:
-        InputError: it reads the teacher's probabilities.
+        InputError: it reads what only a teacher has.
     """
-    if "teacher_probabilities" in chosen.needs:
+    if read := sorted(chosen.needs & OF_TEACHER):
         raise InputError(
-            f"selector '{chosen.name}' reads the teacher's probabilities; expected: a teacher other than '{NO_TEACHER}'"
+            f"selector '{chosen.name}' reads {', '.join(read)}; expected: a teacher other than '{NO_TEACHER}'"
         )
 
 

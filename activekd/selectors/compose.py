@@ -98,6 +98,7 @@ def _among(
         pool=Pool(len(seen), tuple(place[labeled].tolist())),
         labels=view.labels[seen],
         arrays={name: array[index] for name, array in view.arrays.items()},
+        truth=None if view.truth is None else view.truth[seen],
     )
     return seen[checked_rows(inner, inner.function(small, query_size, rng=rng), small, query_size)]
 

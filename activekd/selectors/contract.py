@@ -12,8 +12,8 @@ from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import UNLABELED, Pool
 from activekd.selectors import query
 from activekd.selectors.own import as_selector
-from activekd.selectors.selector import NEEDS, Selector
-from activekd.selectors.view import PoolView
+from activekd.selectors.selector import Selector
+from activekd.selectors.view import PoolView, StudentHead
 from activekd.streams import stream
 
 ON = "on a query of"
@@ -47,13 +47,30 @@ def made_up_view(seed: int = 0, n: int = N, classes: int = CLASSES, dim: int = D
         "student_probabilities": student,
         "teacher_probabilities": teacher,
         "features": torch.randn(n, dim, generator=generator),
+        "teacher_features": torch.randn(n, dim + 1, generator=generator),
     }
-    return PoolView(Pool(n, tuple(rows.tolist())), labels, classes, arrays)
+    weights, biases = torch.randn(2, classes, dim, generator=generator), torch.randn(2, classes, generator=generator)
+    prototypes = torch.randn(classes, dim + 1, generator=generator)
+    return PoolView(
+        Pool(n, tuple(rows.tolist())),
+        labels,
+        classes,
+        arrays,
+        head=StudentHead(weights, biases, label_weight=0.5, distill_temperature=1.0),
+        prototypes=prototypes / prototypes.norm(dim=1, keepdim=True),
+        truth=rng.integers(classes, size=n),
+    )
 
 
 def declared(view: PoolView, selector: Selector) -> PoolView:
-    """The view with the declared arrays alone; reading another array raises LookupError."""
-    return replace(view, arrays={name: view.arrays[name] for name in NEEDS if name in selector.needs})
+    """The view with what the selector declares alone; reading anything else raises LookupError."""
+    return replace(
+        view,
+        arrays={name: array for name, array in view.arrays.items() if name in selector.needs},
+        head=view.head if "student_head" in selector.needs else None,
+        prototypes=view.prototypes if "text_prototypes" in selector.needs else None,
+        truth=view.truth if "true_labels" in selector.needs else None,
+    )
 
 
 def check(selector: Selector | Callable[..., np.ndarray]) -> None:
@@ -137,11 +154,12 @@ def _order(selector: Selector) -> Iterator[str]:
         return
     order = np.random.default_rng(3).permutation(N)
     place = np.argsort(order)
-    moved = PoolView(
-        Pool(N, tuple(place[list(view.pool.labeled)].tolist())),
-        view.labels[order],
-        view.n_classes,
-        {name: array[torch.from_numpy(order)] for name, array in view.arrays.items()},
+    moved = replace(
+        view,
+        pool=Pool(N, tuple(place[list(view.pool.labeled)].tolist())),
+        labels=view.labels[order],
+        arrays={name: array[torch.from_numpy(order)] for name, array in view.arrays.items()},
+        truth=None if view.truth is None else view.truth[order],
     )
     again = {int(order[row]) for row in _pick(selector, moved, 9)}
     if again != set(picks):
@@ -158,7 +176,10 @@ def _one_hot(selector: Selector) -> Iterator[str]:
 
 def _with_all(selector: Selector, probabilities: torch.Tensor) -> Iterator[str]:
     view = made_up_view()
-    arrays = {name: torch.ones(N, DIM) if name == "features" else probabilities for name in view.arrays}
+    arrays = {
+        name: torch.ones_like(array) if name in query.FREE_WIDTH else probabilities
+        for name, array in view.arrays.items()
+    }
     _pick(selector, replace(view, arrays=arrays), N - LABELED)
     yield from ()
 
@@ -177,7 +198,7 @@ def _half(selector: Selector) -> Iterator[str]:
 def _memory(selector: Selector) -> Iterator[str]:
     view = made_up_view(n=LARGE, classes=LARGE_CLASSES, dim=LARGE_DIM, labeled=LARGE_CLASSES)
     _pick(selector, made_up_view(), LABELED)
-    size = sum(view.arrays[name].nbytes for name in selector.needs)
+    size = sum(array.nbytes for name, array in view.arrays.items() if name in selector.needs)
     forget_peak()
     before = peak_rss_bytes()
     _pick(selector, view, LARGE_CLASSES)

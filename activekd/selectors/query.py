@@ -19,6 +19,9 @@ SUM_TOLERANCE = 1e-3
 SHOWN = 5
 """Rows that a message lists."""
 
+FREE_WIDTH = ("features", "teacher_features")
+"""Arrays that have no column per class."""
+
 CHUNK = 2048
 """Rows per step of a check; they fit into the processor's cache."""
 
@@ -117,16 +120,16 @@ def view_faults(view: PoolView) -> list[str]:
             faults.append(f"{name} are {kind}; expected: a tensor of floating-point numbers")
             continue
         width = array.shape[1] if array.ndim == 2 else 0
-        is_wide = width == view.n_classes or (name == "features" and width > 0)
+        is_wide = width == view.n_classes or (name in FREE_WIDTH and width > 0)
         if array.ndim != 2 or len(array) != view.pool.n or not is_wide:
-            columns = "any" if name == "features" else view.n_classes
+            columns = "any" if name in FREE_WIDTH else view.n_classes
             faults.append(f"{name} have shape {tuple(array.shape)}; expected: ({view.pool.n}, {columns})")
             continue
         size = rows_at_once(CHUNK, array.device)
         both = [(chunk.float().sum(dim=1), chunk.amin(dim=1)) for chunk in array.split(size)]
         sums, least = (torch.cat(parts) for parts in zip(*both, strict=True))
         tests = [("are not finite", ~sums.isfinite())]
-        if name != "features":
+        if name not in FREE_WIDTH:
             tests += [("do not sum to 1", (sums - 1).abs() > SUM_TOLERANCE), ("are below 0", least < 0)]
         for what, is_bad in tests:
             bad = torch.nonzero(is_bad).squeeze(1)

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from activekd.losses import mixture
 from activekd.pool import Pool
 from activekd.selectors.selector import Need
 
@@ -18,21 +20,56 @@ SHORT = 1e-12
 """Rows with a smaller norm are scaled before they are normalised."""
 
 
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class StudentHead:
+    """The two heads of the fitted student on its pooled features, and their mixture (DHO, Kang et al. 2025).
+
+    Attributes:
+        weights: of the label head and of the distill head.
+        biases: likewise.
+        label_weight: weight of the label head in the mixture; 1 without distillation.
+        distill_temperature: temperature of the distill head.
+    """
+
+    weights: Float32[Tensor, "2 classes dim"]
+    biases: Float32[Tensor, "2 classes"]
+    label_weight: float
+    distill_temperature: float
+
+    def probabilities(self, features: Float32[Tensor, "n dim"]) -> Float32[Tensor, "n classes"]:
+        """The student's probabilities of rows with these features: ``student_probabilities`` on those of the pool."""
+        label, distill = (
+            torch.addmm(bias, features, weight.T) for weight, bias in zip(self.weights, self.biases, strict=True)
+        )
+        return mixture(label, distill, label_weight=self.label_weight, distill_temperature=self.distill_temperature)
+
+
 @dataclass(frozen=True)
 class PoolView:
-    """What a selector sees: the pool, the labels of labeled rows, and the arrays that it declares.
+    """What a selector sees: the pool, the labels of labeled rows, and what it declares.
 
     Attributes:
         pool: the partition.
         labels: one label per train row; ``UNLABELED`` on unlabeled rows.
         n_classes: number of classes.
         arrays: the declared arrays by name, one row per train row, from the evaluation view.
+        index: number of the round, from 0.
+        head: the student's heads, where declared.
+        prototypes: text embeddings of the classes, where declared.
+        truth: one true label per train row, where declared: for oracles.
     """
 
     pool: Pool
     labels: Int64[np.ndarray, " n"]
     n_classes: int
     arrays: Mapping[str, Float[Tensor, "n _"]]
+    index: int = 0
+    head: StudentHead | None = None
+    prototypes: Float32[Tensor, "classes dim"] | None = None
+    truth: Int64[np.ndarray, " n"] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -43,29 +80,53 @@ class PoolView:
         """Row numbers as an index into the arrays, on their device."""
         return torch.from_numpy(rows).to(self.device)
 
-    def _declared(self, need: Need) -> Tensor:
-        if need not in self.arrays:
-            declared = ", ".join(sorted(self.arrays)) or "nothing"
+    def _declared(self, need: Need, found: _T | None) -> _T:
+        if found is None:
+            others = {"student_head": self.head, "text_prototypes": self.prototypes, "true_labels": self.truth}
+            there = {*self.arrays, *(name for name, value in others.items() if value is not None)}
             raise LookupError(
-                f"the selector reads '{need}' without declaring it; declared: {declared}; "
+                f"the selector reads '{need}' without declaring it; declared: {', '.join(sorted(there)) or 'nothing'}; "
                 f"expected: '{need}' in its needs"
             )
-        return self.arrays[need]
+        return found
+
+    def _array(self, need: Need) -> Tensor:
+        return self._declared(need, self.arrays.get(need))
 
     @property
     def student_probabilities(self) -> Float32[Tensor, "n classes"]:
         """The student's predicted probabilities: the mixture of heads on which accuracy is measured."""
-        return self._declared("student_probabilities")
+        return self._array("student_probabilities")
 
     @property
     def teacher_probabilities(self) -> Float32[Tensor, "n classes"]:
         """The teacher's probabilities at temperature 1."""
-        return self._declared("teacher_probabilities")
+        return self._array("teacher_probabilities")
 
     @property
     def features(self) -> Float32[Tensor, "n dim"]:
         """The student's pooled features, the input of its heads."""
-        return self._declared("features")
+        return self._array("features")
+
+    @property
+    def teacher_features(self) -> Float32[Tensor, "n width"]:
+        """The teacher network's image features, in the scale that they are banked in."""
+        return self._array("teacher_features")
+
+    @property
+    def student_head(self) -> StudentHead:
+        """The fitted student's heads, the layers on ``features``."""
+        return self._declared("student_head", self.head)
+
+    @property
+    def text_prototypes(self) -> Float32[Tensor, "classes width"]:
+        """The teacher network's text embeddings of the classes, of unit norm: its zero-shot classifier."""
+        return self._declared("text_prototypes", self.prototypes)
+
+    @property
+    def true_labels(self) -> Int64[np.ndarray, " n"]:
+        """The label of every train row: for oracles alone."""
+        return self._declared("true_labels", self.truth)
 
 
 def rows_at_once(on_cpu: int, device: torch.device) -> int:

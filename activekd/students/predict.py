@@ -75,6 +75,11 @@ def predict_batch(student: Student, shape: tuple[int, ...], device: str) -> int:
     return max(1, batch)
 
 
+def label_weight(recipe: Recipe, distillation: Distillation) -> float:
+    """The weight of the label head in the mixture: all of it without distillation."""
+    return 1.0 if distillation == "none" else recipe.label_weight
+
+
 @torch.inference_mode()
 def predict(
     student: Student,
@@ -107,7 +112,6 @@ def predict(
             memory.
     """
     student.eval()
-    label_weight = 1.0 if distillation == "none" else recipe.label_weight
     rows = np.arange(inputs.n_rows) if rows is None else rows
     batch, kept_on = predict_batch(student, inputs.shape, device), results_device(device)
     heads: Tensor | None = None
@@ -130,7 +134,7 @@ def predict(
             mixed = mixture(
                 out.label_logits,
                 out.distill_logits,
-                label_weight=label_weight,
+                label_weight=label_weight(recipe, distillation),
                 distill_temperature=recipe.distill_temperature,
             )
             heads, probabilities = filled(heads, chosen, start), filled(probabilities, mixed, start)

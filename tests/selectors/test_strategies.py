@@ -1,5 +1,7 @@
 """The contract that every selector keeps, and each strategy against a case worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,28 +9,19 @@ from torch.nn import functional as F
 
 from activekd.errors import InputError
 from activekd.pool import Pool
-from activekd.selectors import NEEDS, SELECTORS, Selector, selector, typical
+from activekd.selectors import NEEDS, SELECTORS, Need, Selector, selector, typical
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
-from activekd.selectors.query import select
+from activekd.selectors.contract import declared, made_up_view
+from activekd.selectors.query import FREE_WIDTH, select
 from activekd.selectors.typical import gaussian
 from activekd.selectors.view import PoolView
 
 N, CLASSES, DIM = 60, 4, 5
 
 
-def make_view(needs: frozenset[str], seed: int = 0, n: int = N) -> PoolView:
-    rng = np.random.default_rng(seed)
-    labeled = tuple(rng.choice(n, size=2 * CLASSES, replace=False).tolist())
-    labels = np.full(n, -1)
-    labels[list(labeled)] = np.arange(2 * CLASSES) % CLASSES
-    generator = torch.Generator().manual_seed(seed)
-    arrays = {
-        "student_probabilities": torch.randn(n, CLASSES, generator=generator).mul(3).softmax(dim=1),
-        "teacher_probabilities": torch.randn(n, CLASSES, generator=generator).mul(3).softmax(dim=1),
-        "features": torch.randn(n, DIM, generator=generator),
-    }
-    return PoolView(Pool(n, labeled), labels, CLASSES, {k: v for k, v in arrays.items() if k in needs})
+def make_view(needs: frozenset[Need], seed: int = 0, n: int = N) -> PoolView:
+    return declared(made_up_view(seed, n, CLASSES, DIM, 2 * CLASSES), Selector("", "", needs))
 
 
 @pytest.mark.parametrize("name", SELECTORS)
@@ -61,8 +54,8 @@ def test_equal_rows_and_one_hot_probabilities_are_no_trouble(name: str) -> None:
     strategy = selector(name)
     view = make_view(strategy.needs)
     hot = torch.eye(CLASSES)[torch.arange(N) % CLASSES]
-    arrays = {k: torch.ones(N, DIM) if k == "features" else hot for k in view.arrays}
-    same = PoolView(view.pool, view.labels, CLASSES, arrays)
+    arrays = {k: torch.ones_like(v) if k in FREE_WIDTH else hot for k, v in view.arrays.items()}
+    same = replace(view, arrays=arrays)
     rows = select(strategy, same, 10, rng=np.random.default_rng(0))
     assert len(set(rows.tolist())) == 10
 
