@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -72,15 +73,17 @@ def selectors(
     picks: Annotated[int, typer.Option(min=10, metavar="N", help="Query size.")] = 1000,
     device: Annotated[Device, typer.Option(help="Where the pools are.")] = "cpu",
 ) -> None:
-    """The strategies at ImageNet's size against plain forms.
+    """The strategies at ImageNet's size.
 
-    Half an hour and 16 GB at full size. Exit code 1 where a bar is missed.
+    Some against plain forms, every one against greedy k-center. An hour and 16 GB at full size. Exit code 1 where a bar
+    is missed.
     """
     with user_errors():
-        from bench.speed.selectors import print_growth, selector_bars
+        from bench.speed.selectors import selector_bars
+        from bench.speed.strategies import print_growth, strategy_bars
 
         there, threads = local_device(device), _use_all_threads()
-        bars = _shown(selector_bars(rows, picks, there, console))
+        bars = _shown(chain(selector_bars(rows, picks, there, console), strategy_bars(rows, picks, there)))
         print_growth(there, console)
         _judge(bars, there, threads)
 

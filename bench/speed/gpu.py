@@ -25,7 +25,8 @@ from bench.speed.gpu_pixels import (
     together,
 )
 from bench.speed.gpu_world import Size
-from bench.speed.selectors import k_center_bars, plain_k_center, plain_seconds, synthetic_probabilities
+from bench.speed.pools import synthetic_probabilities
+from bench.speed.selectors import k_center_bars, plain_k_center, plain_seconds
 
 FAULTS = (RuntimeError, OSError, MemoryError, InputError)
 """What ends one case and no other: out of memory is a RuntimeError of torch."""

@@ -1,54 +1,28 @@
 """The cost of the strategies at full size, each against its plain form in the same run, with the picks compared."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from time import perf_counter
-from typing import TypeVar
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from activekd.memory import forget_peak, peak_rss_bytes
-from activekd.pool import UNLABELED, Pool
-from activekd.selectors import selector
-from activekd.selectors.query import select
 from activekd.selectors.view import PoolView
 from activekd.streams import stream
-from bench.speed.bars import Bar, print_wide
-
-BLOCK = 8192
-"""Rows of an array that are read at a time."""
-
-_T = TypeVar("_T")
-
-PURPOSE = "speed"
-"""Of the random streams."""
-
-GROWING = ("random", "entropy", "margin", "classbalanced", "pcoreset", "coreset", "badge", "typiclust", "maxherding")
-BASE = {"n": 50_000, "classes": 250, "picks": 200}
-"""Where the growth of the strategies is measured: once, twice and four times each of these."""
-
-PAIR_SECONDS = 0.3
-"""Repetitions of a growth point stop after so many seconds."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a strategy picked, and what the query took, with the checks of its view and rows.
-
-    Attributes:
-        picks: rows.
-        seconds: of the query.
-        extra_bytes: growth of the process's peak memory.
-    """
-
-    picks: list[int]
-    seconds: float
-    extra_bytes: int
+from bench.speed.bars import Bar
+from bench.speed.pools import (
+    BLOCK,
+    PURPOSE,
+    Answer,
+    ask,
+    labeled_rows,
+    one_hot,
+    pool_view,
+    synthetic_features,
+    synthetic_probabilities,
+    timed,
+)
 
 
 def _bar(what: str, answer: Answer, against: str, plain_seconds: float, limit: float) -> Bar:
@@ -64,40 +38,6 @@ def _picks_bar(what: str, picks: list[int], expected: list[int]) -> Bar:
 
 def _memory_bar(what: str, answer: Answer, limit_bytes: float) -> Bar:
     return Bar(f"{what}: more memory, GB", answer.extra_bytes / 1e9, limit_bytes / 1e9)
-
-
-def synthetic_probabilities(n: int, classes: int, *, peaked: bool, device: str = "cpu") -> Tensor:
-    """Softmax of noise; peaked ones lie around the class corners with a mean top probability of about 0.7."""
-    generator = torch.Generator(device).manual_seed(0)
-    out = torch.empty(n, classes, device=device)
-    for start in range(0, n, BLOCK):
-        m = min(BLOCK, n - start)
-        logits = torch.randn(m, classes, generator=generator, device=device)
-        if peaked:
-            top = torch.randint(classes, (m,), generator=generator, device=device)
-            above = 9.0 + 2.5 * torch.randn(m, generator=generator, device=device)
-            logits.scatter_add_(1, top[:, None], above[:, None])
-        out[start : start + m] = logits.softmax(dim=1)
-    return out
-
-
-def one_hot(n: int, classes: int) -> Tensor:
-    """Rows of a student that is certain of everything: all ties."""
-    out = torch.zeros(n, classes)
-    out[torch.arange(n), torch.randint(classes, (n,), generator=torch.Generator().manual_seed(0))] = 1.0
-    return out
-
-
-def synthetic_features(n: int, dim: int) -> Tensor:
-    """Noise around 200 centers."""
-    generator = torch.Generator().manual_seed(1)
-    centers = torch.randn(200, dim, generator=generator)
-    out = torch.empty(n, dim)
-    for start in range(0, n, BLOCK):
-        m = min(BLOCK, n - start)
-        noise = torch.randn(m, dim, generator=generator)
-        out[start : start + m] = centers[torch.randint(200, (m,), generator=generator)] + noise
-    return out
 
 
 def plain_k_center(points: Tensor, labeled: np.ndarray, query_size: int) -> list[int]:
@@ -182,34 +122,6 @@ def plain_badge(view: PoolView, query_size: int) -> list[int]:
     return view.pool.unlabeled[picks].tolist()
 
 
-def _timed(action: Callable[[], _T]) -> tuple[_T, float, int]:
-    """What an action returned, its seconds and the growth of the peak memory."""
-    forget_peak()
-    before = peak_rss_bytes()
-    start = perf_counter()
-    out = action()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    seconds = perf_counter() - start
-    return out, seconds, max(0, peak_rss_bytes() - before)
-
-
-def _labeled(n: int, k: int) -> np.ndarray:
-    return np.sort(stream(0, "speed labeled").choice(n, size=k, replace=False))
-
-
-def _view(arrays: dict[str, Tensor], labeled: np.ndarray, classes: int) -> PoolView:
-    n = len(next(iter(arrays.values())))
-    labels = np.full(n, UNLABELED)
-    labels[labeled] = np.arange(len(labeled)) % classes
-    return PoolView(Pool(n, tuple(labeled.tolist())), labels, classes, arrays)
-
-
-def _ask(name: str, view: PoolView, picks: int) -> Answer:
-    rows, seconds, extra = _timed(lambda: select(selector(name), view, picks, rng=stream(0, PURPOSE)))
-    return Answer(rows.tolist(), seconds, extra)
-
-
 def k_center_bars(
     name: str,
     kind: str,
@@ -236,9 +148,9 @@ def k_center_bars(
         limit_bytes: of the growth of the peak memory; None for no bar.
     """
     n, dim = points.shape
-    rows = _labeled(n, labeled)
+    rows = labeled_rows(n, labeled)
     array = "features" if name == "coreset" else "student_probabilities"
-    answer = _ask(name, _view({array: points}, rows, labeled if name == "coreset" else dim), picks)
+    answer = ask(name, pool_view({array: points}, rows, labeled if name == "coreset" else dim), picks)
     exact = float64_picks(F.normalize(points, dim=1) if name == "coreset" else points, rows, answer.picks)
     what = f"{name} {n:,} x {dim:,}{kind}, {picks:,} picks"
     bars = [_bar(what, answer, against, plain_seconds, limit), _picks_bar(what, answer.picks, exact)]
@@ -247,22 +159,22 @@ def k_center_bars(
 
 def plain_seconds(plain: Callable[..., list[int]], points: Tensor, labeled: int, picks: int) -> float:
     """Seconds of a plain k-center."""
-    return _timed(lambda: plain(points, _labeled(len(points), labeled), picks))[1]
+    return timed(lambda: plain(points, labeled_rows(len(points), labeled), picks))[1]
 
 
 def badge_bars(n: int, classes: int, dim: int, picks: int, device: str) -> list[Bar]:
     """BADGE against two matrix-vector products a pick; picks against the written-out factors in float64."""
     probabilities = synthetic_probabilities(n, classes, peaked=True, device=device)
     features = synthetic_features(n, dim).to(device)
-    view = _view({"student_probabilities": probabilities, "features": features}, _labeled(n, classes), classes)
-    answer = _ask("badge", view, picks)
+    view = pool_view({"student_probabilities": probabilities, "features": features}, labeled_rows(n, classes), classes)
+    answer = ask("badge", view, picks)
 
     def products() -> None:
         for row in range(picks):
             torch.mv(probabilities, probabilities[row])
             torch.mv(features, features[row])
 
-    _, plain_seconds, _ = _timed(products)
+    _, plain_seconds, _ = timed(products)
     what = f"badge {n:,} x {classes:,} x {dim}, {picks:,} picks"
     return [
         _bar(what, answer, "two matrix-vector products a pick", plain_seconds, 1.3),
@@ -290,12 +202,12 @@ def score_bars(name: str, probabilities: Tensor, picks: int, expression: Callabl
     largest value.
     """
     n, classes = probabilities.shape
-    answer = _ask(name, _view({"student_probabilities": probabilities}, _labeled(n, classes), classes), picks)
-    scores, plain_seconds, _ = _timed(lambda: expression(probabilities))
+    answer = ask(name, pool_view({"student_probabilities": probabilities}, labeled_rows(n, classes), classes), picks)
+    scores, plain_seconds, _ = timed(lambda: expression(probabilities))
     what = f"{name} {n:,} x {classes:,}, {picks:,} picks"
     bars = [_bar(what, answer, "one torch expression", plain_seconds, 1.5)]
     if scores.is_floating_point():
-        unlabeled = np.setdiff1d(np.arange(n), _labeled(n, classes))
+        unlabeled = np.setdiff1d(np.arange(n), labeled_rows(n, classes))
         largest = scores[torch.from_numpy(unlabeled).to(scores.device)].topk(picks).values
         lower = ~torch.isclose(scores[answer.picks], largest, rtol=1e-5, atol=1e-6)
         bars.append(Bar(f"{what}: scores below the largest", int(lower.sum()), 0))
@@ -340,37 +252,10 @@ def selector_bars(rows: int, picks: int, device: str, out: Console) -> Iterator[
 
 def print_read(array: Tensor, out: Console) -> None:
     """Print the seconds of one read of an array: a lower bound on a plain pick."""
-    _, first, _ = _timed(array.sum)
-    seconds = min(first, *(_timed(array.sum)[1] for _ in range(2)))
+    _, first, _ = timed(array.sum)
+    seconds = min(first, *(timed(array.sum)[1] for _ in range(2)))
     out.print(
         f"one read of {array.nbytes / 1e9:.1f} GB: {seconds:.3f} s, {array.nbytes / seconds / 1e9:.0f} GB/s "
         f"({array.device})",
         highlight=False,
     )
-
-
-def _best_seconds(name: str, device: str, *, n: int, classes: int, picks: int) -> float:
-    arrays = {
-        "student_probabilities": synthetic_probabilities(n, classes, peaked=True, device=device),
-        "features": synthetic_features(n, 64).to(device),
-    }
-    view = _view(arrays, _labeled(n, 100), classes)
-    times = []
-    while not times or (sum(times) < PAIR_SECONDS and len(times) < 9):
-        times.append(_ask(name, view, picks).seconds)
-    return min(times)
-
-
-def print_growth(device: str, out: Console) -> None:
-    """Print how each strategy's seconds grow with pool, classes and picks: exponents of power laws over 3 sizes."""
-    columns = (f"{BASE[axis]:,} to {4 * BASE[axis]:,} {axis}" for axis in BASE)
-    table = Table("seconds ~ x to the power of", *columns, f"s at {', '.join(f'{v:,} {k}' for k, v in BASE.items())}")
-    for name in GROWING:
-        at_base = _best_seconds(name, device, **BASE)
-        exponents = []
-        for axis in BASE:
-            sizes = [BASE[axis] * factor for factor in (1, 2, 4)]
-            times = [at_base, *(_best_seconds(name, device, **{**BASE, axis: size}) for size in sizes[1:])]
-            exponents.append(f"{np.polyfit(np.log(sizes), np.log(times), 1)[0]:.2f}")
-        table.add_row(name, *exponents, f"{at_base:.4f}")
-    print_wide(table, out)
