@@ -188,7 +188,7 @@ def test_a_chosen_subject_has_the_headline_and_others_are_tested_against_it() ->
     assert set(contents.frames["area_comparison"]["against"]) == {"badge"}
     assert contents.page.headline == "badge first in 4 of 4 settings (100.0%; 2 shared)"
     behind = contents_of(run, subject="random")
-    assert behind.page.headline == f"random first in 0 of 4 settings (0.0%), behind {contents.page.headline}"
+    assert behind.page.headline == f"random first in 0 of 4 settings (0.0%); {contents.page.headline}"
     assert behind.parts.confidence.startswith("random: no first place is called clear")
     assert behind.parts.charts[behind.parts.figure].subject == "random"
     with pytest.raises(InputError, match="unknown subject 'bagde'; did you mean 'badge'"):

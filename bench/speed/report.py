@@ -14,7 +14,7 @@ from bench.report.pages import write_report
 from bench.speed.bars import Bar, apart
 from bench.store.table import Run
 
-LIMIT_SECONDS, LIMIT_BYTES = 60.0, 2e9
+LIMIT_SECONDS, LIMIT_BYTES = 90.0, 2e9
 
 SELECTORS = ("random", "entropy", "coreset", "badge", "classbalanced", "pcoreset")
 TEACHERS = ("none", "a+zeroshot", "a+clap", "b+zeroshot")

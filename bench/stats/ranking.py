@@ -213,7 +213,7 @@ def headline(rank_table: pd.DataFrame, subject: str | None = None) -> str:
     """First places of the leader in the paper's form: ``pcoreset first in 31 of 48 settings (64.6%)``.
 
     It counts shared places; selectors with equally many first places appear together. With another selector as the
-    subject, that one comes first: ``mine first in 3 of 48 settings (6.2%), behind pcoreset first in ...``.
+    subject, that one comes first: ``mine first in 3 of 48 settings (6.2%); pcoreset first in ...``.
     """
     if rank_table.empty:
         return "no setting to rank: no round after round 0"
@@ -222,7 +222,7 @@ def headline(rank_table: pd.DataFrame, subject: str | None = None) -> str:
     leaders = rank_table[rank_table["first"] == rank_table["first"].max()]
     if subject is None or subject in set(leaders["selector"]):
         return _first_places(leaders)
-    return f"{_first_places(rank_table[rank_table['selector'] == subject])}, behind {_first_places(leaders)}"
+    return f"{_first_places(rank_table[rank_table['selector'] == subject])}; {_first_places(leaders)}"
 
 
 def _first_places(part: pd.DataFrame) -> str:

@@ -30,42 +30,47 @@ def labels_saved(seeds: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFram
         where a limit lies above the last budget; NaN for fewer than BOOTSTRAP_LEAST seeds, or flat), saved
         (reference_labels - labels), n_seeds, flat; without configurations that lack the reference or a query.
     """
-    out = []
+    found, rises = [], []
     for key, part in seeds.groupby(list(CONFIGURATION)):
         names = dict(zip(CONFIGURATION, key, strict=True))  # pyright: ignore[reportArgumentType]
+        if reference not in set(part["selector"]) or part["round"].nunique() < 2:
+            continue
+        wide = part.pivot_table(index="seed", columns=["selector", "round"], values="accuracy")
+        budget = part.groupby(["selector", "round"])["n_labeled"].mean()
         for other in sorted(set(part["selector"]) - {reference}):
-            both = part[part["selector"].isin([reference, other])]
-            cells = both.pivot_table(index="seed", columns=["selector", "round"], values="accuracy").dropna()
-            if reference not in set(part["selector"]) or cells.empty or part["round"].nunique() < 2:
-                continue
-            budget = both.groupby(["selector", "round"])["n_labeled"].mean()
-            out.append(
-                {
-                    **names,
-                    "selector": other,
-                    **_needed(pd.DataFrame(cells[reference]), pd.DataFrame(cells[other]), budget, other),
-                }
-            )
+            cells = wide[[reference, other]].dropna()
+            if not cells.empty:
+                curve = pd.DataFrame(cells[reference])
+                rises.append(curve.iloc[:, -1] - curve.iloc[:, 0])
+                found.append(({**names, "selector": other}, cells, budget))
     measured = ["accuracy", "reference_labels", "labels", "low", "high", "saved", "n_seeds", "flat"]
+    if not found:
+        return pd.DataFrame(columns=[*CONFIGURATION, "selector", *measured])
+    tests = mean_interval(
+        pd.concat(rises, keys=range(len(rises)), names=["pair"]).rename("rise").reset_index(), ["pair"], "rise"
+    )
+    flat = (tests["mean"] <= TIE) | (tests["p"] >= ALPHA)
+    out = [
+        {**names, **_needed(cells, budget, reference, names["selector"], flat=is_flat)}
+        for (names, cells, budget), is_flat in zip(found, flat.tolist(), strict=True)
+    ]
     return pd.DataFrame(out, columns=[*CONFIGURATION, "selector", *measured])
 
 
-def _needed(reference: pd.DataFrame, other: pd.DataFrame, budget: pd.Series, name: str) -> dict[str, float | bool]:
-    """The answer for one selector; frames of one row per seed and one column per round."""
-    rise = reference.iloc[:, -1] - reference.iloc[:, 0]
-    test = mean_interval(pd.DataFrame({"key": 0, "rise": rise}), ["key"], "rise").iloc[0]
-    flat = bool(test["mean"] <= TIE or test["p"] >= ALPHA)
-    wanted = float(reference.iloc[:, -1].mean())
-    last = float(budget.drop(index=name, level="selector").iloc[-1])
+def _needed(
+    cells: pd.DataFrame, budget: pd.Series, reference: str, name: str, *, flat: bool
+) -> dict[str, float | bool]:
+    """The answer for one selector; cells with one row per seed and one column per selector and round."""
+    height, values = pd.DataFrame(cells[reference]).iloc[:, -1].to_numpy(), cells[name].to_numpy()
+    wanted, last = float(height.mean()), float(budget[reference].iloc[-1])
     labels, low, high = np.nan, np.nan, np.nan
     if not flat:
         at = budget[name].to_numpy(dtype=float)
-        values = other.to_numpy()
         labels = float(first_reached(at, values.mean(axis=0)[None], np.array([wanted]))[0])
         if len(values) >= BOOTSTRAP_LEAST:
-            seeds = other.index.tolist()
+            seeds = cells.index.tolist()
             weights = drawn_weights(seed_draws(DRAWS, seeds), seeds, widened=True)
-            reached = first_reached(at, weights @ values, weights @ reference.iloc[:, -1].to_numpy())
+            reached = first_reached(at, weights @ values, weights @ height)
             low, high = (float(limit) for limit in percentiles(np.nan_to_num(reached, nan=np.inf)))
     return {
         "accuracy": wanted,
@@ -74,7 +79,7 @@ def _needed(reference: pd.DataFrame, other: pd.DataFrame, budget: pd.Series, nam
         "low": low,
         "high": high,
         "saved": last - labels,
-        "n_seeds": len(other),
+        "n_seeds": len(cells),
         "flat": flat,
     }
 
