@@ -2,8 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
-from torch import Tensor
+from jaxtyping import Int64
 
 from activekd.pool import UNLABELED
 from activekd.selectors.balanced import labels_per_class
@@ -32,7 +31,7 @@ class Rankings:
 
     def of_class(self, label: int) -> Int64[np.ndarray, " n"]:
         """The rows in the order of one class."""
-        scores: Float32[Tensor, " n"] = self._probabilities[:, label]
+        scores = self._probabilities[:, label]
         scores = torch.where(scores == self._top, scores, scores - self._top)
         return torch.argsort(scores, descending=True, stable=True).cpu().numpy()
 
