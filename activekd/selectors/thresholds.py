@@ -110,10 +110,13 @@ def direct(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int6
     the labels best (``threshold``). Every class has an equal share of each half. Departures: the paper labels the first
     half in several parallel batches, each of which narrows the region, and then estimates the threshold with their
     labels; here a query is one batch, so the first half is the first of these batches and the threshold rests on the
-    labels from before the query. The paper was read through its released code. Where a half has fewer images than
-    classes, the first goes to the classes with the fewest labels, as in that code, and the second to those with the
-    most, there to random ones; ties are broken at random. What a region is too small for goes to the second half. Each
-    share of a class sorts the images once.
+    labels from before the query. The paper was read through its released code (LabelBench). Of equally good thresholds
+    that code takes the one of the highest rank, here it is the middle one: without the labels of the first half they
+    lie far apart, and the first is among images of which the student is certain. Where a half has fewer images than
+    classes, the first half goes to the classes with the fewest labels and the second to those with the most; in the
+    code the second goes to random ones, and a smallest share decides how many classes have a part in the first. Ties
+    are broken at random. What a region is too small for goes to the second half. Each share of a class sorts the images
+    once.
     """
     rankings = Rankings(view)
     turns = rng.permutation(view.n_classes)
@@ -164,12 +167,16 @@ def region(known: Int64[np.ndarray, " n"], label: int) -> tuple[int, int]:
 
 
 def threshold(known: Int64[np.ndarray, " n"], label: int) -> int:
-    """The number of places ahead of the threshold with the fewest labels on the wrong side; ties go to the smallest.
+    """The number of places ahead of the threshold with the fewest labels on the wrong side.
 
-    >>> threshold(np.array([-1, 1, -1, 0, 1, 1, -1, 0]), 1)
-    6
+    All thresholds between two neighbouring labels are equally good: the middle is taken, between the first such pair.
+
+    >>> threshold(np.array([-1, 1, -1, -1, -1, 0]), 1)
+    3
     """
     places = np.flatnonzero(known != UNLABELED)
     right = np.cumsum(np.where(known[places] == label, 1, -1), dtype=np.int64)
-    best = int(right.argmax()) if len(right) else 0
-    return int(places[best]) + 1 if len(right) and right[best] > 0 else 0
+    ahead = int(np.append(0, right).argmax())
+    first = int(places[ahead - 1]) + 1 if ahead else 0
+    last = int(places[ahead]) if ahead < len(places) else len(known)
+    return (first + last) // 2

@@ -158,27 +158,26 @@ def test_galaxy_picks_what_the_plain_form_picks(seed: int, labeled: int) -> None
 def test_region_and_threshold_by_hand() -> None:
     separable = np.array([-1, 1, -1, -1, 0, -1])
     assert region(separable, 1) == (1, 4)
-    assert threshold(separable, 1) == 2
+    assert threshold(separable, 1) == 3
     mixed = np.array([1, -1, 0, -1, 1, 1, -1, 0, -1])
     assert region(mixed, 1) == (0, 7)
     assert threshold(mixed, 1) == 6
-    # 1, 0, 1: the thresholds behind the first and behind the third label are both wrong once.
+    # 1, 0, 1: the thresholds behind the first and behind the third label are both wrong once; the first one is taken.
     assert threshold(np.array([1, 0, -1, 1, -1]), 1) == 1
-    assert (region(np.array([-1, -1, 0, 2, -1]), 1), threshold(np.array([-1, -1, 0, 2, -1]), 1)) == ((0, 2), 0)
+    assert (region(np.array([-1, -1, 0, 2, -1]), 1), threshold(np.array([-1, -1, 0, 2, -1]), 1)) == ((0, 2), 1)
     assert (region(np.array([-1, 1, 1, -1]), 1), threshold(np.array([-1, 1, 1, -1]), 1)) == ((2, 3), 3)
-    assert (region(np.full(3, -1), 1), threshold(np.full(3, -1), 1)) == ((0, 2), 0)
+    assert (region(np.full(3, -1), 1), threshold(np.full(3, -1), 1)) == ((0, 2), 1)
 
 
 def test_direct_by_hand() -> None:
     # Class 0 has the labels of rows 3 and 4, class 1 those of rows 7 and 11. Both regions are rows 4 to 7, of which 5
-    # and 6 are unknown: a share of one each takes both. The threshold of class 0 lies behind row 4, that of class 1, in
-    # its reverse ranking, behind row 7: the nearest unknown rows are 2 on the side of class 0 (1 and 2 steps, where 3
-    # and 4 are labeled) against 8, one step on the other side.
+    # and 6 are unknown: a share of one each takes both. Both thresholds lie between 5 and 6. Row 8 is nearest to it, as
+    # rows 4 and 7 are labeled. What remains are rows 2 and 9 at an equal distance: each class prefers its own side.
     view = line_view(12, {3: 0, 4: 0, 7: 1, 11: 1})
-    for seed in range(20):
-        picks = direct(view, 4, rng=np.random.default_rng(seed)).tolist()
-        assert sorted(picks[:2]) == [5, 6]
-        assert sorted(picks[2:]) == [2, 8]
+    draws = [direct(view, 4, rng=np.random.default_rng(seed)).tolist() for seed in range(20)]
+    assert all(sorted(picks[:2]) == [5, 6] for picks in draws)
+    # Class 0 first: 8, and class 1 takes 9. Class 1 first: 8, and class 0 takes 2.
+    assert {tuple(picks[2:]) for picks in draws} == {(8, 9), (8, 2)}
 
 
 def test_direct_draws_uniformly_inside_the_region() -> None:
@@ -190,12 +189,12 @@ def test_direct_draws_uniformly_inside_the_region() -> None:
 
 def test_direct_explores_the_class_with_the_fewest_labels() -> None:
     # Class 1 has one label, class 0 three: the half of one row goes to the region of class 1, which is rows 3 to 10.
-    # The other half goes to the threshold of class 0, behind row 2.
+    # The other half goes to the threshold of class 0, the middle of rows 3 to 10: between rows 6 and 7.
     view = line_view(12, {0: 0, 1: 0, 2: 0, 11: 1})
     for seed in range(20):
         first, second = direct(view, 2, rng=np.random.default_rng(seed)).tolist()
         assert 3 <= first <= 10
-        assert second == (4 if first == 3 else 3)
+        assert second == (7 if first == 6 else 6)
 
 
 def plain_direct(view: PoolView, query_size: int, rng: np.random.Generator) -> list[int]:
@@ -232,7 +231,10 @@ def plain_direct(view: PoolView, query_size: int, rng: np.random.Generator) -> l
             sum(0 <= labels[row] != c for row in ranking[:at]) + sum(labels[row] == c for row in ranking[at:])
             for at in range(n + 1)
         ]
-        left = right = errors.index(min(errors))
+        first = last = errors.index(min(errors))
+        while last < n and errors[last + 1] == errors[first]:
+            last += 1
+        left = right = (first + last) // 2
         taken: list[int] = []
         while len(taken) < share:
             left -= 1
