@@ -97,6 +97,11 @@ SELECTORS: dict[str, Selector] = {
         ("pcoreset_uncertain", "kcenter:pcoreset_uncertain", STUDENT),
         ("pcoreset_nearest", "kcenter:pcoreset_nearest", STUDENT),
         ("teacher_pcoreset", "kcenter:teacher_pcoreset", TEACHER),
+        ("falcun", "falcun:falcun", STUDENT),
+        ("tfs", "classwise:tfs", STUDENT),
+        ("pcb", "classwise:pcb", STUDENT),
+        ("direct", "thresholds:direct", STUDENT),
+        ("galaxy", "thresholds:galaxy", STUDENT),
     )
 }
 """The query strategies of this package."""

@@ -35,6 +35,11 @@ def quotas(n_labels: Int64[np.ndarray, " classes"], query_size: int) -> Int64[np
     return out
 
 
+def labels_per_class(view: PoolView) -> Int64[np.ndarray, " classes"]:
+    """The number of labels of each class."""
+    return np.bincount(view.labels[view.labels != UNLABELED], minlength=view.n_classes)
+
+
 def classbalanced(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """Random rows by predicted class, more from the classes with fewer labels.
 
@@ -44,7 +49,7 @@ def classbalanced(view: PoolView, query_size: int, *, rng: np.random.Generator) 
     """
     unlabeled = view.pool.unlabeled
     predicted = predicted_classes(view.student_probabilities).cpu().numpy()[unlabeled]
-    n_labels = np.bincount(view.labels[view.labels != UNLABELED], minlength=view.n_classes)
+    n_labels = labels_per_class(view)
     classes, sizes = np.unique(predicted, return_counts=True)
     members = np.split(unlabeled[np.argsort(predicted, kind="stable")], np.cumsum(sizes)[:-1])
     shares = np.minimum(quotas(n_labels[classes], query_size), sizes)

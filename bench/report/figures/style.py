@@ -107,6 +107,11 @@ SELECTOR_STYLES: dict[str, Style] = {
     "pcoreset_uncertain": Style("#d55e00", "P", "--"),
     "pcoreset_nearest": Style("#d55e00", "v", ":"),
     "teacher_pcoreset": Style("#d55e00", "X", "-."),
+    "falcun": Style("#a6611a", "*", "-."),
+    "tfs": Style("#cc79a7", "^", "--"),
+    "pcb": Style("#cc79a7", ">", ":"),
+    "direct": Style("#a6611a", "D", "--"),
+    "galaxy": Style("#a6611a", "s", ":"),
 }
 """Colours of Okabe and Ito (2008), distinct for colour-blind readers; random in grey. Strategies of one family share a
 colour and differ in marker and line."""
