@@ -17,10 +17,10 @@ def tfs(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[n
     """TFS, tail first sampling (Wang et al. 2025, in ALOR): repeatedly the class with the fewest labels.
 
     Of the unlabeled images that the student predicts as that class, the one with the largest entropy is picked; a pick
-    counts as a label of its predicted class. Departures: the paper was read through its
-    released code. No image is retrieved from a teacher's pretraining data, so labels alone are counted; the prediction is the student's, not that of a vision-language network. A class without
-    remaining images is passed over and ties go to the lowest class, both as in the released code. The generator is not
-    used.
+    counts as a label of its predicted class. Departures: the paper was read through its released code. No image is
+    retrieved from a teacher's pretraining data, so labels alone are counted; the prediction is the student's, not that
+    of a vision-language network. A class without remaining images is passed over and ties go to the lowest class, both
+    as in the released code. The generator is not used.
     """
     unlabeled = view.pool.unlabeled
     return _filled(view, largest(scores(view, entropy), unlabeled, len(unlabeled)), query_size)
@@ -31,10 +31,10 @@ def pcb(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[n
 
     The candidates are the unlabeled images with the largest entropy, CANDIDATE_SHARE of the train images. Repeatedly a
     random candidate is picked of those predicted as the class with the fewest labels; a pick counts as a label of its
-    predicted class. Departures: the paper was read through its released code. Entropy chooses the candidates, the cheapest
-    of its three choices (entropy, CoreSet, BADGE); there are at least as many candidates as picks; the prediction is
-    the student's, where the paper prompts a vision-language network. A class without remaining candidates is passed
-    over; in the released code it stays the smallest class, so that all later picks are random candidates.
+    predicted class. Departures: the paper was read through its released code. Entropy chooses the candidates, the
+    cheapest of its three choices (entropy, CoreSet, BADGE); there are at least as many candidates as picks; the
+    prediction is the student's, where the paper prompts a vision-language network. A class without remaining candidates
+    is passed over; in the released code it stays the smallest class, so that all later picks are random candidates.
     """
     unlabeled = view.pool.unlabeled
     most = min(len(unlabeled), max(query_size, int(CANDIDATE_SHARE * view.pool.n)))
