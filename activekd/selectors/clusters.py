@@ -1,0 +1,102 @@
+"""k-means for strategies that pick the points nearest to its centres."""
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+SAMPLED_ROWS, SAMPLED_SHARE = 2**14, 16
+"""k-means clusters at most the larger of this number of rows and this multiple of the query size."""
+
+STEPS = 30
+"""Most steps of Lloyd's algorithm."""
+
+NUMBERS = 2**22
+"""Distances per step; bounds the temporary memory."""
+
+LEAST_WEIGHT = 1e-12
+"""Lower clip of a weight, so that points without weight can be clustered too."""
+
+
+def sampled(
+    rows: Int64[np.ndarray, " rows"], query_size: int, *, rng: np.random.Generator
+) -> Int64[np.ndarray, " sampled"]:
+    """The rows, or a uniform sample where they exceed both SAMPLED_ROWS and SAMPLED_SHARE x the query size; sorted."""
+    most = max(SAMPLED_ROWS, SAMPLED_SHARE * query_size)
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, size=most, replace=False))
+
+
+def central(
+    points: Float32[Tensor, "n dim"],
+    n_clusters: int,
+    *,
+    rng: np.random.Generator,
+    weights: Float32[Tensor, " n"] | None = None,
+) -> Int64[np.ndarray, " n_clusters"]:
+    """The point nearest to the centre of each cluster of weighted k-means, the heaviest cluster first.
+
+    The first centres are those of k-means++ (Arthur & Vassilvitskii 2007), where a point is drawn in proportion to its
+    weight x its squared distance to the nearest centre; Lloyd's algorithm follows, for at most STEPS steps. A cluster
+    that loses its points keeps its centre. Ties go to the lowest position. Clusters without points leave places, which
+    go to the points farthest from the centre of their cluster.
+
+    Args:
+        points: of any scale; distances are Euclidean.
+        n_clusters: number of positions, at most the number of points.
+        rng: for the first centres.
+        weights: of the points, at least 0; None for 1.
+
+    Returns:
+        Distinct positions in ``points``.
+    """
+    if n_clusters == len(points):
+        return np.arange(len(points))
+    weights = torch.ones_like(points[:, 0]) if weights is None else weights.clamp(min=LEAST_WEIGHT)
+    norms = points.square().sum(dim=1)
+    centres = _seeds(points, norms, weights, n_clusters, rng)
+    nearest, distances = _assigned(points, norms, centres)
+    for _ in range(STEPS):
+        totals = torch.zeros_like(centres[:, 0]).index_add_(0, nearest, weights)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, weights[:, None] * points)
+        centres = torch.where(totals[:, None] > 0, sums / totals.clamp(min=LEAST_WEIGHT)[:, None], centres)
+        before = nearest
+        nearest, distances = _assigned(points, norms, centres)
+        if torch.equal(nearest, before):
+            break
+    cluster, far = nearest.cpu().numpy(), distances.cpu().numpy()
+    order = np.lexsort((far, cluster))
+    filled, first = np.unique(cluster[order], return_index=True)
+    weight = np.bincount(cluster, weights=weights.cpu().numpy())[filled]
+    picks = order[first][np.argsort(-weight, kind="stable")]
+    rest = np.setdiff1d(np.arange(len(points)), picks, assume_unique=True)
+    farthest = rest[np.argsort(-far[rest], kind="stable")]
+    return np.concatenate([picks, farthest[: n_clusters - len(picks)]])
+
+
+def _seeds(points: Tensor, norms: Tensor, weights: Tensor, n_clusters: int, rng: np.random.Generator) -> Tensor:
+    """The first centres, distinct points; fewer than ``n_clusters`` where fewer points are distinct."""
+    mass = weights.cpu().numpy().astype(np.float64)
+    chosen = [int(rng.choice(len(points), p=mass / mass.sum()))]
+    nearest = torch.full_like(norms, torch.inf)
+    while len(chosen) < n_clusters:
+        last = chosen[-1]
+        distances = torch.addmv(norms, points, points[last], alpha=-2.0).add_(norms[last]).clamp_(min=0.0)
+        torch.minimum(nearest, distances, out=nearest)
+        nearest[last] = 0.0
+        chances = mass * nearest.cpu().numpy()
+        if chances.sum() == 0:
+            break
+        chosen.append(int(rng.choice(len(points), p=chances / chances.sum())))
+    return points[torch.tensor(chosen, device=points.device)]
+
+
+def _assigned(points: Tensor, norms: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest centre of each point, and the squared distance to it."""
+    squares, columns = centres.square().sum(dim=1), centres.T.contiguous()
+    parts = [
+        torch.addmm(squares, part, columns, alpha=-2.0).min(dim=1)
+        for part in points.split(max(1, NUMBERS // len(centres)))
+    ]
+    nearest = torch.cat([part.indices for part in parts])
+    distances = torch.cat([part.values for part in parts]).add_(norms).clamp_(min=0.0)
+    return nearest, distances

@@ -1,0 +1,44 @@
+"""Weighted k-means in float64, point by point, with the draws of ``activekd.selectors.clusters.central``."""
+
+import numpy as np
+
+
+def plain_central(
+    points: np.ndarray, n_clusters: int, rng: np.random.Generator, weights: np.ndarray | None = None
+) -> list[int]:
+    n, points = len(points), points.astype(np.float64)
+    weights = np.ones(n) if weights is None else np.maximum(weights.astype(np.float64), 1e-12)
+    if n_clusters == n:
+        return list(range(n))
+
+    def squared(i: int, centre: np.ndarray) -> float:
+        return float(((points[i] - centre) ** 2).sum())
+
+    chosen = [int(rng.choice(n, p=weights / weights.sum()))]
+    while len(chosen) < n_clusters:
+        chances = np.array([weights[i] * min(squared(i, points[c]) for c in chosen) for i in range(n)])
+        chosen.append(int(rng.choice(n, p=chances / chances.sum())))
+    centres = points[chosen]
+
+    def nearest(i: int) -> int:
+        return int(np.argmin([squared(i, centre) for centre in centres]))
+
+    cluster = np.array([nearest(i) for i in range(n)])
+    for _ in range(30):
+        for c in range(n_clusters):
+            if (cluster == c).any():
+                of = weights[cluster == c]
+                centres[c] = (of[:, None] * points[cluster == c]).sum(axis=0) / of.sum()
+        before, cluster = cluster, np.array([nearest(i) for i in range(n)])
+        if (before == cluster).all():
+            break
+    far = np.array([squared(i, centres[cluster[i]]) for i in range(n)])
+    filled = sorted(set(cluster.tolist()), key=lambda c: (-weights[cluster == c].sum(), c))
+    picks = [min(np.flatnonzero(cluster == c).tolist(), key=lambda i: (far[i], i)) for c in filled]
+    rest = sorted(set(range(n)) - set(picks), key=lambda i: (-far[i], i))
+    return picks + rest[: n_clusters - len(picks)]
+
+
+def plain_unit(points: np.ndarray) -> np.ndarray:
+    points = points.astype(np.float64)
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
