@@ -34,7 +34,10 @@ def plain_central(
             break
     far = np.array([squared(i, centres[cluster[i]]) for i in range(n)])
     filled = sorted(set(cluster.tolist()), key=lambda c: (-weights[cluster == c].sum(), c))
-    picks = [min(np.flatnonzero(cluster == c).tolist(), key=lambda i: (far[i], i)) for c in filled]
+    picks = []
+    for c in filled:
+        of = np.flatnonzero(cluster == c)
+        picks.append(int(of[far[of] <= far[of].min() * (1 + 1e-5)][0]))
     rest = sorted(set(range(n)) - set(picks), key=lambda i: (-far[i], i))
     return picks + rest[: n_clusters - len(picks)]
 

@@ -14,6 +14,9 @@ STEPS = 30
 NUMBERS = 2**22
 """Distances per step; bounds the temporary memory."""
 
+EQUAL = 1e-5
+"""Relative difference of squared distances that rounding may cause; within it they are equal."""
+
 LEAST_WEIGHT = 1e-12
 """Lower clip of a weight, so that points without weight can be clustered too."""
 
@@ -37,8 +40,9 @@ def central(
 
     The first centres are those of k-means++ (Arthur & Vassilvitskii 2007), where a point is drawn in proportion to its
     weight x its squared distance to the nearest centre; Lloyd's algorithm follows, for at most STEPS steps. A cluster
-    that loses its points keeps its centre. Ties go to the lowest position. Clusters without points leave places, which
-    go to the points farthest from the centre of their cluster.
+    that loses its points keeps its centre. Points that are nearest but for EQUAL tie, such as both of a cluster of two;
+    ties go to the lowest position. Clusters without points leave places, which go to the points farthest from the
+    centre of their cluster.
 
     Args:
         points: of any scale; distances are Euclidean.
@@ -52,29 +56,31 @@ def central(
     if n_clusters == len(points):
         return np.arange(len(points))
     weights = torch.ones_like(points[:, 0]) if weights is None else weights.clamp(min=LEAST_WEIGHT)
-    norms = points.square().sum(dim=1)
-    centres = _seeds(points, norms, weights, n_clusters, rng)
-    nearest, distances = _assigned(points, norms, centres)
+    centres = _seeds(points, weights, n_clusters, rng)
+    nearest = _assigned(points, centres)
     for _ in range(STEPS):
         totals = torch.zeros_like(centres[:, 0]).index_add_(0, nearest, weights)
         sums = torch.zeros_like(centres).index_add_(0, nearest, weights[:, None] * points)
         centres = torch.where(totals[:, None] > 0, sums / totals.clamp(min=LEAST_WEIGHT)[:, None], centres)
-        before = nearest
-        nearest, distances = _assigned(points, norms, centres)
+        before, nearest = nearest, _assigned(points, centres)
         if torch.equal(nearest, before):
             break
-    cluster, far = nearest.cpu().numpy(), distances.cpu().numpy()
-    order = np.lexsort((far, cluster))
-    filled, first = np.unique(cluster[order], return_index=True)
+    cluster = nearest.cpu().numpy()
+    far = (points - centres[nearest]).square_().sum(dim=1).cpu().numpy()
+    least = np.full(n_clusters, np.inf)
+    np.minimum.at(least, cluster, far)
+    closest = np.flatnonzero(far <= least[cluster] * (1 + EQUAL))
+    filled, first = np.unique(cluster[closest], return_index=True)
     weight = np.bincount(cluster, weights=weights.cpu().numpy())[filled]
-    picks = order[first][np.argsort(-weight, kind="stable")]
+    picks = closest[first][np.argsort(-weight, kind="stable")]
     rest = np.setdiff1d(np.arange(len(points)), picks, assume_unique=True)
     farthest = rest[np.argsort(-far[rest], kind="stable")]
     return np.concatenate([picks, farthest[: n_clusters - len(picks)]])
 
 
-def _seeds(points: Tensor, norms: Tensor, weights: Tensor, n_clusters: int, rng: np.random.Generator) -> Tensor:
+def _seeds(points: Tensor, weights: Tensor, n_clusters: int, rng: np.random.Generator) -> Tensor:
     """The first centres, distinct points; fewer than ``n_clusters`` where fewer points are distinct."""
+    norms = points.square().sum(dim=1)
     mass = weights.cpu().numpy().astype(np.float64)
     chosen = [int(rng.choice(len(points), p=mass / mass.sum()))]
     nearest = torch.full_like(norms, torch.inf)
@@ -90,13 +96,8 @@ def _seeds(points: Tensor, norms: Tensor, weights: Tensor, n_clusters: int, rng:
     return points[torch.tensor(chosen, device=points.device)]
 
 
-def _assigned(points: Tensor, norms: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest centre of each point, and the squared distance to it."""
+def _assigned(points: Tensor, centres: Tensor) -> Int64[Tensor, " n"]:
+    """The nearest centre of each point; ties go to the lowest."""
     squares, columns = centres.square().sum(dim=1), centres.T.contiguous()
-    parts = [
-        torch.addmm(squares, part, columns, alpha=-2.0).min(dim=1)
-        for part in points.split(max(1, NUMBERS // len(centres)))
-    ]
-    nearest = torch.cat([part.indices for part in parts])
-    distances = torch.cat([part.values for part in parts]).add_(norms).clamp_(min=0.0)
-    return nearest, distances
+    parts = points.split(max(1, NUMBERS // len(centres)))
+    return torch.cat([torch.addmm(squares, part, columns, alpha=-2.0).argmin(dim=1) for part in parts])

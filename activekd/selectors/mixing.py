@@ -22,9 +22,6 @@ PASSES, KEPT = 3, 0.25
 STEP, CAPS = 0.2, 5
 """ALFA-Mix's step is STEP / sqrt(width) of the distance to the anchor, then 2 x as far, up to CAPS x."""
 
-LEAST_NORM = 1e-12
-"""Lower clip of a norm before a division by it."""
-
 
 def dropquery(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
     """DropQuery (Gupte et al. 2024): images whose predicted class flips under dropout, one of each cluster of them.
@@ -95,8 +92,7 @@ def caps_of(head: StudentHead, features: Tensor, anchors: Tensor) -> Int64[np.nd
     """The smallest multiple of the step that flips the class of each image; CAPS + 1 where none does."""
     logits = [torch.addmm(bias, features, weight.T) for weight, bias in zip(head.weights, head.biases, strict=True)]
     classes = predicted(_mixed(head, logits))
-    ray = gradients(head, logits, classes)
-    ray /= torch.linalg.vector_norm(ray, dim=1, keepdim=True).clamp_(min=LEAST_NORM)
+    ray = unit_rows(gradients(head, logits, classes))
     slopes = [ray @ weight.T for weight in head.weights]
     step = torch.cdist(features, anchors).amax(dim=1, keepdim=True) * (STEP / features.shape[1] ** 0.5)
     caps = torch.full_like(classes, CAPS + 1)
@@ -115,7 +111,8 @@ def gradients(head: StudentHead, logits: Sequence[Tensor], classes: Tensor) -> F
     """The gradient of -p_y with respect to the features, y the predicted class: that of -log p_y but for its length.
 
     p = a s + (1 - a) t with the softmax s of the label head and t of the distill head at temperature T, so the
-    gradient is a s_y (sum_c s_c W_c - W_y) + (1 - a) / T t_y (sum_c t_c V_c - V_y).
+    gradient is a s_y (sum_c s_c W_c - W_y) + (1 - a) / T t_y (sum_c t_c V_c - V_y). s_y - 1 is the negative sum of the
+    others, which float32 holds where s_y rounds to 1.
     """
     total = torch.zeros_like(logits[0][:, :1])
     for weight, share, temperature, each in zip(
@@ -126,9 +123,11 @@ def gradients(head: StudentHead, logits: Sequence[Tensor], classes: Tensor) -> F
         strict=True,
     ):
         if share:
-            softmax = (each / temperature).softmax(dim=1)
-            factor = share / temperature * softmax.gather(1, classes[:, None])
-            total = total + factor * (softmax @ weight - weight[classes])
+            errors = (each / temperature).softmax(dim=1)
+            factor = share / temperature * errors.gather(1, classes[:, None])
+            errors.scatter_(1, classes[:, None], 0.0)
+            errors.scatter_(1, classes[:, None], -errors.sum(dim=1, keepdim=True))
+            total = total + factor * (errors @ weight)
     return total
 
 

@@ -10,7 +10,7 @@ from activekd.selectors.clusters import central, sampled
 
 
 def on_a_line(*places: float) -> torch.Tensor:
-    return torch.tensor(places)[:, None]
+    return torch.tensor(places, dtype=torch.float32)[:, None]
 
 
 def test_the_heaviest_cluster_comes_first_and_gives_the_point_nearest_to_its_centre() -> None:
@@ -29,13 +29,20 @@ def test_weights_move_the_centre_and_order_the_clusters() -> None:
     assert central(on_a_line(0, 1, 10, 11, 13), 2, rng=rng, weights=light).tolist() == [0, 3]
 
 
-def test_a_first_centre_is_drawn_by_its_weight() -> None:
-    points, weights = on_a_line(0, 100), torch.tensor([3.0, 1.0])
-    state = [
-        central(torch.cat([points, points]), 1, rng=np.random.default_rng(s), weights=torch.cat([weights] * 2))
-        for s in range(3)
-    ]
-    assert {rows.tolist()[0] for rows in state} == {0}  # centre 25 is nearer to 0
+def test_first_centres_are_drawn_by_weight_times_squared_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without Lloyd's steps the point nearest to a centre is its first centre. Row 0 comes first with chance 4/8; then
+    # rows 1 and 2 at squared distances 1 and 9 count with their weights as 3 and 9, and so on.
+    monkeypatch.setattr(clusters, "STEPS", 0)
+    points, weights = on_a_line(0, 1, 3), torch.tensor([4.0, 3.0, 1.0])
+    draws = [set(central(points, 2, rng=np.random.default_rng(s), weights=weights).tolist()) for s in range(600)]
+    first = weights.double().numpy() / 8
+    distance = np.array([[0, 1, 9], [1, 0, 4], [9, 4, 0]])
+    chance = np.zeros((3, 3))
+    for i in range(3):
+        mass = weights.numpy() * distance[i]
+        chance[i] = first[i] * mass / mass.sum()
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.mean([each == {i, j} for each in draws]) == pytest.approx(chance[i, j] + chance[j, i], abs=0.07)
 
 
 def test_places_of_empty_clusters_go_to_the_farthest_points() -> None:

@@ -44,8 +44,9 @@ def ccma_view(student: list[list[float]], teacher: list[list[float]], labels: di
 STUDENT = [[0.5, 0.3, 0.2], [0.9, 0.1, 0.0], [0.4, 0.4, 0.2], [0.3, 0.5, 0.2], [0.6, 0.25, 0.15], [0.2, 0.2, 0.6]]
 TEACHER = [[0.4, 0.3, 0.3], [0.8, 0.2, 0.0], [0.1, 0.1, 0.8], [0.1, 0.8, 0.1], [0.35, 0.35, 0.3], [0.5, 0.1, 0.4]]
 # The label of row 0 is class 0: thresholds 0.5 for the student and 0.4 for the teacher. Sets of student and teacher:
-# row 1: {0} {0}, score 0.2; row 2: {0} for lack of one above 0.5, the lower of two equal, against {2}: 0.8 + 0.2 x 2 / 4
-# = 0.9; row 3: {1} {1}, 0.2; row 4: {0}, and {0} for lack: 0.2; row 5: {2} and {0, 2}: 0.8 / 2 + 0.2 x 3 / 4 = 0.55.
+# row 1: {0} {0}, score 0.2; row 2: {0} for lack of one above 0.5, the lower of two equal, against {2}:
+# 0.8 + 0.2 x 2 / 4 = 0.9; row 3: {1} {1}, 0.2; row 4: {0}, and {0} for lack: 0.2;
+# row 5: {2} and {0, 2}: 0.8 / 2 + 0.2 x 3 / 4 = 0.55.
 
 
 def test_ccma_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,9 +56,9 @@ def test_ccma_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         # A fifth of five images is one, so no more than the picks are clustered.
         assert select(selector("ccma"), view, 1, rng=np.random.default_rng(seed)).tolist() == [2]
         assert set(select(selector("ccma"), view, 2, rng=np.random.default_rng(seed)).tolist()) == {2, 5}
-    third = [set(select(selector("ccma"), view, 3, rng=np.random.default_rng(s)).tolist()) - {2, 5} for s in range(600)]
-    counts = [sum(row in each for each in third) / 600 for row in (1, 3, 4)]
-    np.testing.assert_allclose(counts, 1 / 3, atol=0.06)
+    third = [set(select(selector("ccma"), view, 3, rng=np.random.default_rng(s)).tolist()) - {2, 5} for s in range(200)]
+    counts = [sum(row in each for each in third) / 200 for row in (1, 3, 4)]
+    np.testing.assert_allclose(counts, 1 / 3, atol=0.12)
 
 
 def test_the_score_weighs_disagreement_and_size_by_hand() -> None:

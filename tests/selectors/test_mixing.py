@@ -37,18 +37,18 @@ def random_view(seed: int, label_weight: float, labeled: int = 8, n: int = 70) -
 
 
 def test_dropquery_by_hand() -> None:
-    # Class 0 has the logit x, class 1 the logit 1/2. The image at x = 1 flips where x is dropped, in 3 of 4 passes: more
-    # than once with chance 27/32, once with 9/64, never with 1/64. Those at x = 0 stay in class 1.
+    # Class 0 has the logit x, class 1 the logit 1/2. The image at x = 1 flips where x is dropped, in 3 of 4 passes:
+    # more than once with chance 27/32, once with 9/64, never with 1/64. Those at x = 0 stay in class 1.
     head = one_head(torch.tensor([[1.0], [0.0]]), torch.tensor([0.0, 0.5]))
     view = view_of(torch.tensor([[0.0], [1.0], [0.0], [0.0]]), head, {})
-    picks = [select(selector("dropquery"), view, 1, rng=np.random.default_rng(seed)).item() for seed in range(1500)]
+    picks = [select(selector("dropquery"), view, 1, rng=np.random.default_rng(seed)).item() for seed in range(300)]
     # One uniform draw of four in the cases where nothing flips.
-    assert np.mean(np.array(picks) == 1) == pytest.approx(1 - 3 / 4 / 64, abs=0.009)
+    assert np.mean(np.array(picks) == 1) == pytest.approx(1 - 3 / 4 / 64, abs=0.02)
 
 
 def test_dropout_keeps_a_quarter_of_the_features_and_scales_them() -> None:
-    # x = 1/2 has the logit 1/2 against 3/4, so class 1; kept it is 2, so class 0: flips in 1 of 4 passes, more than once
-    # in 10 of 64 cases, and never in 27 of 64.
+    # x = 1/2 has the logit 1/2 against 3/4, so class 1; kept it is 2, so class 0. It flips in 1 of 4 passes: never in
+    # 27 of 64 cases, once in 27, twice in 9.
     head = one_head(torch.tensor([[1.0], [0.0]]), torch.tensor([0.0, 0.75]))
     features = torch.full((20_000, 1), 0.5)
     flips = mixing.flips_of(head, features, np.random.default_rng(0))
@@ -115,10 +115,10 @@ def test_dropquery_does_not_depend_on_the_size_of_a_step(monkeypatch: pytest.Mon
 
 
 def test_alfamix_moves_by_a_fifth_of_the_distance_to_the_farthest_anchor_by_hand() -> None:
-    # One feature, so e = 0.2; the class is the sign. Anchors at 4 and -6; the gradient points to 0. From 1 the farther
-    # anchor is at distance 7: 1 - 1.4 < 0 flips at once, where the nearer one gives 1 - 0.6 > 0. From 2: 2 - 1.6 > 0, then
-    # 2 - 3.2 < 0. From -1: distance 5, -1 + 1 = 0 is a tie of both classes, which goes to class 0, and flips. From 30:
-    # distance 36 and 30 - 36 < 0 at the fifth step. From 40: 40 - 46 < 0 as well. From -1000: -1000 + 1004 > 0, too.
+    # One feature, so e = 0.2; the class is the sign, and the gradient points to 0. The anchors are 4 and -6. From 1 the
+    # farther one is at distance 7: 1 - 1.4 < 0 flips at once, where the nearer one gives 1 - 0.6 > 0. From 2: 2 - 1.6
+    # > 0, then 2 - 3.2 < 0. From 5: 5 - 4.4 > 0, then 5 - 6.6 < 0. From 30: 30 - 28.8 > 0, then 30 - 36 < 0, although
+    # the softmax of class 0 is 1 in float32.
     head = one_head(torch.tensor([[1.0], [-1.0]]), torch.zeros(2))
     anchors = torch.tensor([[4.0], [-6.0]])
     features = torch.tensor([[1.0], [2.0], [5.0], [30.0]])
@@ -128,7 +128,7 @@ def test_alfamix_moves_by_a_fifth_of_the_distance_to_the_farthest_anchor_by_hand
 
 
 def test_alfamix_widens_the_step_until_there_are_more_candidates_than_picks() -> None:
-    # As above with a second feature of the same weight for both classes: the candidates are rows 2; then 2 and 3; ...
+    # Two features, so e = 0.14, the second without weight. Steps of 0.99, 1.13 and 1.4 from 1, 2 and 3.9.
     head = one_head(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2))
     features = torch.tensor([[4.0, 0], [-6.0, 0], [1.0, 0], [2.0, 0], [3.9, 0], [90.0, 0], [95.0, 0], [99.0, 0]])
     view = view_of(features, head, {0: 0, 1: 1})
@@ -198,5 +198,5 @@ def test_the_gradient_is_that_of_the_mixture_but_for_its_length() -> None:
 
 def test_alfamix_without_labels_draws_uniformly() -> None:
     view = random_view(0, 0.5, labeled=0, n=10)
-    rows = [select(selector("alfamix"), view, 5, rng=np.random.default_rng(seed)) for seed in range(400)]
-    np.testing.assert_allclose(np.bincount(np.concatenate(rows)) / 400, 0.5, atol=0.1)
+    rows = [select(selector("alfamix"), view, 5, rng=np.random.default_rng(seed)) for seed in range(200)]
+    np.testing.assert_allclose(np.bincount(np.concatenate(rows)) / 200, 0.5, atol=0.15)
