@@ -11,17 +11,17 @@ def plain_central(
     if n_clusters == n:
         return list(range(n))
 
-    def squared(i: int, centre: np.ndarray) -> float:
-        return float(((points[i] - centre) ** 2).sum())
+    def squared(i: int, centres: np.ndarray) -> np.ndarray:
+        return ((points[i] - centres) ** 2).sum(axis=1)
 
     chosen = [int(rng.choice(n, p=weights / weights.sum()))]
     while len(chosen) < n_clusters:
-        chances = np.array([weights[i] * min(squared(i, points[c]) for c in chosen) for i in range(n)])
+        chances = np.array([weights[i] * squared(i, points[chosen]).min() for i in range(n)])
         chosen.append(int(rng.choice(n, p=chances / chances.sum())))
     centres = points[chosen]
 
     def nearest(i: int) -> int:
-        return int(np.argmin([squared(i, centre) for centre in centres]))
+        return int(squared(i, centres).argmin())
 
     cluster = np.array([nearest(i) for i in range(n)])
     for _ in range(30):
@@ -32,7 +32,7 @@ def plain_central(
         before, cluster = cluster, np.array([nearest(i) for i in range(n)])
         if (before == cluster).all():
             break
-    far = np.array([squared(i, centres[cluster[i]]) for i in range(n)])
+    far = np.array([squared(i, centres)[cluster[i]] for i in range(n)])
     filled = sorted(set(cluster.tolist()), key=lambda c: (-weights[cluster == c].sum(), c))
     picks = []
     for c in filled:

@@ -42,10 +42,10 @@ def central(
     weight x its squared distance to the nearest centre; Lloyd's algorithm follows, for at most STEPS steps. A cluster
     that loses its points keeps its centre. Points that are nearest but for EQUAL tie, such as both of a cluster of two;
     ties go to the lowest position. Clusters without points leave places, which go to the points farthest from the
-    centre of their cluster.
+    centre of their cluster. It runs on the CPU, where sums of equal points are equal in every run.
 
     Args:
-        points: of any scale; distances are Euclidean.
+        points: of any scale, on any device; distances are Euclidean.
         n_clusters: number of positions, at most the number of points.
         rng: for the first centres.
         weights: of the points, at least 0; None for 1.
@@ -55,7 +55,8 @@ def central(
     """
     if n_clusters == len(points):
         return np.arange(len(points))
-    weights = torch.ones_like(points[:, 0]) if weights is None else weights.clamp(min=LEAST_WEIGHT)
+    points = points.cpu()
+    weights = torch.ones_like(points[:, 0]) if weights is None else weights.cpu().clamp(min=LEAST_WEIGHT)
     centres = _seeds(points, weights, n_clusters, rng)
     nearest = _assigned(points, centres)
     for _ in range(STEPS):
@@ -65,13 +66,13 @@ def central(
         before, nearest = nearest, _assigned(points, centres)
         if torch.equal(nearest, before):
             break
-    cluster = nearest.cpu().numpy()
-    far = (points - centres[nearest]).square_().sum(dim=1).cpu().numpy()
+    cluster = nearest.numpy()
+    far = (points - centres[nearest]).square_().sum(dim=1).numpy()
     least = np.full(n_clusters, np.inf)
     np.minimum.at(least, cluster, far)
     closest = np.flatnonzero(far <= least[cluster] * (1 + EQUAL))
     filled, first = np.unique(cluster[closest], return_index=True)
-    weight = np.bincount(cluster, weights=weights.cpu().numpy())[filled]
+    weight = np.bincount(cluster, weights=weights.numpy())[filled]
     picks = closest[first][np.argsort(-weight, kind="stable")]
     rest = np.setdiff1d(np.arange(len(points)), picks, assume_unique=True)
     farthest = rest[np.argsort(-far[rest], kind="stable")]
@@ -81,7 +82,7 @@ def central(
 def _seeds(points: Tensor, weights: Tensor, n_clusters: int, rng: np.random.Generator) -> Tensor:
     """The first centres, distinct points; fewer than ``n_clusters`` where fewer points are distinct."""
     norms = points.square().sum(dim=1)
-    mass = weights.cpu().numpy().astype(np.float64)
+    mass = weights.numpy().astype(np.float64)
     chosen = [int(rng.choice(len(points), p=mass / mass.sum()))]
     nearest = torch.full_like(norms, torch.inf)
     while len(chosen) < n_clusters:
@@ -89,11 +90,11 @@ def _seeds(points: Tensor, weights: Tensor, n_clusters: int, rng: np.random.Gene
         distances = torch.addmv(norms, points, points[last], alpha=-2.0).add_(norms[last]).clamp_(min=0.0)
         torch.minimum(nearest, distances, out=nearest)
         nearest[last] = 0.0
-        chances = mass * nearest.cpu().numpy()
+        chances = mass * nearest.numpy()
         if chances.sum() == 0:
             break
         chosen.append(int(rng.choice(len(points), p=chances / chances.sum())))
-    return points[torch.tensor(chosen, device=points.device)]
+    return points[chosen]
 
 
 def _assigned(points: Tensor, centres: Tensor) -> Int64[Tensor, " n"]:

@@ -57,7 +57,7 @@ def alfamix(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int
     |g| x g / (a - z), where g is the gradient of the cross-entropy of the predicted class and e = STEP / sqrt(width).
     The division cancels: z + alpha (a - z) = z + e |a - z| g / |g|. All anchors lie on one ray, at different distances.
     With one softmax head the logits are linear along it, so a class that is lost stays lost and the farthest anchor
-    decides for all: the cost is two passes through the head, for any number of classes. As in the authors' code, e
+    decides for all: the cost is that of three passes through the head, for any number of classes. As in the authors' code, e
     grows up to CAPS x until the candidates are more than the query; k-means on L2-normalised features then picks the
     image nearest to each centre, and a lack is filled with images drawn uniformly.
 
@@ -80,12 +80,12 @@ def _anchors(view: PoolView) -> Tensor | None:
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
     if not len(labeled):
         return None
-    features = view.features[view.at(labeled)]
+    features = view.features[view.at(labeled)].cpu()
     classes, place = np.unique(view.labels[labeled], return_inverse=True)
-    sums = torch.zeros(len(classes), features.shape[1], device=view.device)
-    sums.index_add_(0, torch.from_numpy(place).to(view.device), features)
-    means = sums / torch.from_numpy(np.bincount(place).astype(np.float32)).to(view.device)[:, None]
-    return means if len(classes) == view.n_classes else torch.cat([means, features.mean(dim=0, keepdim=True)])
+    sums = torch.zeros(len(classes), features.shape[1]).index_add_(0, torch.from_numpy(place), features)
+    means = sums / torch.from_numpy(np.bincount(place).astype(np.float32))[:, None]
+    every = means if len(classes) == view.n_classes else torch.cat([means, features.mean(dim=0, keepdim=True)])
+    return every.to(view.device)
 
 
 def caps_of(head: StudentHead, features: Tensor, anchors: Tensor) -> Int64[np.ndarray, " n"]:

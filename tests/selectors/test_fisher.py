@@ -1,5 +1,7 @@
 """BAIT: a case worked by hand, and equal picks of the objective with every matrix inverted in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -107,5 +109,5 @@ def test_bait_picks_what_the_plain_form_picks() -> None:
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_bait_picks_what_the_plain_form_picks_at_other_scales_of_the_features(scale: float) -> None:
     view = declared(made_up_view(0, 40, 3, 5, 4), selector("bait"))
-    view.arrays["features"] *= scale
+    view = replace(view, arrays={**view.arrays, "features": scale * view.features})
     assert ask(view, 8) == plain_bait(view, 8)[0]
