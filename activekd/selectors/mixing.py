@@ -57,9 +57,9 @@ def alfamix(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int
     |g| x g / (a - z), where g is the gradient of the cross-entropy of the predicted class and e = STEP / sqrt(width).
     The division cancels: z + alpha (a - z) = z + e |a - z| g / |g|. All anchors lie on one ray, at different distances.
     With one softmax head the logits are linear along it, so a class that is lost stays lost and the farthest anchor
-    decides for all: the cost is that of three passes through the head, for any number of classes. As in the authors' code, e
-    grows up to CAPS x until the candidates are more than the query; k-means on L2-normalised features then picks the
-    image nearest to each centre, and a lack is filled with images drawn uniformly.
+    decides for all: the cost is that of three passes through the head, for any number of classes. As in the authors'
+    code, e grows up to CAPS x until the candidates are more than the query; k-means on L2-normalised features then
+    picks the image nearest to each centre, and a lack is filled with images drawn uniformly.
 
     Departures: the prediction is the mixture of both heads, and g its gradient. Such a class may come back along the
     ray, so an image that flips at nearer anchors alone is missed; it is exact where the label head predicts alone.
