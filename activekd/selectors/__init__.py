@@ -9,7 +9,18 @@ from activekd.recipes import NO_TEACHER
 from activekd.selectors.compose import query_faults, wrapped
 from activekd.selectors.fingerprint import code_fingerprint
 from activekd.selectors.own import from_entry_point, from_module, installed, origins
-from activekd.selectors.selector import FEATURES, NEEDS, OF_TEACHER, SCORE_NEEDS, STUDENT, TEACHER, Need, Selector
+from activekd.selectors.selector import (
+    FEATURES,
+    HEAD,
+    NEEDS,
+    OF_TEACHER,
+    SCORE_NEEDS,
+    STUDENT,
+    TEACHER,
+    TEACHER_FEATURES,
+    Need,
+    Selector,
+)
 
 __all__ = [
     "NEEDS",
@@ -102,6 +113,11 @@ SELECTORS: dict[str, Selector] = {
         ("pcb", "classwise:pcb", STUDENT),
         ("direct", "thresholds:direct", STUDENT),
         ("galaxy", "thresholds:galaxy", STUDENT),
+        ("dropquery", "mixing:dropquery", FEATURES | HEAD),
+        ("alfamix", "mixing:alfamix", FEATURES | HEAD),
+        ("bait", "fisher:bait", STUDENT | FEATURES),
+        ("cec", "neighbours:cec", TEACHER | TEACHER_FEATURES),
+        ("ccma", "conformal:ccma", STUDENT | TEACHER | FEATURES),
     )
 }
 """The query strategies of this package."""
