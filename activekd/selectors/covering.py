@@ -13,7 +13,7 @@ from activekd.selectors.lloyd import assigned, k_means
 from activekd.selectors.uncertainty import predicted
 from activekd.selectors.view import PoolView, unit_rows
 
-GRAPH_ROWS, GRAPH_SHARE = 2**14, 8
+GRAPH_ROWS, GRAPH_SHARE = 2**13, 8
 """At least this number of images is drawn from a larger pool, and at least this multiple of the query size."""
 
 DISTANCES = 2**22
@@ -30,6 +30,12 @@ LEAST_PURITY, MORE_PURITY = 0.4, 0.2
 
 GROWTH = 2.0
 """Largest radius of DCoM, as a multiple of the radius of ProbCover."""
+
+WHOLE = 2.5
+"""Radius of a ball that holds all points of unit norm, wherever its center is."""
+
+INSIDE = 1 - 1e-6
+"""Factor on a distance to the first image outside an open ball, so that rounding cannot let that image in."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +72,17 @@ def squared_distances(
 
 
 def pure_radius(points: Float32[Tensor, "n dim"], cluster: Int64[Tensor, " n"]) -> float:
-    """The largest radius at which PURE of PURE_OF balls are pure (Yehuda et al. 2022); infinite for one cluster.
+    """The largest radius at which PURE of PURE_OF balls are pure (Yehuda et al. 2022); WHOLE for one cluster.
 
     The open ball of an image is pure up to its distance to the nearest image of another cluster.
     """
     nearest = torch.cat(
         [
-            squared.masked_fill_(cluster[part, None] == cluster, torch.inf).amin(dim=1)
+            squared.masked_fill_(cluster[part, None] == cluster, WHOLE**2).amin(dim=1)
             for part, squared in squared_distances(points, points)
         ]
     )
-    return float(nearest.topk(-(-PURE * len(points) // PURE_OF)).values[-1].clamp(min=0.0)) ** 0.5
+    return INSIDE * float(nearest.topk(-(-PURE * len(points) // PURE_OF)).values[-1].clamp(min=0.0)) ** 0.5
 
 
 class Balls:
@@ -124,7 +130,7 @@ def probcover(view: PoolView, query_size: int, *, rng: np.random.Generator) -> I
     they go to the lowest row. The graph of the balls is stored as lists, with up to 10 bytes for each image in a ball.
     """
     points = points_of(view, query_size, rng)
-    balls = Balls(points.features, _radius(view, points, rng))
+    balls = Balls(points.features, _radius(view, points))
     balls.cover(balls.of(np.arange(points.n_labeled)))
     free = np.arange(len(points.rows)) >= points.n_labeled
     picks = []
@@ -153,26 +159,12 @@ def dcom(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[
     and the radius the first. Ties and a large pool are treated as in ``probcover``.
     """
     points = points_of(view, query_size, rng)
-    first, at = _radius(view, points, rng), view.at(points.rows)
-    labeled, coverage, radius = points.features[: points.n_labeled], 0.0, first
-    covered = np.empty(0, dtype=np.int64)
-    if points.n_labeled:
-        classes = torch.from_numpy(view.labels[points.rows[: points.n_labeled]]).to(view.device)
-        by_first = covered_by(labeled, points.features, torch.full_like(labeled[:, 0], first))
-        purity = LEAST_PURITY + MORE_PURITY * float(by_first.float().mean())
-        agree = predicted(view.student_probabilities[at])
-        radii = largest_radii(labeled, classes, points.features, agree, purity, GROWTH * first)
-        by_own = covered_by(labeled, points.features, radii)
-        covered, coverage, radius = (
-            np.flatnonzero(by_own.cpu().numpy()),
-            float(by_own.float().mean()),
-            float(radii.mean()),
-        )
+    covered, radius = _labeled_balls(view, points, _radius(view, points))
     balls = Balls(points.features, radius)
     balls.cover(covered)
-    top = view.student_probabilities[at].topk(min(2, view.n_classes), dim=1).values
+    top = view.student_probabilities[view.at(points.rows)].topk(min(2, view.n_classes), dim=1).values
     unsure = scaled((top[:, 1:].sum(dim=1) - top[:, 0]).cpu().double().numpy())
-    weight = competence(coverage)
+    weight = competence(len(covered) / len(points.rows))
     free = np.arange(len(points.rows)) >= points.n_labeled
     picks = []
     for _ in range(query_size):
@@ -183,9 +175,23 @@ def dcom(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[
     return points.rows[picks]
 
 
-def _radius(view: PoolView, points: Points, rng: np.random.Generator) -> float:
+def _labeled_balls(view: PoolView, points: Points, first: float) -> tuple[Int64[np.ndarray, " covered"], float]:
+    """The points in DCoM's balls of the labeled images, and the mean radius of these; ``first`` without labels."""
+    labeled = points.features[: points.n_labeled]
+    if not len(labeled):
+        return np.empty(0, dtype=np.int64), first
+    classes = torch.from_numpy(view.labels[points.rows[: points.n_labeled]]).to(view.device)
+    by_first = covered_by(labeled, points.features, torch.full_like(labeled[:, 0], first))
+    purity = LEAST_PURITY + MORE_PURITY * float(by_first.float().mean())
+    classified = predicted(view.student_probabilities[view.at(points.rows)])
+    radii = largest_radii(labeled, classes, points.features, classified, purity, GROWTH * first)
+    by_own = covered_by(labeled, points.features, radii)
+    return np.flatnonzero(by_own.cpu().numpy()), float(radii.mean())
+
+
+def _radius(view: PoolView, points: Points) -> float:
     """The radius of ProbCover."""
-    centres = k_means(points.features, view.n_classes, rng=rng)
+    centres = k_means(points.features, min(view.n_classes, len(points.rows)))
     return pure_radius(points.features, assigned(points.features, centres))
 
 
@@ -208,7 +214,7 @@ def largest_radii(
     centers: Float32[Tensor, "centers dim"],
     classes: Int64[Tensor, " centers"],
     points: Float32[Tensor, "n dim"],
-    agree: Int64[Tensor, " n"],
+    classified: Int64[Tensor, " n"],
     purity: float,
     largest: float,
 ) -> Float32[Tensor, " centers"]:
@@ -218,7 +224,7 @@ def largest_radii(
         centers: of unit norm.
         classes: their labels.
         points: of unit norm; the first ones are the centers, each in its own ball.
-        agree: their predicted classes.
+        classified: their predicted classes.
         purity: the share.
         largest: upper bound on a radius.
 
@@ -230,10 +236,11 @@ def largest_radii(
     for part, squared in squared_distances(centers, points):
         squared.clamp_(min=0.0)[torch.arange(len(squared)), torch.arange(part.start, part.stop)] = 0.0
         ordered = squared.sort(dim=1, stable=True)
-        hits = (agree[ordered.indices] == classes[part, None]).cumsum(dim=1)
-        ends = torch.cat([ordered.values[:, 1:], torch.full_like(ordered.values[:, :1], torch.inf)], dim=1).sqrt_()
-        is_pure = (hits >= purity * counts) & (ends > ordered.values.sqrt())
-        bounded = torch.where(is_pure & (ordered.values < largest**2), ends.clamp(max=largest), 0.0)
+        hits = (classified[ordered.indices] == classes[part, None]).cumsum(dim=1)
+        starts = ordered.values.sqrt_()
+        ends = INSIDE * torch.cat([starts[:, 1:], torch.full_like(starts[:, :1], WHOLE)], dim=1)
+        is_ball = (hits >= purity * counts) & (starts < ends) & (starts < largest)
+        bounded = torch.where(is_ball, ends.clamp(max=largest), 0.0)
         radii[part] = bounded.amax(dim=1)
     return radii
 

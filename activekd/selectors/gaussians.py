@@ -39,7 +39,7 @@ def cbs(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[n
     unlabeled = view.pool.unlabeled
     n_clusters = min(view.n_classes, len(unlabeled))
     sample = _sampled(unlabeled, max(CLUSTER_ROWS, CLUSTER_SHARE * n_clusters), rng)
-    centres = k_means(unit_rows(view.features[view.at(sample)]), n_clusters, rng=rng)
+    centres = k_means(unit_rows(view.features[view.at(sample)]), n_clusters)
     parts = np.array_split(unlabeled, -(-len(unlabeled) // CHUNK))
     cluster = np.concatenate([assigned(unit_rows(view.features[view.at(p)]), centres).cpu().numpy() for p in parts])
     members = np.split(unlabeled[np.argsort(cluster, kind="stable")], np.cumsum(np.bincount(cluster))[:-1])
