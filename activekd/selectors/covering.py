@@ -101,21 +101,29 @@ class Balls:
             ends.append(within.sum(dim=1).cpu().numpy().cumsum() + ends[-1][-1])
             inside.append(within.nonzero()[:, 1].cpu().numpy().astype(np.int32))
         members = np.concatenate(inside)
-        self._inside = csr_array((np.ones(len(members), dtype=np.int8), members, np.concatenate(ends)), shape=(n, n))
-        self._around = self._inside.T.tocsr()
+        lists = csr_array((np.ones(len(members), dtype=np.int8), members, np.concatenate(ends)), shape=(n, n))
+        around = lists.T.tocsr()
+        self._inside, self._around = (lists.indptr, lists.indices), (around.indptr, around.indices)
         self._covered = np.zeros(n, dtype=bool)
-        self.gains: Int64[np.ndarray, " n"] = np.diff(self._inside.indptr).astype(np.int64)
+        self.gains: Int64[np.ndarray, " n"] = np.diff(lists.indptr).astype(np.int64)
 
     def of(self, points: Int64[np.ndarray, " some"]) -> Int64[np.ndarray, " inside"]:
         """The points in the balls of some points, with repetitions."""
-        return self._inside[points].indices
+        return listed(*self._inside, points)
 
     def cover(self, points: Int64[np.ndarray, " some"]) -> None:
         """Count points as covered."""
         new = np.unique(points)
         new = new[~self._covered[new]]
         self._covered[new] = True
-        self.gains -= np.bincount(self._around[new].indices, minlength=len(self.gains))
+        self.gains -= np.bincount(listed(*self._around, new), minlength=len(self.gains))
+
+
+def listed(starts: np.ndarray, members: np.ndarray, lists: Int64[np.ndarray, " some"]) -> np.ndarray:
+    """The members of some lists, one after the other; list i is ``members[starts[i] : starts[i + 1]]``."""
+    sizes = starts[lists + 1] - starts[lists]
+    before = np.cumsum(sizes) - sizes
+    return members[np.arange(sizes.sum()) + np.repeat(starts[lists] - before, sizes)]
 
 
 def probcover(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -235,7 +243,7 @@ def largest_radii(
     counts = torch.arange(1, len(points) + 1, device=points.device)
     for part, squared in squared_distances(centers, points):
         squared.clamp_(min=0.0)[torch.arange(len(squared)), torch.arange(part.start, part.stop)] = 0.0
-        ordered = squared.sort(dim=1, stable=True)
+        ordered = squared.sort(dim=1)
         hits = (classified[ordered.indices] == classes[part, None]).cumsum(dim=1)
         starts = ordered.values.sqrt_()
         ends = INSIDE * torch.cat([starts[:, 1:], torch.full_like(starts[:, :1], WHOLE)], dim=1)
