@@ -1,11 +1,9 @@
-"""Strategies for small budgets, which query typical images: TypiClust and MaxHerding."""
+"""TypiClust, a strategy for small budgets, which queries typical images of clusters."""
 
 import warnings
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int64
-from torch import Tensor
 
 from activekd.selectors.view import PoolView, unit_rows
 
@@ -17,12 +15,6 @@ NEIGHBOURS = 20
 
 SMALL_CLUSTER = 5
 """Clusters with fewer images come last."""
-
-HERDING_ROWS, HERDING_SHARE = 4096, 8
-"""MaxHerding draws at least this number of images from a larger pool, and at least this multiple of the query size."""
-
-KERNEL_ROWS, KERNEL_NUMBERS = 512, 2**22
-"""Rows, and numbers, of a kernel matrix per step; they bound the temporary memory."""
 
 
 def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -69,50 +61,3 @@ def typicality(features: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, " 
     k = min(NEIGHBOURS, len(features) - 1)
     distances, _ = NearestNeighbors(n_neighbors=k + 1).fit(features).kneighbors(features)
     return (1 / (distances[:, 1:].mean(axis=1) + 1e-5)).astype(np.float32)
-
-
-def maxherding(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
-    """MaxHerding (Bae et al. 2024): greedily the image that most raises the generalised coverage of the pool.
-
-    The coverage is the mean over the unlabeled images of the largest Gaussian kernel, of width 1 on L2-normalised
-    features, to a labeled or picked image. Departures: the features are the student's; a pool that exceeds both
-    HERDING_ROWS and HERDING_SHARE x the query size is sampled: the larger of these numbers of images is drawn uniformly
-    as candidates and, independently, as the images to cover. Ties go to the lowest row. A pick lowers the gains of the
-    others only at the images to which it is the nearest, so gains are updated there alone, in float64 sums; no kernel
-    matrix is stored.
-    """
-    features = unit_rows(view.features)
-
-    def drawn() -> Int64[np.ndarray, " drawn"]:
-        most = max(HERDING_ROWS, HERDING_SHARE * query_size)
-        unlabeled = view.pool.unlabeled
-        return unlabeled if len(unlabeled) <= most else np.sort(rng.choice(unlabeled, size=most, replace=False))
-
-    rows = drawn()
-    candidates, covered = features[view.at(rows)], features[view.at(drawn())]
-    best = torch.zeros(len(covered), device=view.device)
-    labeled = features[view.at(np.asarray(view.pool.labeled, dtype=np.int64))]
-    for start in range(0, len(labeled), KERNEL_ROWS):
-        best = torch.maximum(best, gaussian(labeled[start : start + KERNEL_ROWS], covered).amax(dim=0))
-    gain = torch.cat(
-        [
-            gaussian(some, covered).sub_(best).relu_().sum(dim=1, dtype=torch.float64)
-            for some in candidates.split(KERNEL_ROWS)
-        ]
-    )
-    picks: list[int] = []
-    while True:
-        picks.append(top := int(gain.argmax()))
-        if len(picks) == query_size:
-            return rows[picks]
-        gain[top] = -torch.inf
-        kernel = gaussian(candidates[top : top + 1], covered)[0]
-        for nearer in torch.nonzero(kernel > best).squeeze(1).split(max(1, KERNEL_NUMBERS // len(rows))):
-            lost = torch.minimum(gaussian(candidates, covered[nearer]), kernel[nearer]).sub_(best[nearer]).relu_()
-            gain -= lost.sum(dim=1, dtype=torch.float64)
-        best = torch.maximum(best, kernel)
-
-
-def gaussian(left: Float32[Tensor, "n dim"], right: Float32[Tensor, "m dim"]) -> Float32[Tensor, "n m"]:
-    """The kernel exp(-|x - y|^2) of points of unit norm."""
-    return (2 * left @ right.T).sub_(2.0).exp_()

@@ -192,7 +192,7 @@ def test_features_that_float32_cannot_square_are_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15, 1e30])
-@pytest.mark.parametrize("name", ["coreset", "typiclust", "maxherding"])
+@pytest.mark.parametrize("name", ["coreset", "typiclust", "maxherding", "uherding", "probcover", "dcom", "cbs"])
 def test_strategies_on_directions_do_not_depend_on_the_scale(name: str, scale: float) -> None:
     view = with_array("features", torch.randn(90, 6, generator=torch.Generator().manual_seed(5)))
     scaled = replace(view, arrays={**view.arrays, "features": view.features * scale})

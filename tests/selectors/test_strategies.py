@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from activekd.errors import InputError
 from activekd.pool import Pool
-from activekd.selectors import NEEDS, SELECTORS, Need, Selector, selector, typical
+from activekd.selectors import NEEDS, SELECTORS, Need, Selector, herding, selector
 from activekd.selectors.badge import GradientEmbeddings
 from activekd.selectors.balanced import classbalanced, quotas
 from activekd.selectors.contract import declared, made_up_view
+from activekd.selectors.herding import gaussian
 from activekd.selectors.query import FREE_WIDTH, select
-from activekd.selectors.typical import gaussian
 from activekd.selectors.view import PoolView
 
 N, CLASSES, DIM = 60, 4, 5
@@ -169,7 +169,7 @@ def coverage_of(features: torch.Tensor, rows: np.ndarray) -> float:
 
 
 def test_maxherding_covers_a_sampled_pool_better_than_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(typical, "HERDING_ROWS", 64)
+    monkeypatch.setattr(herding, "HERDING_ROWS", 64)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(40, 6, generator=generator)[torch.randint(40, (1000,), generator=generator)]
     features += 0.1 * torch.randn(1000, 6, generator=generator)
