@@ -155,6 +155,15 @@ class Refined:
         return [fault for each in every for fault in query_faults(each, query_size, n_unlabeled)]
 
 
+WRAPPERS: dict[str, type[Prefiltered | Partitioned | Switched | Refined]] = {
+    "top": Prefiltered,
+    "parts": Partitioned,
+    "switch": Switched,
+    "refine": Refined,
+}
+"""The wrappers by kind."""
+
+
 def query_faults(selector: Selector, query_size: int, n_unlabeled: int) -> list[str]:
     """Why a selector cannot answer a query of this size from this number of unlabeled rows; empty where it can.
 
