@@ -1,5 +1,8 @@
 """Oracles in statistics and reports: kept out of every ranking, shown apart, with the gap that selectors close."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from scipy import stats as scipy_stats
 
 from activekd.errors import InputError
 from bench import stats
+from bench.checks import resolve
 from bench.report.ceilings import UNDEFINED, unmeasured
 from bench.report.cells import CEILING
 from bench.report.figures.drawing import all_styles_of, charts_of
@@ -20,11 +24,12 @@ from bench.report.pages import Contents, contents_of, frames_of, write_report, w
 from bench.report.ranked import NothingToRankError, ranked
 from bench.report.rendering import run_markdown
 from bench.report.sections import sections
+from bench.spec import read_spec
 from bench.specs.listing import listed
 from bench.stats.oracles import quotient
 from bench.store.folder import Sources, read_plan, write_plan
 from bench.store.merging import read_merged
-from bench.store.table import Run
+from bench.store.table import Run, read_run
 
 LEVEL = {"random": 0.5, "entropy": 0.52, "pcoreset": 0.53, "boss": 0.56}
 """Mean accuracies: entropy closes (.52 - .50) / (.56 - .50) = 1/3 of the gap, PCoreSet 1/2."""
@@ -66,7 +71,10 @@ def test_a_quotient_by_hand() -> None:
     # Proportional values have one quotient in every seed, so no spread.
     assert quotient(np.array([0.1, 0.2, 0.15]), np.array([0.2, 0.4, 0.3])) == pytest.approx((0.5, 0.5, 0.5))
     # A denominator that may be 0 gives no bound: its mean is .1 and its t interval of 3 values includes 0.
-    assert np.isnan(quotient(top, np.array([0.0, 0.1, 0.2]))[1:]).all()
+    middle, low, high = quotient(top, np.array([0.0, 0.1, 0.2]))
+    assert middle == pytest.approx(1.0)
+    assert np.isnan(low)
+    assert np.isnan(high)
 
 
 def p_of(differences: np.ndarray) -> float:
@@ -261,6 +269,33 @@ def test_a_run_without_an_oracle_is_as_before(run: Run) -> None:
     assert "gap_closed" not in frames.tables
     assert frames.oracle_seeds.empty
     assert frames.oracle_areas.empty
+
+
+def test_a_grid_of_oracles_alone_is_refused_before_its_data_are_read(tiny_spec: Path, tmp_path: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace('["random", "pcoreset"]', '["boss"]')
+    tiny_spec.write_text(text.replace('"digits"', '"folder:/none"'), encoding="utf-8")
+    trials = read_spec(str(tiny_spec)).trials
+    message = r"(?s)2 faults.*selectors: boss, which read true labels and are not ranked; expected: also strategies"
+    with pytest.raises(InputError, match=message):
+        resolve(trials, tmp_path, lambda name, done, total: None, ranked={"boss"})
+    with pytest.raises(InputError, match="no such folder") as caught:
+        resolve(trials, tmp_path, lambda name, done, total: None, ranked={"boss", "random"})
+    assert len(caught.value.faults) == 1
+
+
+def test_a_grid_with_an_oracle_runs_and_reports_it_apart(cache: Path, tiny_spec: Path, tmp_path: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace('["random", "pcoreset"]', '["random", "boss"]')
+    tiny_spec.write_text(text.replace('["none", "glyphclip+clap"]', '["none"]'), encoding="utf-8")
+    command = [sys.executable, "-m", "bench.grid", str(tiny_spec), "--serial", "--out", str(tmp_path / "run")]
+    settings = {**os.environ, "ACTIVEKD_CACHE": str(cache)}
+    done = subprocess.run([*command, "--no-report"], env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = read_run(tmp_path / "run")
+    assert found.oracles == {"boss"}
+    assert found.holes.empty
+    chosen = ranked(found)
+    assert set(chosen.rows["selector"]) == {"random"}
+    assert len(chosen.oracles) == 3
 
 
 def trial(selector: str) -> dict[str, Any]:

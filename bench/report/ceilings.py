@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
+
 from bench import stats
 from bench.report.cells import (
     CEILING,
     CONFIGURATION_COLUMNS,
     N_SEEDS,
+    NO_INTERVAL,
     Record,
     interval,
     limits,
@@ -53,7 +56,7 @@ CEILINGS: Mapping[str, TableSpec] = {
                 "95% interval": limits(interval),
                 **N_SEEDS,
                 "p after Holm": of("p_holm", p_value),
-                "above random at 5%": of("is_ceiling", yes_no),
+                "above random at 5%": lambda r: NO_INTERVAL if pd.isna(r["p_holm"]) else yes_no(r["is_ceiling"]),
             },
             "Oracles",
         ),

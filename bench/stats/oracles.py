@@ -7,7 +7,7 @@ from scipy import stats
 
 from bench.columns import CONFIGURATION
 from bench.stats.areas import BASELINE
-from bench.stats.intervals import ALPHA, CONFIDENCE, VERDICT_LEAST, holm, mean_interval
+from bench.stats.intervals import ALPHA, CONFIDENCE, holm, mean_interval
 
 ORACLE = "oracle"
 """Column with the name of an oracle."""
@@ -42,16 +42,15 @@ def gap_closed(areas: pd.DataFrame, of_oracles: pd.DataFrame) -> pd.DataFrame:
     Differences in area are paired by seed and averaged over the seeds that all three have before they are divided,
     since the quotient of a single seed has no bound. The interval is Fieller's (1954) for a quotient of paired means,
     at 95% with Student's t; it is bounded wherever the oracle is above random by a t test at 5%. The share is undefined
-    where the oracle is not: p of ``oracle_areas``, over these seeds.
+    where the oracle is not: p as in ``oracle_areas``, over these seeds, and none below VERDICT_LEAST of them.
 
     Args:
         areas: ``areas.seed_areas`` of the selectors that are ranked.
         of_oracles: the same of oracles.
 
     Returns:
-        Columns of CONFIGURATION, oracle, selector, closed (1 is the oracle, 0 random), low, high, n_seeds, verdict
-        (whether there are VERDICT_LEAST seeds), is_ceiling; closed, low and high are NaN where it is undefined; the
-        largest share of a configuration first.
+        Columns of CONFIGURATION, oracle, selector, closed (1 is the oracle, 0 random), low, high, n_seeds, is_ceiling;
+        closed, low and high are NaN where it is undefined; the largest share of a configuration first.
     """
     keys = [*CONFIGURATION, ORACLE, "selector"]
     others = areas[areas["selector"] != BASELINE].merge(_paired(areas, of_oracles), on=[*CONFIGURATION, "seed"])
@@ -64,9 +63,8 @@ def gap_closed(areas: pd.DataFrame, of_oracles: pd.DataFrame) -> pd.DataFrame:
         part = parts[tuple(test[key] for key in keys)]
         is_ceiling = bool(test["mean"] > 0 and test["p_holm"] < ALPHA)
         share = quotient(part["gain"].to_numpy(), part["gap"].to_numpy()) if is_ceiling else (np.nan,) * 3
-        verdict = len(part) >= VERDICT_LEAST
-        out.append([*(test[key] for key in keys), *share, len(part), verdict, is_ceiling])
-    columns = [*keys, "closed", "low", "high", "n_seeds", "verdict", "is_ceiling"]
+        out.append([*(test[key] for key in keys), *share, len(part), is_ceiling])
+    columns = [*keys, "closed", "low", "high", "n_seeds", "is_ceiling"]
     order = [*CONFIGURATION, ORACLE, "closed", "selector"]
     table = pd.DataFrame(out, columns=columns)
     return table.sort_values(order, ascending=[name != "closed" for name in order], ignore_index=True)

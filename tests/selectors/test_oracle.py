@@ -69,7 +69,7 @@ def consistent_view(seed: int) -> PoolView:
     return replace(view, truth=truth, arrays={**view.arrays, "features": features})
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_is_its_plain_reference(seed: int) -> None:
     view = declared(consistent_view(seed), SELECTORS["boss"])
     assert select(SELECTORS["boss"], view, 5, rng=stream(seed, "test")).tolist() == reference_boss(view, 5, seed)
@@ -86,7 +86,7 @@ def test_true_labels_decide() -> None:
     view = declared(consistent_view(0), SELECTORS["boss"])
     unlabeled = view.pool.unlabeled
     found = set()
-    for shift in range(view.n_classes):
+    for shift in range(3):
         truth = view.true_labels.copy()
         truth[unlabeled] = np.roll(truth[unlabeled], shift)
         found.add(tuple(boss(replace(view, truth=truth), 5, rng=stream(0, "test")).tolist()))
