@@ -7,7 +7,7 @@ unfinished trials need.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -52,12 +52,15 @@ DecodingProgress = Callable[[str, int, int], object]
 _Network = StudentNetwork | VisionLanguageNetwork
 
 
-def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) -> list[ResolvedTrial]:
+def resolve(
+    trials: Sequence[Trial], cache: Path, progress: DecodingProgress, *, ranked: Collection[str] = ()
+) -> list[ResolvedTrial]:
     """Resolve the names of the trials, load their data sets, and check that teachers and budgets fit the data.
 
     Args:
         cache: folder of the caches.
         progress: called while images are decoded.
+        ranked: selectors of the whole grid, of which ``trials`` may be a part; one at least must not be an oracle.
 
     Raises:
         InputError: all unknown names and missing files at once; else all unknown networks of timm and open_clip; else
@@ -70,6 +73,13 @@ def resolve(trials: Sequence[Trial], cache: Path, progress: DecodingProgress) ->
     faults.resolve((t.dataset for t in trials), check_dataset_name)
     untaught = dict.fromkeys(t.selector for t in trials if t.teacher == NO_TEACHER)
     faults.resolve((name for name in untaught if name in selectors), lambda name: check_untaught(selectors[name]))
+    if ranked and all(name in selectors and selectors[name].is_oracle for name in ranked):
+        faults.add(
+            InputError(
+                f"selectors: {', '.join(sorted(ranked))}, which read true labels and are not ranked; expected: also "
+                f"strategies that do not, and random, above which an oracle is measured"
+            )
+        )
     for fault in misfits(trials, students, teachers):
         faults.add(InputError(fault))
     faults.refuse()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 KINDS = ("dataset", "group", "teacher", "student", "recipe", "selector")
 """Kinds of names: columns of a table of rounds."""
 
-KIND_OF: Mapping[str, str] = {**{kind: kind for kind in KINDS}, "against": "selector"}
+KIND_OF: Mapping[str, str] = {**{kind: kind for kind in KINDS}, "against": "selector", "oracle": "selector"}
 """The kind of the names in a column of a frame."""
 
 NO_DISTILLATION = "no distillation"
@@ -107,6 +107,16 @@ def display_of(names: Mapping[str, Iterable[str]], given: Mapping[str, str]) -> 
         counts = Counter(wanted.values())
         labels[kind] = {name: label if counts[label] == 1 else name for name, label in wanted.items()}
     return Display(labels)
+
+
+def ceiling_label(name: str, given: Mapping[str, str]) -> str:
+    """The label of an oracle, which says that it is one.
+
+    Args:
+        name: of the oracle.
+        given: label by name.
+    """
+    return f"{given.get(name, name)} (oracle)"
 
 
 def names_in(rows: "pd.DataFrame") -> dict[str, list[str]]:

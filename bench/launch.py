@@ -84,7 +84,7 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
     check_cache(cache)
     if options.track is not None:
         _check_tracker(options)
-    trials = resolve(spec.trials, cache, DecodingLines())
+    trials = resolve(spec.trials, cache, DecodingLines(), ranked={trial.selector for trial in whole.trials})
     with named("comparing pictures"):
         notes = {trial.dataset.name: trial.dataset.notes for trial in trials}
     print_notes(notes)
@@ -121,7 +121,8 @@ def launch(whole: Spec, only: str | None, folder: Path, options: Options) -> int
             for name in options.replace:
                 if name not in left.replaced:
                     say(f"--replace {name}: its rows were dropped before, and the grid resumes")
-            store.write_plan(folder, whole.name, plan, replace(sources, networks=networks), whole.display)
+            is_oracle = {trial.selector.name: trial.selector.is_oracle for trial in trials}
+            store.write_plan(folder, whole.name, plan, replace(sources, networks=networks), whole.display, is_oracle)
             for trial in left.trials:
                 store.forget_failure(folder, trial.id)
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from activekd.errors import InputError, unknown
+from activekd.errors import Faults, InputError, unknown
 from activekd.recipes import NO_TEACHER
-from activekd.selectors.compose import query_faults, wrapped
+from activekd.selectors.compose import FORMS, parted, plain_names, query_faults, wrapped
 from activekd.selectors.fingerprint import code_fingerprint
 from activekd.selectors.own import from_entry_point, from_module, installed, origins
 from activekd.selectors.selector import (
@@ -18,6 +18,7 @@ from activekd.selectors.selector import (
     STUDENT,
     TEACHER,
     TEACHER_FEATURES,
+    TRUTH,
     Need,
     Selector,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "check",
     "check_untaught",
     "own_code",
+    "plain_names",
     "query_faults",
     "selector",
 ]
@@ -39,31 +41,35 @@ __all__ = [
 def selector(name: str) -> Selector:
     """The selector of that name.
 
-    Names are keys of SELECTORS; ``top:SCORE:M|NAME`` or ``parts:K|NAME``, a wrapper around another selector;
-    ``MODULE:OBJECT``, a user's function or ``Selector``; or entry points in the group ``activekd.selectors``.
+    Names are keys of SELECTORS; wrappers around other selectors, in the forms of ``compose.FORMS``; ``MODULE:OBJECT``,
+    a user's function or ``Selector``; or entry points in the group ``activekd.selectors``.
 
     Raises:
-        InputError: no selector has that name, or the object is not a selector.
+        InputError: no selector has that name, or the object is not a selector; of a wrapper, all such names at once.
     """
-    wrapper, bar, inner = name.partition("|")
-    if bar:
-        return wrapped(name, wrapper, selector(inner))
+    if "|" in name:
+        wrapper, names = parted(name)
+        faults = Faults()
+        inner = faults.resolve(names, selector)
+        faults.refuse()
+        return wrapped(name, wrapper, *(inner[each] for each in names))
     if name in SELECTORS:
         return SELECTORS[name]
     if ":" in name:
         return from_module(name)
     if name in installed():
         return from_entry_point(name)
-    raise unknown("selector", name, [*SELECTORS, *installed(), "MODULE:OBJECT", "top:SCORE:M|NAME", "parts:K|NAME"])
+    raise unknown("selector", name, [*SELECTORS, *installed(), "MODULE:OBJECT", *FORMS.values()])
 
 
 def own_code(name: str) -> str | None:
-    """Fingerprint of the code of a user's selector, also inside a wrapper; None for the selectors of SELECTORS.
+    """Fingerprint of the code of a user's selectors, also inside wrappers; None where all are those of SELECTORS.
 
     ``activekd.selectors.fingerprint.code_fingerprint`` lists what it covers.
     """
-    innermost = name.rpartition("|")[2]
-    return None if innermost in SELECTORS else code_fingerprint(*origins(innermost, selector(innermost).query))
+    own = [each for each in dict.fromkeys(plain_names(name)) if each not in SELECTORS]
+    roots = [root for each in own for root in origins(each, selector(each).query)]
+    return code_fingerprint(*roots) if roots else None
 
 
 def check_untaught(chosen: Selector) -> None:
@@ -122,6 +128,7 @@ SELECTORS: dict[str, Selector] = {
         ("bait", "fisher:bait", STUDENT | FEATURES),
         ("cec", "neighbours:cec", TEACHER | TEACHER_FEATURES),
         ("ccma", "conformal:ccma", STUDENT | TEACHER | FEATURES),
+        ("boss", "oracle:boss", STUDENT | FEATURES | TRUTH),
     )
 }
 """The query strategies of this package."""

@@ -1,7 +1,7 @@
 """PoolView: all that a selector may see."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from activekd.losses import mixture
-from activekd.pool import Pool
+from activekd.pool import UNLABELED, Pool
 from activekd.selectors.selector import Need
 
 DEVICE_ROWS = 2**14
@@ -127,6 +127,31 @@ class PoolView:
     def true_labels(self) -> Int64[np.ndarray, " n"]:
         """The label of every train row: for oracles alone."""
         return self._declared("true_labels", self.truth)
+
+
+def narrowed(view: PoolView, rows: Int64[np.ndarray, " rows"]) -> tuple[Int64[np.ndarray, " seen"], PoolView]:
+    """The view of a smaller pool: some unlabeled rows and all labeled rows.
+
+    Args:
+        view: of the whole pool.
+        rows: unlabeled rows.
+
+    Returns:
+        The rows that the smaller pool has, ascending, and its view; row i there is the i-th of them.
+    """
+    labeled = np.asarray(view.pool.labeled, dtype=np.int64)
+    seen = np.sort(np.concatenate([labeled, rows]))
+    place = np.full(view.pool.n, UNLABELED, dtype=np.int64)
+    place[seen] = np.arange(len(seen))
+    index = view.at(seen)
+    small = replace(
+        view,
+        pool=Pool(len(seen), tuple(place[labeled].tolist())),
+        labels=view.labels[seen],
+        arrays={name: array[index] for name, array in view.arrays.items()},
+        truth=None if view.truth is None else view.truth[seen],
+    )
+    return seen, small
 
 
 def rows_at_once(on_cpu: int, device: torch.device) -> int:

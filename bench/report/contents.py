@@ -129,6 +129,7 @@ def fact_lines(facts: Facts, n_planned: int, display: Display) -> dict[str, str]
         "teachers": named("teacher"),
         "students": named("student"),
         "selectors": named("selector"),
+        **({"oracles, not ranked": "; ".join(map(display.selector, facts.oracles))} if facts.oracles else {}),
         "seeds": ", ".join(distinct["seed"]),
         "trials": f"{facts.n_trials:,}",
         "rounds": f"{facts.n_rows:,} of {n_planned:,} planned",

@@ -42,6 +42,7 @@ class Frames:
         subject: the selector that the headline is about; None for the leader.
         budgets: numbers of labels of the main table; none for its default columns.
         display: labels of names, which stand on pages and in figures and not in the frames.
+        oracles: rows of oracles in the configurations, rounds and seeds of ``rows``; None without any.
     """
 
     rows: pd.DataFrame
@@ -51,6 +52,7 @@ class Frames:
     subject: str | None = None
     budgets: tuple[str, ...] = ()
     display: Display = field(default_factory=Display)
+    oracles: pd.DataFrame | None = None
     _computed: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -94,6 +96,16 @@ class Frames:
     def areas(self) -> pd.DataFrame:
         """``stats.seed_areas``."""
         return stats.seed_areas(self.run_areas)
+
+    @cached_property
+    def oracle_seeds(self) -> pd.DataFrame:
+        """``stats.seed_means`` of the oracles; empty without any."""
+        return stats.seed_means(self.rows.iloc[:0] if self.oracles is None else self.oracles)
+
+    @cached_property
+    def oracle_areas(self) -> pd.DataFrame:
+        """``stats.seed_areas`` of the oracles; empty without any."""
+        return stats.seed_areas(stats.run_areas(self.rows.iloc[:0] if self.oracles is None else self.oracles))
 
     @cached_property
     def blocks(self) -> pd.DataFrame:

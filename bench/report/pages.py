@@ -12,19 +12,19 @@ import pandas as pd
 from activekd.errors import InputError
 from bench import stats
 from bench.columns import CONFIGURATION
-from bench.display import display_of, names_in
+from bench.display import ceiling_label, display_of, names_in
 from bench.report import latex
 from bench.report.contents import Page, fact_lines, missing_of, run_page, shown_names
-from bench.report.figures.drawing import FIRST_SCREEN, Drawing, charts_of, drawings, styles_of
+from bench.report.figures.drawing import FIRST_SCREEN, Drawing, all_styles_of, charts_of, drawings
 from bench.report.figures.fonts import fallbacks
 from bench.report.figures.style import save
 from bench.report.frames import Frames
 from bench.report.main_table import STEM, main_latex
-from bench.report.ranked import ranked
+from bench.report.ranked import Ranked, ranked
 from bench.report.rendering import RunParts, run_html, run_markdown, side_by_side_html, side_by_side_markdown
 from bench.report.sections import sections
 from bench.report.side_by_side import RunSummary, common_cells, side_by_side_page
-from bench.report.tables import TABLES
+from bench.report.tables import tables_of
 from bench.stats import claims
 from bench.store.folder import TABLE
 from bench.store.table import Run
@@ -85,9 +85,12 @@ def contents_of(
         budgets: numbers of labels of the main table; by default those of ``stats.main_table``.
 
     Raises:
-        InputError: rows that cannot be compared, a subject that took no part, budgets that no configuration has, or an
-            unfinished run without ``partial``.
+        InputError: a subject that is an oracle or took no part, rows that cannot be compared, budgets that no
+            configuration has, or an unfinished run without ``partial``.
     """
+    if subject in run.oracles:
+        others = ", ".join(sorted(set(run.plan["selector"]) - run.oracles))
+        raise InputError(f"subject '{subject}' is an oracle, which is not ranked; expected: one of {others}")
     missing = missing_of(run)
     if missing.n and not partial:
         failed = f"; {len(run.failures)} trials failed (--retry-failed)" if run.failures else ""
@@ -97,12 +100,12 @@ def contents_of(
             f"--partial"
         )
     chosen = ranked(run)
-    frames = _frames(run, chosen.rows, subject, budgets)
-    facts = stats.facts_of(frames.rows)
+    frames = _frames(run, chosen, subject, budgets)
+    facts = stats.facts_of(frames.rows, frames.oracles)
     drawn = drawings(frames)
     folded = {figure.stem for figure in drawn if figure.folded}
     below = sections(frames, {figure.stem: figure.section for figure in drawn}, folded)
-    page = run_page(run, frames, facts, below, styles_of(frames))
+    page = run_page(run, frames, facts, below, all_styles_of(frames))
     if lacking := fallbacks(drawn_names(frames))[1]:
         page.caveats.append(
             f"Figures show {len(lacking)} characters of names as boxes, since no installed font has them: {lacking}"
@@ -124,13 +127,27 @@ def frames_of(run: Run) -> Frames:
     Raises:
         InputError: rows that cannot be compared, or without a query round.
     """
-    return _frames(run, ranked(run).rows, None, ())
+    return _frames(run, ranked(run), None, ())
 
 
-def _frames(run: Run, rows: pd.DataFrame, subject: str | None, budgets: Sequence[str]) -> Frames:
+def _frames(run: Run, chosen: Ranked, subject: str | None, budgets: Sequence[str]) -> Frames:
+    rows, oracles = chosen.rows, chosen.oracles
     stats.check_rows(rows)
-    display = display_of(names_in(rows), run.display)
-    return Frames(rows, run.picks, claims.control_of(rows, subject), TABLES, subject, tuple(budgets), display)
+    names = oracles["selector"].drop_duplicates().tolist()
+    for name in names:
+        stats.check_rows(oracles[oracles["selector"] == name])
+    every = pd.concat([rows, oracles], ignore_index=True) if names else rows
+    display = display_of(names_in(every), {**run.display, **{name: ceiling_label(name, run.display) for name in names}})
+    return Frames(
+        rows,
+        run.picks,
+        claims.control_of(rows, subject),
+        tables_of(has_oracles=bool(names)),
+        subject,
+        tuple(budgets),
+        display,
+        oracles if names else None,
+    )
 
 
 def write_report(
@@ -172,7 +189,7 @@ def write_tables(frames: Frames, folder: Path) -> None:
     texts = main_latex(frames["main"], frames["main_averages"], frames.display, order)
     for name, frame in frames.items():
         if name != STEM and len(frame):
-            texts[name] = latex.table(frames.display.applied(frame), TABLES[name].caption)
+            texts[name] = latex.table(frames.display.applied(frame), frames.tables[name].caption)
     for stem, text in texts.items():
         (folder / f"{stem}.tex").write_text(text, encoding="utf-8")
     (folder / "all_tables.tex").write_text(latex.document(list(texts)), encoding="utf-8")
@@ -188,8 +205,9 @@ def write_figures(contents: Contents, folder: Path) -> None:
 
 def drawn_names(frames: Frames) -> str:
     """The label of every name that figures show, one a line."""
-    rows = frames.display.applied(frames.rows[[*CONFIGURATION, "selector"]])
-    return "\n".join(str(name) for column in rows for name in rows[column].unique())
+    parts = [frames.rows] if frames.oracles is None else [frames.rows, frames.oracles]
+    labeled = [frames.display.applied(part[[*CONFIGURATION, "selector"]]) for part in parts]
+    return "\n".join(str(name) for rows in labeled for column in rows for name in rows[column].unique())
 
 
 def digest_of(frames: Frames) -> str:

@@ -1,7 +1,7 @@
 """What an unfinished run can be ranked on: the rows that every selector shares, and what is left out and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -20,19 +20,61 @@ class NothingToRankError(InputError):
 
 @dataclass(frozen=True)
 class Ranked:
-    """The part of a run that can be ranked.
+    """The part of a run that can be ranked, and its oracles.
 
     Attributes:
-        rows: of the run, under their index.
+        rows: of the run, under their index; without those of oracles.
+        oracles: rows of oracles in the configurations, rounds and seeds of ``rows``; of a seed all or none.
         left_out: one remark on each kind of planned row that is not among them; empty for a finished run.
     """
 
     rows: pd.DataFrame
+    oracles: pd.DataFrame
     left_out: list[str]
 
 
 def ranked(run: Run) -> Ranked:
-    """The rows of a run on which its selectors can be compared.
+    """The rows of a run on which its selectors can be compared, and those of oracles, which are not compared.
+
+    An oracle that is unfinished takes nothing from the ranking.
+
+    Raises:
+        NothingToRankError: there are none.
+    """
+    is_oracle, planned = (frame["selector"].isin(run.oracles) for frame in (run.rows, run.plan))
+    if planned.all():
+        names = ", ".join(sorted(run.plan["selector"].unique()))
+        raise NothingToRankError(
+            f"every selector is an oracle ({names}), which is not ranked; expected: also strategies that read no true "
+            f"labels"
+        )
+    rows, left_out = _comparable(replace(run, rows=run.rows[~is_oracle], plan=run.plan[~planned]))
+    oracles, more_left_out = _of_oracles(run.rows[is_oracle], run.plan[planned], rows)
+    return Ranked(rows, oracles, [*left_out, *more_left_out])
+
+
+def _of_oracles(found: pd.DataFrame, plan: pd.DataFrame, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of oracles beside ranked rows: of a (configuration, seed) all data sets and rounds, or none."""
+    cells = rows[[*CONFIGURATION, "dataset", "seed", "round", "n_labeled"]].drop_duplicates()
+    beside = found.merge(cells, on=[*cells.columns])
+    seed = [*CONFIGURATION, "seed"]
+    wanted = cells.groupby(seed).size().rename("wanted").reset_index()
+    present = beside.groupby([*seed, "selector"]).size().rename("present").reset_index().merge(wanted, on=seed)
+    whole = present.loc[present["present"] == present["wanted"], [*seed, "selector"]]
+    kept = beside.merge(whole, on=[*whole.columns])
+    left_out = []
+    for name, part in plan.groupby("selector", sort=False):
+        n, n_planned = kept.loc[kept["selector"] == name, "trial_id"].nunique(), part["trial_id"].nunique()
+        if n < n_planned:
+            left_out.append(
+                f"oracle {name}: {n} of {n_planned} trials are shown, those with every data set and round that is "
+                f"ranked for their seed"
+            )
+    return kept, left_out
+
+
+def _comparable(run: Run) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of a run without oracles on which its selectors can be compared, and remarks on what is left out.
 
     A finished run is ranked whole. In an unfinished one a name without a query round is left out: a selector, a data
     set, a teacher, a student or a recipe; so is a selector whose trials were all given up. In each configuration those
@@ -44,7 +86,7 @@ def ranked(run: Run) -> Ranked:
     """
     queried = run.rows[run.rows["round"] >= 1]
     if run.holes.empty and not queried.empty:
-        return Ranked(run.rows, [])
+        return run.rows, []
     if queried.empty:
         failed = f" ({_reason(run.plan, run.failures)})" if run.failures else ""
         raise NothingToRankError(
@@ -71,7 +113,7 @@ def ranked(run: Run) -> Ranked:
         raise NothingToRankError(
             "no configuration has a query round of every selector for one seed; expected: more rounds (run the grid)"
         )
-    return Ranked(rows, left_out)
+    return rows, left_out
 
 
 def _reason(plan: pd.DataFrame, failures: Mapping[str, str]) -> str:

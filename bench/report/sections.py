@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from bench import stats
 from bench.columns import DIAGNOSTICS, LABELS
+from bench.report.ceilings import NOTE, unmeasured
 from bench.report.cells import (
     AREAS,
+    CEILING,
     CLAIMS,
     COST,
     CURVES,
@@ -29,7 +31,6 @@ from bench.report.cells import (
 )
 from bench.report.frames import Frames
 from bench.report.main_table import main_tables, rule
-from bench.report.tables import TABLES
 from bench.stats import claims
 
 
@@ -102,7 +103,7 @@ def sections(frames: Frames, figures: Mapping[str, str], folded: Collection[str]
     """
     out = []
     for spec in SECTIONS:
-        entries = [(frames[name], entry.show) for name, entry in TABLES.items() if entry.section == spec.title]
+        entries = [(frames[name], entry.show) for name, entry in frames.tables.items() if entry.section == spec.title]
         of_entries = [table for frame, show in entries for table in show(frame, frames.display)]
         shown = [table for table in (*spec.tables(frames), *of_entries) if table.rows]
         stems = [stem for stem, section in figures.items() if section == spec.title]
@@ -190,6 +191,7 @@ SECTIONS = (
         "prediction of the pool, where the selector reads it: predictions of a round with a query minus those of the "
         "last round.",
     ),
+    SectionSpec(CEILING, NOTE, points=unmeasured),
     SectionSpec(
         PARTS,
         f"First places and mean rank of each selector by teacher, in early rounds (up to round {stats.EARLY_ROUNDS}) "

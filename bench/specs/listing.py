@@ -13,6 +13,7 @@ from activekd.networks.backbones import BACKBONES, NAMED, TIMM
 from activekd.networks.vision_language import NETWORKS, OPEN_CLIP
 from activekd.recipes import NO_TEACHER, StepRule
 from activekd.selectors import SELECTORS
+from activekd.selectors.compose import FORMS, WRAPPERS
 from activekd.students.networks import ADAPTER, FROZEN
 from activekd.teachers import ADAPTATIONS
 from bench.display import DATA_SETS
@@ -41,9 +42,10 @@ def _specs() -> Lines:
 def _selectors() -> Lines:
     for name, selector in SELECTORS.items():
         reads = f" [{', '.join(sorted(selector.needs))}]" if selector.needs else ""
-        yield name, f"{first_line(selector.function)}{reads}"
-    yield "top:SCORE:M|NAME", first_line(resolve_name("activekd.selectors.compose:Prefiltered"))
-    yield "parts:K|NAME", first_line(resolve_name("activekd.selectors.compose:Partitioned"))
+        oracle = "oracle, not ranked: " if selector.is_oracle else ""
+        yield name, f"{oracle}{first_line(selector.function)}{reads}"
+    for kind, wrapper in WRAPPERS.items():
+        yield FORMS[kind], first_line(wrapper)
     yield "MODULE:FUNCTION", "A function of your own: (view, query_size, *, rng) -> rows."
 
 

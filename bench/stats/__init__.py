@@ -58,6 +58,7 @@ from bench.stats.intervals import (
     t_interval,
 )
 from bench.stats.main_table import main_averages, main_table
+from bench.stats.oracles import gap_closed, oracle_areas
 from bench.stats.picks import diagnostic_means, diagnostics, overlap
 from bench.stats.power import seeds_needed
 from bench.stats.published import compare_with_published, of_data_sets, published_summary
@@ -121,6 +122,7 @@ __all__ = [
     "gain",
     "gain_split",
     "gain_summary",
+    "gap_closed",
     "headline",
     "headline_confidence",
     "heads",
@@ -138,6 +140,7 @@ __all__ = [
     "n_settings",
     "nemenyi",
     "of_data_sets",
+    "oracle_areas",
     "overlap",
     "paired_areas",
     "pareto",

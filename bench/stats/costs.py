@@ -6,7 +6,7 @@ from functools import lru_cache
 import pandas as pd
 
 from activekd.errors import InputError
-from activekd.selectors import SELECTORS, selector
+from activekd.selectors import SELECTORS, plain_names, selector
 from bench.columns import CONFIGURATION, SECONDS
 from bench.stats.areas import run_areas, seed_areas
 from bench.stats.intervals import mean_interval
@@ -74,9 +74,9 @@ def query_seconds(rows: pd.DataFrame) -> pd.DataFrame:
 @lru_cache(maxsize=256)
 def _predicts(name: str) -> bool:
     """Whether a selector reads the student's outputs on the pool; one that is not of this package may."""
-    if name.rpartition("|")[2] not in SELECTORS:
-        return True
     try:
+        if not set(plain_names(name)) <= SELECTORS.keys():
+            return True
         return bool(selector(name).needs & {"student_probabilities", "features"})
     except InputError:
         return True

@@ -72,6 +72,7 @@ def write_plan(
     trials: Sequence[Mapping[str, Any]],
     sources: Sources,
     display: Mapping[str, str] | None = None,
+    is_oracle: Mapping[str, bool] | None = None,
 ) -> None:
     """Write the plan to disk: the trials that the spec defines, and their known sources.
 
@@ -82,6 +83,7 @@ def write_plan(
             an earlier plan.
         sources: of these trials; they are added to those of an earlier plan.
         display: labels of names in tables and figures; they replace those of an earlier plan.
+        is_oracle: whether selectors are oracles, by name; an earlier plan has the answer for the others.
 
     Raises:
         InputError: the folder cannot be written.
@@ -91,7 +93,14 @@ def write_plan(
     known = {kind: {**before.get(kind, {}), **values} for kind, values in asdict(sources).items()}
     counted = {trial["trial_id"]: trial for trial in before.get("trials", [])}
     kept = [{**trial, **_known_counts(trial, counted.get(trial["trial_id"], {}))} for trial in trials]
-    content = {"name": name, **known, "display": {**(display or {})}, "trials": kept}
+    oracles = {**dict.fromkeys(before.get("oracles", []), True), **(is_oracle or {})}
+    content = {
+        "name": name,
+        **known,
+        "display": {**(display or {})},
+        "oracles": sorted(selector for selector, reads_truth in oracles.items() if reads_truth),
+        "trials": kept,
+    }
     temporary = path.with_suffix(".part")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -185,7 +194,7 @@ class PlannedTrial(BaseModel):
 
 
 class Plan(BaseModel):
-    """plan.json: the name of the spec, the hashes of ``Sources``, the labels of names, and every trial."""
+    """plan.json: the name of the spec, the hashes of ``Sources``, labels of names, oracles, and every trial."""
 
     model_config = ConfigDict(strict=True)
 
@@ -194,6 +203,7 @@ class Plan(BaseModel):
     selectors: dict[str, str] = {}
     networks: dict[str, str] = {}
     display: dict[str, str] = {}
+    oracles: list[str] = []
     trials: Annotated[list[PlannedTrial], Field(min_length=1)]
 
 

@@ -53,6 +53,7 @@ def read_merged(folders: Sequence[Path]) -> Run:
         picks[kept].reset_index(drop=True),
         {trial_id: why for run in runs.values() for trial_id, why in run.failures.items()},
         display={name: label for run in runs.values() for name, label in run.display.items()},
+        oracles=frozenset().union(*(run.oracles for run in runs.values())),
     )
     return merged.restricted_to(plan["trial_id"].unique().tolist())
 

@@ -31,6 +31,7 @@ class Run:
         failures: why trials of the plan were given up, by id.
         part: filter that chose some trials of the plan; empty for all.
         display: labels of names in tables and figures.
+        oracles: selectors that read true labels and are not ranked.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Run:
     failures: Mapping[str, str] = field(default_factory=dict)
     part: str = ""
     display: Mapping[str, str] = field(default_factory=dict[str, str])
+    oracles: frozenset[str] = frozenset()
 
     @cached_property
     def holes(self) -> pd.DataFrame:
@@ -89,4 +91,12 @@ def read_run(run: Path) -> Run:
     rows = rows.astype(dict.fromkeys(names("measured", "seconds", "diagnostic"), "float64"))
     picks = pd.Series([np.array(row[PICKED], dtype=np.int64) for row in stored], dtype=object)
     failures = {trial_id: why for trial_id, why in read_failures(run).items() if trial_id in planned}
-    return Run(plan["name"], rows, pd.DataFrame(cells), picks, failures, display=plan.get("display", {}))
+    return Run(
+        plan["name"],
+        rows,
+        pd.DataFrame(cells),
+        picks,
+        failures,
+        display=plan.get("display", {}),
+        oracles=frozenset(plan.get("oracles", [])),
+    )

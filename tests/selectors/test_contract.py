@@ -18,7 +18,13 @@ from activekd.selectors.uncertainty import Scratch, by_score, largest
 from activekd.selectors.view import PoolView
 from activekd.streams import stream
 
-COMPOSED = ["top:margin:200|pcoreset", "parts:3|badge", "parts:2|top:disagreement:300|coreset"]
+COMPOSED = [
+    "top:margin:200|pcoreset",
+    "parts:3|badge",
+    "parts:2|top:disagreement:300|coreset",
+    "switch:2|typiclust|top:margin:200|pcoreset",
+    "refine:2:margin+badge|parts:2|coreset",
+]
 
 
 @pytest.mark.parametrize("name", [*SELECTORS, *COMPOSED])

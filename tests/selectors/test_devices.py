@@ -13,7 +13,7 @@ from activekd.selectors.contract import declared, made_up_view
 from activekd.selectors.query import select
 from activekd.streams import stream
 
-COMPOSED = ["top:margin:40|pcoreset", "parts:3|badge"]
+COMPOSED = ["top:margin:40|pcoreset", "parts:3|badge", "switch:1|typiclust|margin", "refine:2:margin+badge|coreset"]
 
 
 @pytest.mark.parametrize("name", [*SELECTORS, *COMPOSED])

@@ -87,7 +87,7 @@ def test_a_function_declares_its_needs_or_is_given_what_every_trial_has() -> Non
         ("no_such_module:mine", "No module named 'no_such_module'"),
         ("top:entropi:5|pcoreset", "unknown score in 'top:entropi:5' 'entropi'; did you mean 'entropy'"),
         ("top:entropy:0|pcoreset", "number '0'; expected: a whole number, at least 1"),
-        ("tip:entropy|pcoreset", "expected: top:SCORE:M or parts:K"),
+        ("tip:entropy|pcoreset", r"expected: top:SCORE:M\|NAME, parts:K\|NAME, switch:R\|A\|B, refine:LEVELS:A"),
         ("parts:2|pcorset", "unknown selector 'pcorset'; did you mean 'pcoreset'"),
     ],
 )
@@ -122,6 +122,37 @@ def test_code_is_told_apart(own_module: Path) -> None:
     assert own_code("own_selectors:draw") != before
     assert own_code("pcoreset") is None
     assert own_code("parts:3|pcoreset") is None
+
+
+OWN_INSIDE = [
+    "switch:2|own_selectors:draw|pcoreset",
+    "switch:2|pcoreset|own_selectors:draw",
+    "switch:2|random|parts:2|own_selectors:draw",
+    "refine:1:own_selectors:draw+margin|badge",
+    "refine:1:margin+badge|top:margin:9|own_selectors:draw",
+]
+
+
+@pytest.mark.parametrize("name", OWN_INSIDE)
+def test_code_inside_every_wrapper_counts(own_module: Path, name: str) -> None:
+    before = own_code(name)
+    assert before == own_code("own_selectors:draw")
+    own_module.write_text(OWN.replace("replace=False", "replace=False, shuffle=False"), encoding="utf-8")
+    assert own_code(name) != before
+
+
+def test_code_of_several_selectors_in_one_name_counts(own_module: Path) -> None:
+    name = "switch:2|own_selectors:draw|own_selectors:first"
+    before = own_code(name)
+    assert before not in {None, own_code("own_selectors:draw")}
+    assert own_code("refine:1:own_selectors:draw+own_selectors:draw|own_selectors:draw") == own_code(
+        "own_selectors:draw"
+    )
+    for old, new in (("replace=False", "replace=False, shuffle=False"), ("query_size]", "query_size ]\n    # more")):
+        own_module.write_text(OWN.replace(old, new), encoding="utf-8")
+        assert (own_code(name) != before) == (old == "replace=False")
+    own_module.write_text(OWN.replace("[:query_size]", "[-query_size:]"), encoding="utf-8")
+    assert own_code(name) != before
 
 
 def grid(folder: Path, spec: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
+from bench import stats
 from bench.columns import FIRST_DIAGNOSTICS
 from bench.report.cells import COST, CURVES, DIAGNOSED, GAINS, RANKS, TESTS, WINS, with_intervals
 from bench.report.figures.costs import cost_figure
@@ -14,7 +17,7 @@ from bench.report.figures.diagnostics import diagnostics_figure
 from bench.report.figures.gains import gain_figure
 from bench.report.figures.panels import Chart, curve_chart
 from bench.report.figures.ranks import critical_difference_figure, rank_figure
-from bench.report.figures.style import Style, selector_styles
+from bench.report.figures.style import Style, oracle_styles, selector_styles
 from bench.report.figures.wins import win_figure
 from bench.report.frames import Frames
 
@@ -45,6 +48,26 @@ def styles_of(frames: Frames) -> dict[str, Style]:
     return {frames.display.selector(name): style for name, style in styles.items()}
 
 
+def all_styles_of(frames: Frames) -> dict[str, Style]:
+    """``styles_of`` and, after them, the style of each oracle, by its label."""
+    oracles = [] if frames.oracles is None else frames.oracles["selector"].unique().tolist()
+    return styles_of(frames) | {frames.display.selector(name): style for name, style in oracle_styles(oracles).items()}
+
+
+def _with_oracles(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Learning curves, and their differences from the baseline, with those of oracles, which have no bands."""
+    curves, differences = frames["curves"], frames["curve_differences"]
+    if frames.oracles is None:
+        return curves, differences
+    base = frames.seeds[frames.seeds["selector"] == frames.baseline]
+    above = stats.curve_differences(pd.concat([base, frames.oracle_seeds], ignore_index=True), frames.baseline)
+    bare = {"low": np.nan, "high": np.nan}
+    return (
+        pd.concat([curves, frames["oracle_curves"].assign(**bare)], ignore_index=True),
+        pd.concat([differences, above.assign(**bare)], ignore_index=True),
+    )
+
+
 def drawings(frames: Frames) -> list[Drawing]:
     """The figures that a run has data for; nothing is drawn yet."""
     labeled = frames.display.applied
@@ -62,10 +85,9 @@ def drawings(frames: Frames) -> list[Drawing]:
     out += _diagnostics(frames, styles)
     if several and len(frames["pareto_overall"]):
         out.append(Drawing("costs", COST, partial(cost_figure, labeled(frames["pareto_overall"]), styles)))
-    parts = curve_parts(frames["curves"], frames.display)
-    first, subject = most_measured(parts), subject_of(frames)
-    for stem, title, part in parts:
-        draw = partial(learning_curves, labeled(part), styles, title=title, subject=subject)
+    first, subject = most_measured(curve_parts(frames["curves"], frames.display)), subject_of(frames)
+    for stem, title, part in curve_parts(_with_oracles(frames)[0], frames.display):
+        draw = partial(learning_curves, labeled(part), all_styles_of(frames), title=title, subject=subject)
         out.append(Drawing(stem, FIRST_SCREEN if stem == first else CURVES, draw))
     return out
 
@@ -95,12 +117,12 @@ def subject_of(frames: Frames) -> str | None:
 
 def charts_of(frames: Frames) -> dict[str, Chart]:
     """The learning curves of the HTML page, by stem of the figure whose place they take."""
-    labeled, styles, subject = frames.display.applied, styles_of(frames), subject_of(frames) or ""
+    labeled, styles, subject = frames.display.applied, all_styles_of(frames), subject_of(frames) or ""
     keys = ["group", "student", "recipe"]
-    by_part = dict(iter(frames["curve_differences"].groupby(keys)))
-    nothing = frames["curve_differences"].iloc[:0]
+    curves, differences = _with_oracles(frames)
+    by_part, nothing = dict(iter(differences.groupby(keys))), differences.iloc[:0]
     out = {}
-    for stem, title, part in curve_parts(frames["curves"], frames.display):
-        differences = by_part.get(tuple(part[keys].iloc[0]), nothing)
-        out[stem] = curve_chart(labeled(part), labeled(differences), styles, title, subject)
+    for stem, title, part in curve_parts(curves, frames.display):
+        of_part = by_part.get(tuple(part[keys].iloc[0]), nothing)
+        out[stem] = curve_chart(labeled(part), labeled(of_part), styles, title, subject)
     return out

@@ -34,7 +34,7 @@ class Line:
         color: on the page.
         dash: pattern of the line.
         path: of the line.
-        dots: of a dot at each round, drawn with round caps.
+        dots: of a dot at each round, drawn with round caps; empty for a line without markers.
         band: outline of its interval; empty without an interval.
     """
 
@@ -171,7 +171,7 @@ def _view(part: pd.DataFrame, column: str, axis: str, labels: np.ndarray, styles
         if line["low"].notna().all():
             lower, upper = down(line["low"].to_numpy()), down(line["high"].to_numpy())
             band = _path(np.concatenate([xs, xs[::-1]]), np.concatenate([upper, lower[::-1]])) + "Z"
-        dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in zip(xs, ys, strict=True))
+        dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in zip(xs, ys, strict=True)) if style.marker else ""
         lines.append(Line(selector, color(style), DASHES[style.line], _path(xs, ys), dots, band))
     return View(column, axis, [(round(float(down(tick / 100)), 1), f"{tick:g}") for tick in ticks], lines)
 

@@ -123,6 +123,16 @@ SPARE_STYLES = tuple(
 )
 
 
+ORACLE_COLOR = "#404040"
+ORACLE_LINES = ("--", ":", "-.")
+"""Oracles are lines without markers."""
+
+
+def oracle_styles(oracles: Sequence[str]) -> dict[str, Style]:
+    """The style of each oracle, in alphabetical order."""
+    return {name: Style(ORACLE_COLOR, "", line) for name, line in zip(sorted(oracles), cycle(ORACLE_LINES))}
+
+
 def selector_styles(selectors: Sequence[str]) -> dict[str, Style]:
     """A fixed style for each selector of the suite; others take the spare ones in alphabetical order."""
     spare = cycle(SPARE_STYLES)
