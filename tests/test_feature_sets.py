@@ -111,7 +111,10 @@ def test_the_command_writes_what_the_loader_reads(tool: Any, tmp_path: Path, mon
         ({"test_f": np.zeros(3)}, "test_f is float64 of shape (3,); expected: rows of features"),
         ({"val_y": np.zeros(4, dtype=int)}, "val_y is int64 of shape (4,); expected: whole numbers from 0"),
         ({"val_f": np.full((5, 2), np.nan)}, "X has values that are not finite in 3 rows"),
-        ({"test_y": np.array([2, 2, 3])}, "1 class ('house finch'); expected: at least 2"),
+        (
+            {"test_y": np.array([2, 2, 3])},
+            "1 classes with an image in each of val, test, train16; expected: at least 2",
+        ),
     ],
 )
 def test_faults_are_named(

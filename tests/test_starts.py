@@ -39,7 +39,7 @@ from bench.plan.count import estimate
 from bench.settings import Options
 from bench.spec import Trial, read_spec
 from bench.store.history import History
-from bench.store.rows import stored_rows
+from bench.store.rows import ROUNDS, stored_rows
 
 KEYS = ("X", "y", "X_test", "y_test")
 TRUTH = made_arrays()["y"]
@@ -309,7 +309,7 @@ def test_a_grid_resumes_and_has_the_numbers_of_the_library(
     done = a_run(start=start, initial_labels=5, teacher=a_teacher(ak.clap), selector="pcoreset", rounds=3, seed=3)
     of_grid = {row["round"]: (row["accuracy"], tuple(row["picked"])) for row in rows if row["selector"] == "pcoreset"}
     assert of_grid == {one.index: (one.accuracy, one.picked) for one in done.rounds}
-    file = folder / "rounds.jsonl"
+    file = folder / ROUNDS
     text = file.read_text(encoding="utf-8")
     file.write_text("".join(text.splitlines(keepends=True)[:3]), encoding="utf-8")
     assert launch(spec, None, folder, options) == 0

@@ -68,6 +68,10 @@ def feature_set(file: Path, root: Path) -> FeatureSet:
     counts = {part: np.bincount(y, minlength=len(names)) for part, (_, y) in parts.items()}
     kept = np.flatnonzero(np.all([count > 0 for count in counts.values()], axis=0))
     lines = [f"{len(kept)} classes, named by {source}"]
+    if len(kept) < 2:
+        raise InputError(
+            f"{file}: {len(kept)} classes with an image in each of {', '.join(parts)}; expected: at least 2"
+        )
     if len(kept) < len(names):
         out = [names[label] for label in range(len(names)) if label not in kept]
         lines.append(f"left out {len(out)} classes without an image in {' or '.join(parts)}: {', '.join(out)}")
