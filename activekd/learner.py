@@ -25,7 +25,8 @@ from activekd.predictor import Predictor, Saved
 from activekd.recipes import Distillation, Recipe
 from activekd.rounds import StudentViews, TeacherViews
 from activekd.selectors import SELECTORS, Selector
-from activekd.starts import BALANCED, RANDOM, STARTS, Start, check_start, start_faults
+from activekd.starts import BALANCED, RANDOM, STARTS, Start, check_start
+from activekd.starts.checks import start_faults
 from activekd.starts.rows import unlabeled_rows
 from activekd.students.networks import ADAPTER
 from activekd.teachers.text_heads import text_head

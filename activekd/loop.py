@@ -21,7 +21,8 @@ from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews
 from activekd.selectors.selector import Selector
-from activekd.starts import Start, train_labels
+from activekd.starts import Start
+from activekd.starts.checks import train_labels
 from activekd.starts.rows import initial_rows
 from activekd.streams import stream
 

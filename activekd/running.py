@@ -21,7 +21,8 @@ from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 from activekd.rounds import Round
 from activekd.selectors import Selector, query_faults
-from activekd.starts import BALANCED, Start, budget_faults, start_faults
+from activekd.starts import BALANCED, Start
+from activekd.starts.checks import budget_faults, start_faults
 from activekd.starts.rows import initial_rows
 from activekd.students.networks import ADAPTER
 

@@ -24,7 +24,7 @@ from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
 from activekd.recipes import NO_TEACHER
 from activekd.selectors import check_untaught, query_faults, selector
-from activekd.starts import budget_faults
+from activekd.starts.checks import budget_faults
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from activekd.teachers.text_heads import given_text_head

@@ -25,8 +25,17 @@ from activekd.pool import Pool
 from activekd.rounds import Member, Round, StudentViews, TeacherViews
 from activekd.selectors import SELECTORS, selector
 from activekd.selectors.view import PoolView
-from activekd.starts import STARTS, Start, class_counts
-from activekd.starts.rows import balanced, by_class, confident, drawn_rows, pretrained_features, typical, uniform
+from activekd.starts import STARTS, Start
+from activekd.starts.rows import (
+    balanced,
+    by_class,
+    class_counts,
+    confident,
+    drawn_rows,
+    pretrained_features,
+    typical,
+    uniform,
+)
 from activekd.streams import stream
 from activekd.students.encoders import FrozenFeatures
 from activekd.students.networks import student_network

@@ -15,7 +15,8 @@ from activekd.rounds import StudentViews, TeacherViews
 from activekd.selectors.query import view_faults
 from activekd.selectors.typical import typiclust
 from activekd.selectors.view import PoolView
-from activekd.starts import BALANCED, RANDOM, TEACHER, TYPICLUST, Start, class_counts, train_labels
+from activekd.starts import BALANCED, RANDOM, TEACHER, TYPICLUST, Start
+from activekd.starts.checks import train_labels
 from activekd.streams import stream
 from activekd.students.encoders import FrozenFeatures
 from activekd.students.networks import StudentNetwork
@@ -90,6 +91,20 @@ def balanced(dataset: Dataset, n: int, seed: int) -> tuple[int, ...]:
             )
         rows.extend(rng.choice(members, size=count, replace=False).tolist())
     return tuple(rows)
+
+
+def class_counts(n_classes: int, n: int, rng: np.random.Generator) -> Int64[np.ndarray, " classes"]:
+    """Equal numbers of each class that sum to ``n``; what is left over goes to random classes, one each.
+
+    Args:
+        n_classes: number of classes.
+        n: sum of the numbers.
+        rng: draws those classes; unused where ``n`` is a multiple of the classes.
+    """
+    counts = np.full(n_classes, n // n_classes, dtype=np.int64)
+    if more := n % n_classes:
+        counts[rng.choice(n_classes, size=more, replace=False)] += 1
+    return counts
 
 
 def uniform(n_rows: int, n: int, seed: int) -> tuple[int, ...]:

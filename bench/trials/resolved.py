@@ -11,7 +11,7 @@ from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, own_code
-from activekd.starts import start_faults
+from activekd.starts.checks import start_faults
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher
 from bench.spec import Trial
