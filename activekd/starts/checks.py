@@ -1,4 +1,4 @@
-"""What refuses a start: a student or a teacher that lacks what it reads, or a data set with too few images. No torch."""
+"""What refuses a start: a student or teacher that lacks what it reads, or a data set with too few images. No torch."""
 
 import numpy as np
 from jaxtyping import Int64
