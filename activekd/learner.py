@@ -25,12 +25,17 @@ from activekd.predictor import Predictor, Saved
 from activekd.recipes import Distillation, Recipe
 from activekd.rounds import StudentViews, TeacherViews
 from activekd.selectors import SELECTORS, Selector
-from activekd.streams import stream
+from activekd.starts import BALANCED, RANDOM, STARTS, Start, check_start
+from activekd.starts.checks import start_faults
+from activekd.starts.rows import unlabeled_rows
 from activekd.students.networks import ADAPTER
 from activekd.teachers.text_heads import text_head
 
 if TYPE_CHECKING:
     from activekd.datasets.arrays import Rows
+
+OF_LEARNER = tuple(name for name in STARTS if name != BALANCED)
+"""Initial strategies that read no label."""
 
 ROWS, LABELS = "labeled.rows", "labeled.labels"
 """Names of the tensors with the labels in a file."""
@@ -43,9 +48,9 @@ class Learner:
     new weights, and the selector picks rows from what they predict. A fit is made when it is first needed after
     ``teach``. With the labels, queries and seed of a run a learner has its numbers, on the same kind of device.
 
-    While no label is known, ``query`` draws rows uniformly at random without replacement, which is the common start of
-    active learning. It differs from a run, whose oracle knows the classes and gives equally many labels of each; here a
-    class may have no label for a while. For another start, teach rows of your own before the first query.
+    While no label is known, ``start`` chooses the rows: ``random`` draws them uniformly, which is the common start of
+    active learning. The default of a run, whose oracle knows the classes, is equally many labels of each; here a class
+    may have no label for a while. For a start of your own, teach rows before the first query.
 
     Args:
         X: features of the rows of the pool, (rows, width).
@@ -53,6 +58,8 @@ class Learner:
         teacher: ``zeroshot(features, text)`` or ``clap(features, text)``; None trains without distillation.
         selector: name of a query strategy, a function ``(view, query_size, *, rng) -> rows``, or a ``Selector``.
         student: ``adapter:given`` or ``frozen:given``.
+        start: of the first query: ``random``; ``typiclust``, typical rows by X; or ``teacher``, the rows of each
+            predicted class of which the zero-shot teacher is most sure.
         seed: names every random stream.
         distillation: rows that the student distils on: ``labeled``, ``unlabeled`` or, by default, ``both``.
         recipe: hyperparameters of every fit: a ``Recipe``, or the name of a built-in one, by default the student's.
@@ -84,6 +91,7 @@ class Learner:
         teacher: FeatureTeacher | None = None,
         selector: str | Selector | Callable[..., Any] = "pcoreset",
         student: str = f"{ADAPTER}{GIVEN}",
+        start: str = RANDOM,
         seed: int = 0,
         distillation: Distillation | None = None,
         recipe: str | Recipe | None = None,
@@ -107,6 +115,10 @@ class Learner:
             faults.add(
                 InputError(f"selector '{setup.selector.name}' is an oracle, which reads true labels; {expected}")
             )
+        starts = faults.resolve(["start"], lambda _: Start(check_start(start, OF_LEARNER)), shown=lambda _: "")
+        if setup is not None and starts:
+            for fault in start_faults(starts["start"], setup.student, setup.teacher):
+                faults.add(InputError(fault))
         features, names = door.features("X", X), door.class_names(class_names)
         if class_names is None:
             door.add("no class_names", "one name per class")
@@ -129,6 +141,7 @@ class Learner:
             teaching = TeacherViews(setup.teacher.name, setup.teacher.adapt, head, Views((taught,), device), None)
         self.class_names = names
         self._X, self._seed, self._selector = features, seeds["seed"], setup.selector
+        self._start = start
         inputs = Views((features,), device)
         student_views = StudentViews(setup.student, inputs, inputs)
         self._fitter = Fitter(
@@ -164,7 +177,9 @@ class Learner:
                 f"a query of {n} rows from {len(unlabeled)} unlabeled ones; expected: at most {len(unlabeled)}"
             )
         if not self._pool.labeled:
-            return stream(self._seed, "initial").choice(unlabeled, size=n, replace=False)
+            fits = self._fitter
+            rows = unlabeled_rows(self._start, n, self._seed, fits.student, fits.teacher, fits.device)
+            return np.array(rows, dtype=np.int64)
         want, fitted = self._fitted()
         pool = Pool(self._pool.n, self._pool.labeled)
         rows = ask(self._selector, want, fitted, pool, len(self.class_names), n, copied=True)

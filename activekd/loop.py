@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from activekd.asking import PREDICTED, ask
-from activekd.datasets import Dataset, initial_rows, reveal
+from activekd.datasets import Dataset, reveal
 from activekd.devices import check_device
 from activekd.diagnostics import Diagnostics, Measured, diagnose
 from activekd.errors import InputError
@@ -21,6 +21,9 @@ from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews
 from activekd.selectors.selector import Selector
+from activekd.starts import Start
+from activekd.starts.checks import train_labels
+from activekd.starts.rows import initial_rows
 from activekd.streams import stream
 
 
@@ -33,7 +36,7 @@ def run_rounds(
     geometry: ViewGeometry,
     *,
     rounds: int,
-    shots: int,
+    start: Start,
     query_size: int,
     distillation: Distillation,
     seed: int,
@@ -61,7 +64,7 @@ def run_rounds(
         recipe,
         geometry,
         rounds=rounds,
-        shots=shots,
+        start=start,
         query_size=query_size,
         distillation=distillation,
         device=device,
@@ -81,7 +84,7 @@ def run_cohort(
     geometry: ViewGeometry,
     *,
     rounds: int,
-    shots: int,
+    start: Start,
     query_size: int,
     distillation: Distillation,
     device: str = "cpu",
@@ -107,7 +110,7 @@ def run_cohort(
         recipe: hyperparameters of every fit.
         geometry: geometry of the views.
         rounds: number of rounds; each but the last ends with a query.
-        shots: initial labels per class.
+        start: strategy and number of the initial labels; the times of rounds exclude it.
         query_size: labels per query.
         distillation: images that the student distils on; ``none`` exactly without a teacher.
         device: ``cpu``, ``cuda`` or ``mps``: where networks are fitted and selectors find their arrays, which are on
@@ -120,13 +123,11 @@ def run_cohort(
         An outcome for each missing round, and one for each member that leaves.
 
     Raises:
-        InputError: a class has fewer than ``shots`` train images, ``shots`` is below 1, or a query is larger than the
-            unlabeled pool; or this machine lacks the device.
+        InputError: a class has fewer train images than its initial labels, or a query is larger than the unlabeled
+            pool; or this machine lacks the device.
         ValueError: ``distillation`` does not fit the teacher.
     """
     check_device(device)
-    if shots < 1:
-        raise InputError(f"{shots} initial labels per class; expected: at least 1")
     single = teacher is not None and len(teacher.train) == 1
     teacher_geometry = replace(geometry, count=1) if single else geometry
     inputs_geometry = teacher_geometry if single and recipe.single_view == "inputs" else geometry
@@ -134,9 +135,10 @@ def run_cohort(
         dataset.n_classes, student, teacher, recipe, inputs_geometry, teacher_geometry, distillation, device, first_fits
     )
     measure = _Measuring(dataset, rounds, query_size, diagnostics=diagnostics)
+    initial = {s: initial_rows(dataset, start, s, student, teacher, device) for s in {m.seed: None for m in members}}
     trials: dict[int, _Trial] = {}
     for position, member in enumerate(members):
-        pool = Pool(len(dataset.train), initial_rows(dataset, shots, stream(member.seed, "initial")))
+        pool = Pool(len(dataset.train), initial[member.seed])
         for bought in member.picked:
             pool = pool.buy(bought)
         trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool)
@@ -253,8 +255,7 @@ class _Measuring:
         )
 
     def _truth(self) -> Int64[np.ndarray, " n"]:
-        n = len(self.dataset.train)
-        return reveal(self.dataset, Pool(n, tuple(range(n)))).labels
+        return train_labels(self.dataset)
 
     def _diagnosed(self, want: Wanted, fitted: Fitted, trial: _Trial, rows: Sequence[int]) -> Diagnostics:
         measured = Measured(

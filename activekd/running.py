@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from activekd.arguments import FeatureTeacher, Setup, chosen_setup, whole
 from activekd.banked import teacher_faults
-from activekd.datasets import Dataset, budget_faults, drawn_for, initial_rows, load_dataset
+from activekd.datasets import Dataset, drawn_for, load_dataset
 from activekd.datasets.arrays import arrays_source
 from activekd.defaults import VIEWS, default_views
 from activekd.devices import check_device
@@ -21,7 +21,9 @@ from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 from activekd.rounds import Round
 from activekd.selectors import Selector, query_faults
-from activekd.streams import stream
+from activekd.starts import BALANCED, Start
+from activekd.starts.checks import budget_faults, start_faults
+from activekd.starts.rows import initial_rows
 from activekd.students.networks import ADAPTER
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Run:
 
     Attributes:
         rounds: results of each round.
-        initial: rows labeled at the start, class by class.
+        initial: rows labeled at the start, in order of purchase: class by class where ``start`` is ``balanced``.
     """
 
     rounds: tuple[Round, ...]
@@ -76,7 +78,9 @@ def run(
     selector: str | Selector | Callable[..., Any] = "pcoreset",
     student: str = f"{ADAPTER}{GIVEN}",
     rounds: int = 5,
+    start: str = BALANCED,
     shots: int = 1,
+    initial_labels: int | None = None,
     query_size: int | None = None,
     seed: int = 0,
     distillation: Distillation | None = None,
@@ -101,7 +105,12 @@ def run(
         selector: name of a query strategy, a function ``(view, query_size, *, rng) -> rows``, or a ``Selector``.
         student: ``adapter:given`` or ``frozen:given`` for arrays; for images a backbone, as in specs.
         rounds: student fits; one query follows each but the last.
-        shots: labels of each class at the start, drawn at random.
+        start: how the initial labels are chosen: ``balanced``, equally many random rows of each class; ``random``,
+            uniformly; ``typiclust``, typical rows by features before any fit; ``teacher``, the rows of each predicted
+            class of which the zero-shot teacher is most sure.
+        shots: initial labels, as a multiple of the number of classes.
+        initial_labels: the number of initial labels, in place of ``shots``; ``balanced`` gives random classes one more
+            where it is no multiple of the classes.
         query_size: labels of each query; by default one per class.
         seed: names every random stream.
         distillation: images that the student distils on: ``labeled``, ``unlabeled`` or, by default, ``both``.
@@ -131,7 +140,10 @@ def run(
     teacher = None if isinstance(teacher, str) and teacher == NO_TEACHER else teacher
     asked = {"rounds": (rounds, 1), "shots": (shots, 1), "seed": (seed, 0)}
     asked |= {} if query_size is None else {"query_size": (query_size, 1)}
+    asked |= {} if initial_labels is None else {"initial_labels": (initial_labels, 1)}
     numbers = faults.resolve(asked, lambda key: whole(key, *asked[key]))
+    amounts = numbers.get("shots", 1), numbers.get("initial_labels")
+    starts = faults.resolve(["start"], lambda _: Start(start, *amounts), shown=lambda _: "")
     faults.resolve([device], check_device)
     geometries = faults.resolve(["views"], lambda _: _geometry(views, name), shown=lambda _: "")
     setup = chosen_setup(
@@ -150,15 +162,18 @@ def run(
     given = {key: value for key, value in arrays.items() if value is not None}
     given |= teacher.arrays if isinstance(teacher, FeatureTeacher) else {}
     sources = faults.resolve([name] if in_memory else [], lambda _: arrays_source("run", given), shown=lambda _: "")
+    if setup is not None and starts:
+        for fault in start_faults(starts["start"], setup.student, setup.teacher):
+            faults.add(InputError(fault))
     faults.refuse()
     assert setup is not None
     folder = Path() if in_memory else Path(cache).expanduser() if cache is not None else cache_folder()
     dataset = Dataset.of(name, sources[name]) if in_memory else _loaded(name, setup, folder, numbers["seed"])
-    n_rounds, n_shots, n_asked = numbers["rounds"], numbers["shots"], numbers.get("query_size", dataset.n_classes)
-    left = len(dataset.train) - n_shots * dataset.n_classes
+    begin, n_rounds, n_asked = starts["start"], numbers["rounds"], numbers.get("query_size", dataset.n_classes)
+    left = len(dataset.train) - begin.n_labels(dataset.n_classes)
     misfits = [
         *([] if in_memory else teacher_faults(name, dataset.lacking, setup.teacher)),
-        *budget_faults(dataset, rounds=n_rounds, shots=n_shots, query_size=n_asked),
+        *budget_faults(dataset, rounds=n_rounds, start=begin, query_size=n_asked),
         *(f"selector '{setup.selector.name}': {fault}" for fault in query_faults(setup.selector, n_asked, left)),
     ]
     if misfits:
@@ -173,13 +188,13 @@ def run(
         setup.recipe,
         geometry,
         rounds=n_rounds,
-        shots=n_shots,
+        start=begin,
         query_size=n_asked,
         distillation=setup.distillation,
         seed=numbers["seed"],
         device=device,
     )
-    return Run(tuple(done), initial_rows(dataset, n_shots, stream(numbers["seed"], "initial")))
+    return Run(tuple(done), initial_rows(dataset, begin, numbers["seed"], student_views, taught, device))
 
 
 def _geometry(views: str | ViewGeometry | None, data: str) -> ViewGeometry:

@@ -14,15 +14,7 @@ from pathlib import Path
 
 from activekd.bank.given import GivenFeatures, read_features
 from activekd.banked import teacher_faults
-from activekd.datasets import (
-    DATASETS,
-    Dataset,
-    budget_faults,
-    check_dataset_name,
-    drawn_for,
-    initial_rows,
-    load_dataset,
-)
+from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, load_dataset
 from activekd.errors import Faults, InputError
 from activekd.given import ARRAYS, FOLDER, is_arrays
 from activekd.images.decoding import decoded_side
@@ -32,7 +24,7 @@ from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
 from activekd.recipes import NO_TEACHER
 from activekd.selectors import check_untaught, query_faults, selector
-from activekd.streams import stream
+from activekd.starts.checks import budget_faults
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from activekd.teachers.text_heads import given_text_head
@@ -40,7 +32,7 @@ from bench.spec import Trial
 from bench.store.history import History
 from bench.store.rows import ROUNDS
 from bench.terminal import named
-from bench.trials.resolved import ResolvedTrial, misfits
+from bench.trials.resolved import ResolvedTrial, misfits, start_misfits
 
 LOADED = "loaded"
 LOADERS = ("torch", "timm", "open_clip_torch")
@@ -80,7 +72,7 @@ def resolve(
                 f"strategies that do not, and random, above which an oracle is measured"
             )
         )
-    for fault in misfits(trials, students, teachers):
+    for fault in (*misfits(trials, students, teachers), *start_misfits(trials, students, teachers)):
         faults.add(InputError(fault))
     faults.refuse()
 
@@ -102,7 +94,7 @@ def resolve(
         for t, source in zip(trials, sources, strict=True)
         if source in datasets
     ]
-    alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.shots, t.query_size): t for t in resolved}
+    alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.initial, t.query_size): t for t in resolved}
     with named("comparing teachers and budgets with the data"):
         for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
             faults.add(InputError(fault))
@@ -159,18 +151,20 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
                 given_text_head(given, dataset.class_names, width)
             except InputError as fault:
                 yield str(fault)
-    yield from budget_faults(dataset, rounds=trial.trial.rounds, shots=trial.trial.shots, query_size=trial.query_size)
+    yield from budget_faults(dataset, rounds=trial.trial.rounds, start=trial.trial.initial, query_size=trial.query_size)
 
 
 def _narrow(trial: ResolvedTrial) -> Iterable[str]:
     """Messages for a selector that cannot answer queries of the trial's size."""
-    left = len(trial.dataset.train) - trial.trial.shots * trial.dataset.n_classes
+    left = len(trial.dataset.train) - trial.trial.initial.n_labels(trial.dataset.n_classes)
     for fault in query_faults(trial.selector, trial.query_size, left):
         yield f"{trial.dataset.name}: selector '{trial.selector.name}': {fault}"
 
 
 def check_resumable(trials: Sequence[ResolvedTrial], stored: Mapping[str, History], folder: Path) -> None:
     """Check that the stored picks of each trial are rows of its pool without its initial labels.
+
+    Initial labels by features or by a teacher are not known yet; a trial that picks one of them fails when it resumes.
 
     Args:
         trials: resolved.
@@ -181,13 +175,15 @@ def check_resumable(trials: Sequence[ResolvedTrial], stored: Mapping[str, Histor
         InputError: every trial that cannot resume from its rows.
     """
     faults = Faults()
-    initial: dict[tuple[str, int, int], tuple[int, ...]] = {}
+    from activekd.starts.rows import drawn_rows
+
+    initial: dict[tuple[object, ...], tuple[int, ...]] = {}
     for trial in trials:
         if trial.id not in stored:
             continue
-        key = trial.dataset.name, trial.trial.shots, trial.trial.seed
+        key = trial.dataset.name, trial.trial.initial, trial.trial.seed
         if key not in initial:
-            initial[key] = initial_rows(trial.dataset, trial.trial.shots, stream(trial.trial.seed, "initial"))
+            initial[key] = drawn_rows(trial.dataset, trial.trial.initial, trial.trial.seed) or ()
         try:
             Pool(len(trial.dataset.train), (*initial[key], *stored[trial.id].bought))
         except ValueError as fault:

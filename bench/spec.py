@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from itertools import product
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from activekd.errors import InputError, unknown
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
+from activekd.starts import BALANCED, Start
 from bench.specs.file import CLASSES, Resources, SpecFile, validated
 
 PROTOCOL = 2
@@ -49,14 +50,29 @@ class Trial:
     views: ViewGeometry
     recipe_name: str
     group: str
+    start: str = BALANCED
+    initial_labels: int | None = None
 
     @cached_property
     def id(self) -> str:
-        """16 hexadecimal digits of the hash of the canonical JSON of all that defines the trial and of PROTOCOL."""
-        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"recipe_name", "group"}}
+        """16 hexadecimal digits of the hash of the canonical JSON of all that defines the trial and of PROTOCOL.
+
+        A field with a default is part of it where it has another value.
+        """
+        content = {
+            f.name: value
+            for f in fields(self)
+            if f.name not in {"recipe_name", "group"}
+            and ((value := getattr(self, f.name)) != f.default or f.default is MISSING)
+        }
         content |= {"recipe": _plain(self.recipe), "views": _plain(self.views)}
         text = json.dumps({"protocol": PROTOCOL, **content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def initial(self) -> Start:
+        """Strategy and number of its initial labels."""
+        return Start(self.start, self.shots, self.initial_labels)
 
     def labels_per_query(self, n_classes: int) -> int:
         """Labels bought after each round: the spec's number, or one for each class."""
@@ -152,6 +168,8 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
                 views=file.view_geometry(views),
                 recipe_name=block.compared_as or recipe,
                 group=block.group or dataset,
+                start=block.start,
+                initial_labels=block.initial_labels,
             )
             if trial.id in trials:
                 raise InputError(

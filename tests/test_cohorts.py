@@ -10,7 +10,7 @@ from cards import Card, OnCard
 from small_recipe import RECIPE as SMALL
 
 from activekd.bank.views import Views
-from activekd.datasets import Dataset, Labeled, Split, initial_rows
+from activekd.datasets import Dataset, Labeled, Split
 from activekd.errors import InputError
 from activekd.fitted import Taught, naming
 from activekd.loop import run_cohort, run_rounds
@@ -19,6 +19,8 @@ from activekd.rounds import FirstFit, Member, Outcome, Round, StudentViews, Teac
 from activekd.selectors import selector
 from activekd.selectors.selector import Selector
 from activekd.selectors.view import PoolView
+from activekd.starts import Start
+from activekd.starts.rows import balanced
 from activekd.streams import stream
 from activekd.students import cohort
 from activekd.students.cohort import MOST_TOGETHER, MemberFit, fit_cohort, together
@@ -93,7 +95,7 @@ def run(
             RECIPE,
             GEOMETRY,
             rounds=3,
-            shots=1,
+            start=Start(),
             query_size=4,
             distillation="both" if taught else "none",
             device=device,
@@ -164,7 +166,7 @@ def test_a_run_is_a_cohort_of_one() -> None:
         RECIPE,
         GEOMETRY,
         rounds=3,
-        shots=1,
+        start=Start(),
         query_size=4,
         distillation="both",
         seed=1,
@@ -301,7 +303,7 @@ def test_what_a_selector_writes_into_its_view_reaches_no_other(reader: str) -> N
 def test_a_fit_that_is_not_finite_leaves_alone() -> None:
     """NaN in a row that one seed alone has labeled reaches neither the other member's fit nor its numbers."""
     some = members(("random", 0), ("random", 1))
-    first, second = (set(initial_rows(world(), 1, stream(seed, "initial"))) for seed in (0, 1))
+    first, second = (set(balanced(world(), CLASSES, seed)) for seed in (0, 1))
     inputs = features(DIM, N, 3)
     student = replace(student_views(HEADS), train=inputs)
     for array in inputs.arrays[1:]:
@@ -309,7 +311,7 @@ def test_a_fit_that_is_not_finite_leaves_alone() -> None:
 
     def round_0(student: StudentViews, some: Sequence[Member]) -> list[Outcome]:
         arguments = (world(), student, None, some, RECIPE, GEOMETRY)
-        return list(run_cohort(*arguments, rounds=1, shots=1, query_size=4, distillation="none"))
+        return list(run_cohort(*arguments, rounds=1, start=Start(), query_size=4, distillation="none"))
 
     healthy, broken = round_0(student, some)
     assert isinstance(broken.result, InputError)
@@ -360,7 +362,7 @@ def test_the_first_fit_of_an_end_to_end_student_is_kept_and_shared() -> None:
                 RECIPE,
                 GEOMETRY,
                 rounds=2,
-                shots=1,
+                start=Start(),
                 query_size=4,
                 distillation="both",
                 first_fits=kept,

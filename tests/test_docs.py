@@ -40,6 +40,7 @@ IN_WORDS = {
     "recipe",
     "compared_as",
     "group",
+    "initial_labels",
     "resource",
     "trial",
     "extraction",

@@ -12,13 +12,14 @@ from real import REAL, needs_real_data
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from activekd.bank.views import Views
-from activekd.datasets import Labeled, initial_rows, load_dataset
+from activekd.datasets import Labeled, load_dataset
 from activekd.datasets.benchmark import clip_ensemble
 from activekd.datasets.catalog import CATALOG
 from activekd.datasets.coop import read_listing
 from activekd.images.pixels import Images
 from activekd.losses import dual_head_loss
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
+from activekd.starts.rows import balanced
 from activekd.streams import stream
 from activekd.students.fit import learning_rate
 from activekd.teachers.clap import clap
@@ -177,7 +178,7 @@ def test_initial_labels_are_k_of_each_class_and_uniform(cache: Path) -> None:
     members = np.flatnonzero(dataset.train.labels == 3)
     drawn = Counter()
     for seed in range(600):
-        rows = np.array(initial_rows(dataset, 2, stream(seed, "initial")))
+        rows = np.array(balanced(dataset, 20, seed))
         assert (np.bincount(dataset.train.labels[rows], minlength=10) == 2).all()
         assert len(np.unique(rows)) == 20
         drawn.update(set(rows.tolist()) & set(members.tolist()))
@@ -305,7 +306,7 @@ def test_an_independent_implementation_agrees_on_the_same_labels(
 
     differences = []
     for seed in (0, 1, 2):
-        bought = list(initial_rows(dataset, 1, stream(seed, "initial")))
+        bought = list(balanced(dataset, dataset.n_classes, seed))
         for row in sorted((r for r in rows if r["seed"] == seed), key=lambda r: r["round"]):
             differences.append(row["accuracy"] - accuracy(bought))
             bought += row["picked"]

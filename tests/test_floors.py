@@ -26,7 +26,7 @@ FLOORS = [
     {"activekd.rounds"},
     {"activekd.fitted", "activekd.inputs"},
     {"activekd.fitting"},
-    {"activekd.asking"},
+    {"activekd.asking", "activekd.starts"},
     {"activekd.loop"},
     {"activekd.arguments", "activekd.predictor"},
     {"activekd.learner", "activekd.running"},

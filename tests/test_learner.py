@@ -182,7 +182,7 @@ def test_all_faults_of_a_run_are_named_at_once() -> None:
             {"rounds": 8},
             "arrays: 7 queries of size 4 from a pool of 27 unlabeled images; expected: rounds and query_size",
         ),
-        ({"shots": 11}, "arrays: class '0' has 10 train images; expected: at least 11 (shots)"),
+        ({"shots": 11}, "arrays: class '0' has 10 train images; expected: at least 11 (shots = 11)"),
         (
             {"selector": "top:margin:4|coreset"},
             "selector 'top:margin:4|coreset': 'coreset' sees 4 images for a query of",

@@ -10,13 +10,14 @@ from small_recipe import RECIPE
 
 from activekd.bank.shards import CHECKSUM, Shard, read_array, write_array
 from activekd.bank.views import Views
-from activekd.datasets import initial_rows, load_dataset, reveal
+from activekd.datasets import load_dataset, reveal
 from activekd.errors import InputError
 from activekd.images.crops import view_boxes
 from activekd.images.pixels import from_grey
 from activekd.images.rendering import render
 from activekd.pool import Pool
 from activekd.recipes import ClapRecipe, ViewGeometry
+from activekd.starts.rows import balanced
 from activekd.streams import stream
 from activekd.students.fit import learning_rate
 
@@ -99,13 +100,13 @@ def test_embedded_data_sets(name: str, n: int, cache: Path) -> None:
 
 def test_oracle_and_initial_labels(cache: Path) -> None:
     dataset = load_dataset("digits", cache)
-    rows = initial_rows(dataset, 2, stream(3, "initial"))
+    rows = balanced(dataset, 20, 3)
     labeled = reveal(dataset, Pool(len(dataset.train), rows))
     assert np.bincount(labeled.labels).tolist() == [2] * 10
     spread = labeled.spread(len(dataset.train))
     assert (spread >= 0).sum() == 20
-    assert rows == initial_rows(dataset, 2, stream(3, "initial"))
-    assert rows != initial_rows(dataset, 2, stream(4, "initial"))
+    assert rows == balanced(dataset, 20, 3)
+    assert rows != balanced(dataset, 20, 4)
 
 
 def paint_folder(root: Path, classes: dict[str, int]) -> None:

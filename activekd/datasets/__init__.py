@@ -29,10 +29,8 @@ __all__ = [
     "Dataset",
     "Labeled",
     "Split",
-    "budget_faults",
     "check_dataset_name",
     "drawn_for",
-    "initial_rows",
     "load_dataset",
     "reveal",
 ]
@@ -123,44 +121,6 @@ def reveal(dataset: Dataset, pool: Pool) -> Labeled:
     """The oracle: the labels of the pool's labeled rows, in order of purchase."""
     rows = np.asarray(pool.labeled, dtype=np.int64)
     return Labeled(rows, dataset.train.labels[rows])
-
-
-def initial_rows(dataset: Dataset, shots: int, rng: np.random.Generator) -> tuple[int, ...]:
-    """The initial labeled rows of a run: ``shots`` per class, drawn uniformly without replacement, class by class.
-
-    Raises:
-        InputError: a class has fewer than ``shots`` train images.
-    """
-    pool = Pool(len(dataset.train), tuple(range(len(dataset.train))))
-    labels = reveal(dataset, pool).labels
-    rows: list[int] = []
-    for label, name in enumerate(dataset.class_names):
-        members = np.flatnonzero(labels == label)
-        if len(members) < shots:
-            raise InputError(
-                f"{dataset.name}: class '{name}' has {len(members)} train images; expected: at least {shots}, "
-                f"the initial labels per class"
-            )
-        rows.extend(rng.choice(members, size=shots, replace=False).tolist())
-    return tuple(rows)
-
-
-def budget_faults(dataset: Dataset, *, rounds: int, shots: int, query_size: int) -> list[str]:
-    """Why a run cannot label so many rows of a data set; empty where it can."""
-    counts = np.bincount(dataset.train.labels, minlength=dataset.n_classes)
-    if counts.min() < shots:
-        label = int(counts.argmin())
-        return [
-            f"{dataset.name}: class '{dataset.class_names[label]}' has {counts[label]} train images; "
-            f"expected: at least {shots} (shots)"
-        ]
-    left = len(dataset.train) - shots * dataset.n_classes
-    if (rounds - 1) * query_size > left:
-        return [
-            f"{dataset.name}: {rounds - 1} queries of size {query_size} from a pool of {left} unlabeled images; "
-            f"expected: rounds and query_size with (rounds - 1) x query_size <= {left}"
-        ]
-    return []
 
 
 def no_progress(done: int, total: int) -> None:

@@ -154,7 +154,7 @@ class TrialWork:
         images = recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0)
         per_query, largest = first.labels_per_query(size.n_classes), 1
         for index in range(first.rounds):
-            labeled = size.n_classes * first.shots + index * per_query
+            labeled = first.initial.n_labels(size.n_classes) + index * per_query
             steps = recipe.n_steps(labeled, max(0, size.n_pool - labeled))
             if not (fits := self._n_fits(trials, index, frozen=student.frozen)):
                 continue

@@ -17,7 +17,7 @@ from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from bench.spec import Trial
-from bench.trials.resolved import misfits
+from bench.trials.resolved import misfits, start_misfits
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def resolved(trials: Sequence[Trial], cache: Path) -> Names:
     teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
     taught = {(t.dataset, t.teacher) for t in trials if t.dataset in sizes}
     lacking = (teacher_faults(name, sizes[name].lacking, teachers.get(taught_by)) for name, taught_by in sorted(taught))
-    for fault in (*misfits(trials, students, teachers), *(fault for found in lacking for fault in found)):
+    found = (*misfits(trials, students, teachers), *start_misfits(trials, students, teachers))
+    for fault in (*found, *(fault for found in lacking for fault in found)):
         faults.add(InputError(fault))
     networks = {t.network.name: t.network for t in teachers.values()}
     run_here = {name: n for name, n in networks.items() if isinstance(n, VisionLanguageNetwork)}

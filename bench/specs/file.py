@@ -5,11 +5,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from activekd.defaults import RECIPES, VIEWS, check_recipe_fits, default_recipe, default_views
 from activekd.errors import InputError, unknown
 from activekd.recipes import Recipe, ViewGeometry
+from activekd.starts import BALANCED, Start, check_start
 from bench.display import built_in
 
 _T = TypeVar("_T")
@@ -51,7 +61,10 @@ class Block(BaseModel):
         seeds: a list, or a number n for 0 to n - 1.
         distillation: modes for the teachers other than ``none``.
         rounds: student fits; one query follows each but the last.
-        shots: initial labels of each class.
+        start: how the initial labels are chosen: ``balanced`` (equally many of each class), ``random``, ``typiclust``
+            or ``teacher``.
+        shots: initial labels, as a multiple of the number of classes.
+        initial_labels: the number of initial labels, in place of ``shots``.
         query_size: labels of each query, or ``classes``: as many as there are classes.
         recipe: name of a recipe of the file, or of a built-in one; by default that of the kind of student.
         compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one.
@@ -68,7 +81,9 @@ class Block(BaseModel):
     seeds: Seeds
     distillation: Annotated[list[Literal["labeled", "unlabeled", "both"]], Field(min_length=1)] = ["both"]
     rounds: Annotated[int, Field(ge=1)]
+    start: Annotated[str, AfterValidator(check_start)] = BALANCED
     shots: Annotated[int, Field(ge=1)] = 1
+    initial_labels: Annotated[int, Field(ge=1)] | None = None
     query_size: Annotated[int, Field(ge=1)] | Literal["classes"] = CLASSES
     recipe: str | None = None
     compared_as: str | None = None
@@ -147,6 +162,7 @@ class SpecFile(BaseModel):
     @model_validator(mode="after")
     def _names_resolve(self) -> "SpecFile":
         for block in self.block:
+            Start(block.start, block.shots, block.initial_labels)
             for student in block.students:
                 name = block.recipe_of(student)
                 self.recipe(name)

@@ -37,7 +37,7 @@ SEEDS, MOST_ROUNDS = 3, 8
 HEADERS = 200
 """Images whose size is read."""
 
-OTHERS = ("shots", "query_size", "distillation", "recipe", "group", "compared_as")
+OTHERS = ("start", "shots", "initial_labels", "query_size", "distillation", "recipe", "group", "compared_as")
 """Keys with a default, as comments in this order."""
 
 WIDTH = 110
@@ -274,6 +274,7 @@ def _others(subject: _Subject) -> Iterator[str]:
     defaults = {
         "recipe": default_recipe(ADAPTER_STUDENT),
         "group": subject.dataset,
+        "initial_labels": subject.sizes.n_classes,
         "compared_as": default_recipe(ADAPTER_STUDENT),
     }
     for key in OTHERS:

@@ -10,10 +10,12 @@ from time import process_time
 import numpy as np
 import torch
 
-from activekd.datasets import Labeled, initial_rows
+from activekd.datasets import Labeled
 from activekd.loop import run_cohort
 from activekd.rounds import Member, Round
 from activekd.selectors import selector
+from activekd.starts import Start
+from activekd.starts.rows import balanced
 from activekd.streams import stream
 from activekd.students.cohort import MemberFit, fit_cohort, together
 from activekd.students.fit import Guide, fit_student
@@ -117,7 +119,7 @@ def _seconds_of_round(world: World, teacher: str, index: int, some: Rounds) -> f
         world.recipe,
         world.geometry,
         rounds=some.rounds,
-        shots=1,
+        start=Start(),
         query_size=world.dataset.n_classes,
         distillation="none" if taught is None else "both",
     )
@@ -130,7 +132,7 @@ def _seconds_of_round(world: World, teacher: str, index: int, some: Rounds) -> f
 def _picked(world: World, seed: int, rounds: int, offset: int = 0) -> list[list[int]]:
     """The rows of the queries of these rounds, drawn; other trials have others."""
     dataset = world.dataset
-    rest = np.setdiff1d(np.arange(len(dataset.train)), initial_rows(dataset, 1, stream(seed, "initial")))
+    rest = np.setdiff1d(np.arange(len(dataset.train)), balanced(dataset, dataset.n_classes, seed))
     drawn = stream(seed, "speed picks", offset).permutation(rest)[: rounds * dataset.n_classes]
     return drawn.reshape(rounds, dataset.n_classes).tolist()
 
@@ -210,7 +212,7 @@ def _cohort_bytes(size: Size, members: int, steps: int, device: str) -> int:
             world.recipe,
             world.geometry,
             rounds=rounds,
-            shots=1,
+            start=Start(),
             query_size=size.classes,
             distillation="both",
             device=device,

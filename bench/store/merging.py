@@ -83,8 +83,8 @@ def _cell_faults(runs: Mapping[Path, Run]) -> Iterator[str]:
         same = before.merge(after, on=list(CELL), suffixes=("", "_other"))
         if cells := _named(same[same["trial_id"] != same["trial_id_other"]], CELL):
             yield (
-                f"{one} and {other} define the same cell differently: {cells}; expected: equal rounds, shots, query "
-                f"size, recipe and views, or another group or compared_as in one spec"
+                f"{one} and {other} define the same cell differently: {cells}; expected: equal rounds, initial labels, "
+                f"query size, recipe and views, or another group or compared_as in one spec"
             )
         moved = before.merge(after, on="trial_id", suffixes=("", "_other"))
         moved = moved[(moved["group"] != moved["group_other"]) | (moved["recipe"] != moved["recipe_other"])]

@@ -45,7 +45,7 @@ def fit_folder(trial: ResolvedTrial, cache: Path, settings: Mapping[str, object]
         "distillation": names.distillation,
         "recipe": asdict(names.recipe),
         "views": asdict(names.views),
-        "shots": names.shots,
+        "start": asdict(names.initial),
         "seed": names.seed,
         "settings": dict(settings),
     }

@@ -9,7 +9,9 @@ from activekd.banked import TEACHER, BankedShards, Encoder, banked_shards, encod
 from activekd.datasets import Dataset, Split
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
+from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, own_code
+from activekd.starts.checks import start_faults
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher
 from bench.spec import Trial
@@ -79,7 +81,7 @@ class ResolvedTrial:
         trial, n_pool = self.trial, len(self.dataset.train)
         steps = 0
         for index in range(first_round, trial.rounds):
-            labeled = self.dataset.n_classes * trial.shots + index * self.query_size
+            labeled = trial.initial.n_labels(self.dataset.n_classes) + index * self.query_size
             steps += trial.recipe.n_steps(labeled, max(0, n_pool - labeled))
         images = trial.recipe.batch_labeled
         if trial.distillation in {"unlabeled", "both"}:
@@ -100,6 +102,18 @@ def misfits(
     alike = {(t.dataset, t.student, t.teacher, t.views) for t in trials if t.student in students}
     found = (pairing_faults(data, students[s], teachers.get(t), views) for data, s, t, views in alike)
     return sorted({fault for faults in found for fault in faults})
+
+
+def start_misfits(
+    trials: Sequence[Trial], students: Mapping[str, StudentNetwork], teachers: Mapping[str, Teacher]
+) -> list[str]:
+    """Why trials cannot begin as they ask to, by their names alone; arguments as of ``misfits``."""
+    alike = {
+        (t.initial, t.student, t.teacher)
+        for t in trials
+        if t.student in students and (t.teacher == NO_TEACHER or t.teacher in teachers)
+    }
+    return sorted({fault for start, s, t in alike for fault in start_faults(start, students[s], teachers.get(t))})
 
 
 def array_name(shard: Shard) -> str:

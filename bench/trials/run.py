@@ -102,7 +102,7 @@ def run_cohort_rows(
         names.recipe,
         names.views,
         rounds=names.rounds,
-        shots=names.shots,
+        start=names.initial,
         query_size=first.query_size,
         distillation=names.distillation,
         device=execution.device,

@@ -25,6 +25,7 @@ from activekd.recipes import ViewGeometry
 from activekd.selectors import selector
 from activekd.selectors.selector import Selector
 from activekd.selectors.view import PoolView
+from activekd.starts import Start
 from activekd.students.heads import AsFloat, Student
 from activekd.students.networks import student_network
 from activekd.teachers.encoder import load_encoder
@@ -200,7 +201,7 @@ def rounds(
             replace(RECIPE, **{key: value for key, value in changed.items() if key != "query_size"}),
             GEOMETRY,
             rounds=2,
-            shots=1,
+            start=Start(),
             query_size=changed.get("query_size", 2),
             distillation="none" if guided is None else "both",
             seed=0,

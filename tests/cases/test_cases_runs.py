@@ -21,12 +21,11 @@ from faults import heeding_interrupts
 from ray.exceptions import RayTaskError
 
 from activekd.bank.shards import read_array, write_array
-from activekd.datasets import initial_rows
 from activekd.errors import InputError
 from activekd.folders import data_folder, unfinished_beside
 from activekd.selectors import Selector
 from activekd.selectors.view import PoolView
-from activekd.streams import stream
+from activekd.starts.rows import balanced
 from bench.checks import check_resumable, resolve
 from bench.cluster import address
 from bench.cluster.address import LOCAL, check_address
@@ -151,7 +150,7 @@ def test_stored_picks_outside_of_the_pool_are_refused_before_any_work(
     tiny_spec: Path, cache: Path, tmp_path: Path
 ) -> None:
     trials = resolve(read_spec(str(tiny_spec)).trials, cache, lambda name, done, total: None)
-    initial = initial_rows(trials[0].dataset, 1, stream(0, "initial"))
+    initial = balanced(trials[0].dataset, 10, 0)
     outside, labeled = History(bought={5000}), History(bought={initial[0]})
     with pytest.raises(InputError, match=r"2 faults:") as refused:
         check_resumable(trials, {trials[0].id: outside, trials[1].id: labeled}, tmp_path)
