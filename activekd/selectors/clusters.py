@@ -5,14 +5,11 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from activekd.selectors.lloyd import STEPS, assigned
+from activekd.selectors.view import subsample
+
 SAMPLED_ROWS, SAMPLED_SHARE = 2**14, 16
 """k-means clusters at most the larger of this number of rows and this multiple of the query size."""
-
-STEPS = 30
-"""Most steps of Lloyd's algorithm."""
-
-NUMBERS = 2**22
-"""Distances per step; bounds the temporary memory."""
 
 EQUAL = 1e-5
 """Relative difference of squared distances that rounding may cause; within it they are equal."""
@@ -25,8 +22,7 @@ def sampled(
     rows: Int64[np.ndarray, " rows"], query_size: int, *, rng: np.random.Generator
 ) -> Int64[np.ndarray, " sampled"]:
     """The rows, or a uniform sample where they exceed both SAMPLED_ROWS and SAMPLED_SHARE x the query size; sorted."""
-    most = max(SAMPLED_ROWS, SAMPLED_SHARE * query_size)
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, size=most, replace=False))
+    return subsample(rows, max(SAMPLED_ROWS, SAMPLED_SHARE * query_size), rng=rng)
 
 
 def central(
@@ -58,12 +54,12 @@ def central(
     points = points.cpu()
     weights = torch.ones_like(points[:, 0]) if weights is None else weights.cpu().clamp(min=LEAST_WEIGHT)
     centres = _seeds(points, weights, n_clusters, rng)
-    nearest = _assigned(points, centres)
+    nearest = assigned(points, centres)
     for _ in range(STEPS):
         totals = torch.zeros_like(centres[:, 0]).index_add_(0, nearest, weights)
         sums = torch.zeros_like(centres).index_add_(0, nearest, weights[:, None] * points)
         centres = torch.where(totals[:, None] > 0, sums / totals.clamp(min=LEAST_WEIGHT)[:, None], centres)
-        before, nearest = nearest, _assigned(points, centres)
+        before, nearest = nearest, assigned(points, centres)
         if torch.equal(nearest, before):
             break
     cluster = nearest.numpy()
@@ -95,10 +91,3 @@ def _seeds(points: Tensor, weights: Tensor, n_clusters: int, rng: np.random.Gene
             break
         chosen.append(int(rng.choice(len(points), p=chances / chances.sum())))
     return points[chosen]
-
-
-def _assigned(points: Tensor, centres: Tensor) -> Int64[Tensor, " n"]:
-    """The nearest centre of each point; ties go to the lowest."""
-    squares, columns = centres.square().sum(dim=1), centres.T.contiguous()
-    parts = points.split(max(1, NUMBERS // len(centres)))
-    return torch.cat([torch.addmm(squares, part, columns, alpha=-2.0).argmin(dim=1) for part in parts])

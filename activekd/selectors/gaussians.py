@@ -6,7 +6,7 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from activekd.selectors.lloyd import assigned, k_means
-from activekd.selectors.view import PoolView, unit_rows
+from activekd.selectors.view import PoolView, subsample, unit_rows
 
 CLUSTER_ROWS, CLUSTER_SHARE = 2**14, 16
 """k-means finds the centres from at most the larger of this number of images and this multiple of the clusters."""
@@ -38,7 +38,7 @@ def cbs(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[n
     """
     unlabeled = view.pool.unlabeled
     n_clusters = min(view.n_classes, len(unlabeled))
-    sample = _sampled(unlabeled, max(CLUSTER_ROWS, CLUSTER_SHARE * n_clusters), rng)
+    sample = subsample(unlabeled, max(CLUSTER_ROWS, CLUSTER_SHARE * n_clusters), rng=rng)
     centres = k_means(unit_rows(view.features[view.at(sample)]), n_clusters)
     parts = np.array_split(unlabeled, -(-len(unlabeled) // CHUNK))
     cluster = np.concatenate([assigned(unit_rows(view.features[view.at(p)]), centres).cpu().numpy() for p in parts])
@@ -46,14 +46,10 @@ def cbs(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[n
     picks = []
     for rows in members:
         if share := -(-query_size * len(rows) // len(unlabeled)):
-            candidates = _sampled(rows, max(CANDIDATE_ROWS, CANDIDATE_SHARE * share), rng)
+            candidates = subsample(rows, max(CANDIDATE_ROWS, CANDIDATE_SHARE * share), rng=rng)
             mean, spread = gaussian_of(view.features, rows)
             picks.append(candidates[matched(view.features[view.at(candidates)], mean, spread, share)])
     return rng.choice(np.concatenate(picks), size=query_size, replace=False)
-
-
-def _sampled(rows: Int64[np.ndarray, " rows"], most: int, rng: np.random.Generator) -> Int64[np.ndarray, " sampled"]:
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, size=most, replace=False))
 
 
 def gaussian_of(

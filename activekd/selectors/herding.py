@@ -6,7 +6,7 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from activekd.selectors.uncertainty import predicted
-from activekd.selectors.view import PoolView, unit_rows
+from activekd.selectors.view import PoolView, subsample, unit_rows
 
 HERDING_ROWS, HERDING_SHARE = 4096, 8
 """At least this number of images is drawn from a larger pool, and at least this multiple of the query size."""
@@ -65,9 +65,7 @@ def _labeled(view: PoolView) -> Int64[np.ndarray, " labeled"]:
 
 def _drawn(view: PoolView, query_size: int, rng: np.random.Generator) -> Int64[np.ndarray, " drawn"]:
     """The unlabeled rows, or a sorted uniform sample of a large pool."""
-    most = max(HERDING_ROWS, HERDING_SHARE * query_size)
-    unlabeled = view.pool.unlabeled
-    return unlabeled if len(unlabeled) <= most else np.sort(rng.choice(unlabeled, size=most, replace=False))
+    return subsample(view.pool.unlabeled, max(HERDING_ROWS, HERDING_SHARE * query_size), rng=rng)
 
 
 def _herded(

@@ -13,7 +13,7 @@ from activekd.selectors.balanced import classbalanced
 from activekd.selectors.herding import maxherding
 from activekd.selectors.kcenter import coreset, pcoreset, pcoreset_uncertain
 from activekd.selectors.uncertainty import by_entropy, by_margin, random
-from activekd.selectors.view import PoolView, narrowed, unit_rows
+from activekd.selectors.view import PoolView, narrowed, subsample, unit_rows
 
 STRATEGIES: Mapping[str, Callable[..., np.ndarray]] = {
     "random": random,
@@ -62,8 +62,7 @@ def boss(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[
     """
     truth, unlabeled = view.true_labels, view.pool.unlabeled
     batches = proposed(view, query_size, rng)
-    sampled = len(unlabeled) > JUDGED_ROWS
-    judged = np.sort(rng.choice(unlabeled, size=JUDGED_ROWS, replace=False)) if sampled else unlabeled
+    judged = subsample(unlabeled, JUDGED_ROWS, rng=rng)
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
     used = np.unique(np.concatenate([labeled, judged, batches.ravel()]))
     points = inputs(view.features[view.at(used)])

@@ -154,6 +154,13 @@ def narrowed(view: PoolView, rows: Int64[np.ndarray, " rows"]) -> tuple[Int64[np
     return seen, small
 
 
+def subsample(
+    rows: Int64[np.ndarray, " rows"], most: int, *, rng: np.random.Generator
+) -> Int64[np.ndarray, " sampled"]:
+    """The rows, or a sorted uniform sample of ``most`` of them where they are more."""
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, size=most, replace=False))
+
+
 def rows_at_once(on_cpu: int, device: torch.device) -> int:
     """Rows per step of a computation over all rows, which bound its temporary memory.
 

@@ -112,6 +112,15 @@ SELECTOR_STYLES: dict[str, Style] = {
     "pcb": Style("#cc79a7", ">", ":"),
     "direct": Style("#a6611a", "D", "--"),
     "galaxy": Style("#a6611a", "s", ":"),
+    "uherding": Style("#5e3c99", "D", "-."),
+    "probcover": Style("#0072b2", "o", "--"),
+    "dcom": Style("#0072b2", "s", ":"),
+    "cbs": Style("#0072b2", "^", "-."),
+    "dropquery": Style("#009e73", "v", ":"),
+    "alfamix": Style("#009e73", "^", "-."),
+    "bait": Style("#b8a800", "D", "--"),
+    "cec": Style("#b8a800", "o", ":"),
+    "ccma": Style("#b8a800", "s", "-."),
 }
 """Colours of Okabe and Ito (2008), distinct for colour-blind readers; random in grey. Strategies of one family share a
 colour and differ in marker and line."""
