@@ -107,23 +107,26 @@ class Balls:
         self._covered = np.zeros(n, dtype=bool)
         self.gains: Int64[np.ndarray, " n"] = np.diff(lists.indptr).astype(np.int64)
 
-    def of(self, points: Int64[np.ndarray, " some"]) -> Int64[np.ndarray, " inside"]:
-        """The points in the balls of some points, with repetitions."""
-        return listed(*self._inside, points)
+    def add(self, centers: Int64[np.ndarray, " some"]) -> None:
+        """Cover the points in the balls of some points."""
+        for inside in listed(*self._inside, centers):
+            self.cover(np.unique(inside))
 
     def cover(self, points: Int64[np.ndarray, " some"]) -> None:
-        """Count points as covered."""
-        new = np.unique(points)
-        new = new[~self._covered[new]]
+        """Count distinct points as covered."""
+        new = points[~self._covered[points]]
         self._covered[new] = True
-        self.gains -= np.bincount(listed(*self._around, new), minlength=len(self.gains))
+        for balls in listed(*self._around, new):
+            self.gains -= np.bincount(balls, minlength=len(self.gains))
 
 
-def listed(starts: np.ndarray, members: np.ndarray, lists: Int64[np.ndarray, " some"]) -> np.ndarray:
-    """The members of some lists, one after the other; list i is ``members[starts[i] : starts[i + 1]]``."""
-    sizes = starts[lists + 1] - starts[lists]
-    before = np.cumsum(sizes) - sizes
-    return members[np.arange(sizes.sum()) + np.repeat(starts[lists] - before, sizes)]
+def listed(starts: np.ndarray, members: np.ndarray, lists: Int64[np.ndarray, " some"]) -> Iterator[np.ndarray]:
+    """The members of some lists, about DISTANCES at a time; list i is ``members[starts[i] : starts[i + 1]]``."""
+    ends = np.cumsum((starts[lists + 1] - starts[lists]).astype(np.int64))
+    for some in np.split(lists, np.flatnonzero(np.diff(ends // DISTANCES)) + 1):
+        sizes = starts[some + 1] - starts[some]
+        before = np.cumsum(sizes) - sizes
+        yield members[np.arange(sizes.sum()) + np.repeat(starts[some] - before, sizes)]
 
 
 def probcover(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " query_size"]:
@@ -139,13 +142,13 @@ def probcover(view: PoolView, query_size: int, *, rng: np.random.Generator) -> I
     """
     points = points_of(view, query_size, rng)
     balls = Balls(points.features, _radius(view, points))
-    balls.cover(balls.of(np.arange(points.n_labeled)))
+    balls.add(np.arange(points.n_labeled))
     free = np.arange(len(points.rows)) >= points.n_labeled
     picks = []
     for _ in range(query_size):
         picks.append(top := int(np.where(free, balls.gains, -1).argmax()))
         free[top] = False
-        balls.cover(balls.of(np.array([top])))
+        balls.add(np.array([top]))
     return points.rows[picks]
 
 
@@ -179,7 +182,7 @@ def dcom(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[
         score = weight * share(unsure, free) + (1 - weight) * share(balls.gains, free)
         picks.append(best := int(np.where(free, score, -1.0).argmax()))
         free[best] = False
-        balls.cover(balls.of(np.array([best])))
+        balls.add(np.array([best]))
     return points.rows[picks]
 
 

@@ -17,6 +17,7 @@ from activekd.selectors.covering import (
     competence,
     covered_by,
     largest_radii,
+    listed,
     pure_radius,
     scaled,
     share,
@@ -64,10 +65,9 @@ def test_balls_by_hand() -> None:
     # Radius at 15 degrees: 0 and 10 see each other, 10 and 20 too, 90 is alone.
     balls = Balls(unit(0, 10, 20, 90), chord(15))
     assert balls.gains.tolist() == [2, 3, 2, 1]
-    assert sorted(balls.of(np.array([1])).tolist()) == [0, 1, 2]
-    balls.cover(balls.of(np.array([0, 0])))
+    balls.add(np.array([0]))
     assert balls.gains.tolist() == [0, 1, 1, 1]
-    balls.cover(balls.of(np.array([1])))
+    balls.cover(np.array([1, 2]))
     assert balls.gains.tolist() == [0, 0, 0, 1]
 
 
@@ -76,7 +76,18 @@ def test_no_edges_leave_each_image_its_own_ball(distances: int, monkeypatch: pyt
     monkeypatch.setattr(covering, "DISTANCES", distances)
     balls = Balls(unit(0, 0, 0, 90), 0.0)
     assert balls.gains.tolist() == [1, 1, 1, 1]
-    assert balls.of(np.arange(4)).tolist() == [0, 1, 2, 3]
+    balls.add(np.array([1, 3]))
+    assert balls.gains.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("distances", [1, 4, 1000])
+def test_lists_are_read_in_steps(distances: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(covering, "DISTANCES", distances)
+    starts, members = np.array([0, 2, 2, 5, 6]), np.array([10, 11, 30, 31, 32, 40])
+    steps = [step.tolist() for step in listed(starts, members, np.array([3, 0, 1, 2]))]
+    assert [member for step in steps for member in step] == [40, 10, 11, 30, 31, 32]
+    assert len(steps) == {1: 3, 4: 2, 1000: 1}[distances]
+    assert [step.tolist() for step in listed(starts, members, np.array([], dtype=np.int64))] == [[]]
 
 
 def test_probcover_by_hand() -> None:

@@ -56,9 +56,9 @@ def test_shares_of_clusters_by_hand() -> None:
     # and 1, of which a random one is dropped. The labeled image plays no part.
     view = view_of(unit(200, 0, 2, 4, 6, 8, 10, 90, 92), n_labeled=1)
     assert Counter(row > 6 for row in picks_of(view, 4)) == {False: 3, True: 1}
-    small = [sum(row > 6 for row in picks_of(view, 3, seed)) for seed in range(400)]
+    small = [sum(row > 6 for row in picks_of(view, 3, seed)) for seed in range(150)]
     assert set(small) == {0, 1}
-    assert np.mean(small) == pytest.approx(3 / 4, abs=0.08)
+    assert np.mean(small) == pytest.approx(3 / 4, abs=0.12)
     assert sorted(picks_of(view, 8)) == list(range(1, 9))
 
 
