@@ -72,9 +72,9 @@ class Taught:
         return Guide(self.views.train, self.prototypes.to(device), self.views.head.logit_scale)
 
     @property
-    def kept_on(self) -> torch.device:
+    def kept_on(self) -> str:
         """The device of predictions, as ``activekd.devices.results_device`` says."""
-        return torch.device(results_device(self.prototypes.device.type))
+        return results_device(self.prototypes.device.type)
 
     def probabilities(self, features: np.ndarray) -> Float32[Tensor, "n classes"]:
         """Probabilities at temperature 1 of images with these features, computed in slices on the teacher's device.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from plain_clusters import plain_central
 
-from activekd.selectors import clusters
+from activekd.selectors import clusters, lloyd
 from activekd.selectors.clusters import central, sampled
 
 
@@ -71,7 +71,7 @@ def test_picks_equal_those_of_the_plain_form(seed: int, weighted: bool) -> None:
 def test_distances_in_several_steps_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     points = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
     whole = central(points, 7, rng=np.random.default_rng(0))
-    monkeypatch.setattr(clusters, "NUMBERS", 70)
+    monkeypatch.setattr(lloyd, "DISTANCES", 70)
     assert central(points, 7, rng=np.random.default_rng(0)).tolist() == whole.tolist()
 
 
