@@ -78,7 +78,7 @@ def test_a_quotient_by_hand() -> None:
 
 
 def p_of(differences: np.ndarray) -> float:
-    return float(scipy_stats.ttest_1samp(differences, 0.0)[1])
+    return float(np.asarray(scipy_stats.ttest_1samp(differences, 0.0))[1])
 
 
 @pytest.mark.parametrize("seed", range(5))
