@@ -15,7 +15,7 @@ from bench.report.cells import with_intervals
 from bench.report.figures.curves import curve_parts, learning_curves
 from bench.report.figures.gains import gain_figure
 from bench.report.figures.ranks import rank_figure
-from bench.report.figures.style import MOST_CHARACTERS, SELECTOR_STYLES, save, selector_styles, shorten
+from bench.report.figures.style import MOST_CHARACTERS, SELECTOR_STYLES, oracle_styles, save, selector_styles, shorten
 
 # Accuracy of each seed by (selector, round); means of the query rounds: random .55 .80 .90, pcoreset .65 .80 .70,
 # mine .45 .60 .95.
@@ -182,9 +182,10 @@ def test_many_rounds_and_panels_fit() -> None:
 
 
 def test_every_strategy_of_the_suite_is_distinct_and_named_inside_the_figure() -> None:
-    ranked = [name for name, chosen in SELECTORS.items() if not chosen.is_oracle]
-    names = [*ranked, "top:entropy:350|pcoreset", "parts:4|pcoreset", "my_selectors:narrow"]
-    styles = selector_styles(names)
+    oracles = [name for name, chosen in SELECTORS.items() if chosen.is_oracle]
+    ranked = [name for name in SELECTORS if name not in oracles]
+    ranked += ["top:entropy:350|pcoreset", "parts:4|pcoreset", "my_selectors:narrow"]
+    names, styles = [*ranked, *oracles], selector_styles(ranked) | oracle_styles(oracles)
     assert set(names) == set(styles)
     assert len({(style.color, style.line) for style in styles.values()}) == len(names)
     rows = make_rows({(name, r): (0.5, 0.6) for name in names for r in range(3)})
