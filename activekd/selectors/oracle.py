@@ -41,7 +41,7 @@ JUDGED_ROWS = 2**14
 RIDGE = 1e-4
 """Weight of the squared norm of a head in its loss."""
 
-GROUP_NUMBERS = 2**23
+GROUP_NUMBERS = 2**20
 """Numbers of the heads that are fitted at once; bounds the temporary memory."""
 
 
