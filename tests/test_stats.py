@@ -260,6 +260,16 @@ def test_the_last_round_has_no_query_and_no_cost_of_one() -> None:
     assert seconds_per_pick(rows)["seconds_per_pick"].tolist() == pytest.approx([0.2, 0.2, 0.2])
 
 
+def test_the_share_of_queries_in_the_seconds_of_all_rounds() -> None:
+    # In each trial of three rounds two queries of 1 s, or of 3 s for b, and 4 s of everything else.
+    rows = make_rows().assign(teacher_seconds=0.0, train_seconds=1.0, predict_seconds=1 / 3)
+    rows = rows.assign(select_seconds=np.where(rows["round"] == 2, 0.0, np.where(rows["selector"] == "b", 3.0, 1.0)))
+    whole, by_selector = stats.selection_share(rows)
+    assert by_selector.to_dict() == pytest.approx({"b": 6 / 10, "a": 2 / 6, "c": 2 / 6})
+    assert by_selector.index[0] == "b"
+    assert whole == pytest.approx(10 / 22)
+
+
 def test_early_rounds_are_the_first_two() -> None:
     staged = stats.with_stage(pd.DataFrame({"round": [1, 2, 3]}))
     assert staged["stage"].tolist() == ["early", "early", "late"]

@@ -131,6 +131,15 @@ CURVES_NOTE = (
 )
 
 
+def _share_of_queries(frames: Frames) -> list[str]:
+    share, by_selector = stats.selection_share(frames.rows)
+    largest = frames.display.selector(str(by_selector.index[0]))
+    return [
+        f"Queries took {share:.1%} of the seconds of all rounds, at most {by_selector.iloc[0]:.1%} of those of a "
+        f"selector ({largest}). A fit that several trials share counts for each of them."
+    ]
+
+
 def _frozen(frames: Frames) -> list[str]:
     names = {name for name in frames["gain_by_student"]["student"] if stats.is_frozen(name)}
     students = sorted(frames.display.of("student", name) for name in names)
@@ -230,6 +239,7 @@ SECTIONS = (
         "Seconds of a query, with the prediction of the pool where the selector reads it, and area relative to the "
         "mean over the selectors of the same configuration and seed; only configurations in which every selector took "
         "part, and the seeds that these share. Bars are 95% intervals of the area over seeds.",
+        _share_of_queries,
     ),
     SectionSpec(
         SEEDS, "Seeds that a paired t test at 5% needs to detect a difference of a given size with 80% probability."

@@ -22,7 +22,15 @@ from bench.stats.areas import (
     run_areas,
     seed_areas,
 )
-from bench.stats.costs import costs, pareto, pareto_overall, query_seconds, recipe_areas, seconds_per_pick
+from bench.stats.costs import (
+    costs,
+    pareto,
+    pareto_overall,
+    query_seconds,
+    recipe_areas,
+    seconds_per_pick,
+    selection_share,
+)
 from bench.stats.facts import Facts, facts_of, joint_provenance
 from bench.stats.gains import (
     FROZEN_NOTE,
@@ -161,6 +169,7 @@ __all__ = [
     "seed_gains",
     "seed_means",
     "seeds_needed",
+    "selection_share",
     "t_interval",
     "wilcoxon_holm",
     "win_matrix",
