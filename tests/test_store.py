@@ -1,5 +1,6 @@
 """The store: durable, idempotent, with one writer; it drops torn rows and refuses foreign ones."""
 
+import gzip
 import json
 import resource
 import shutil
@@ -14,7 +15,17 @@ from bench.columns import SECONDS
 from bench.spec import PROTOCOL
 from bench.store.folder import Sources, check_belongs, forget_failure, read_failures, read_plan, write_plan
 from bench.store.locks import exclusive
-from bench.store.rows import LOG, ROUNDS, HistoryError, StorageError, Store, last_start, rounds_done, stored_rows
+from bench.store.rows import (
+    LOG,
+    PACKED,
+    ROUNDS,
+    HistoryError,
+    StorageError,
+    Store,
+    last_start,
+    rounds_done,
+    stored_rows,
+)
 from bench.store.table import read_run
 
 NAMES = ("dataset", "group", "teacher", "student", "distillation", "recipe", "selector")
@@ -52,6 +63,26 @@ def test_the_first_row_of_a_round_stays_and_is_the_answer_to_every_other(tmp_pat
     assert store.begin("b") == []
     store.close()
     assert [r["accuracy"] for r in stored_rows(tmp_path)] == [0.5, 0.5]
+
+
+def test_packed_rows_are_read_and_never_written(tmp_path: Path) -> None:
+    with_rows = Store(tmp_path)
+    for index in range(3):
+        with_rows.append(make_row("a", index))
+    with_rows.close()
+    rows, content = stored_rows(tmp_path), (tmp_path / ROUNDS).read_bytes()
+    (tmp_path / PACKED).write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match=r"rounds.jsonl and .*rounds.jsonl.gz; expected: one of them"):
+        stored_rows(tmp_path)
+    (tmp_path / ROUNDS).unlink()
+    assert stored_rows(tmp_path) == rows
+    with pytest.raises(InputError, match=r"rounds.jsonl.gz is only read; expected: unpack it first"):
+        Store(tmp_path)
+    assert not (tmp_path / ROUNDS).exists()
+    for damaged in (content, gzip.compress(content)[:-9]):
+        (tmp_path / PACKED).write_bytes(damaged)
+        with pytest.raises(InputError, match=r"rounds.jsonl.gz: .*; expected: a whole gzip file"):
+            stored_rows(tmp_path)
 
 
 BREACHES = [

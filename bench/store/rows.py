@@ -1,9 +1,11 @@
 """The rows of a results folder, one line per (trial, round) from a single writer, and the log of its trials."""
 
 import errno
+import gzip
 import json
 import os
 import uuid
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from bench.store.history import SHOWN, History, histories
 from bench.store.locks import lock
 
 ROUNDS = Path("rounds") / "rounds.jsonl"
+PACKED = ROUNDS.with_suffix(".jsonl.gz")
+"""The same, compressed, as committed runs may be: it is read, and no grid writes to it."""
 
 LOG = Path("rounds") / "log.jsonl"
 
@@ -58,6 +62,10 @@ class Store:
     def __init__(self, run: Path, *, grid: str | None = None, wait_seconds: float = WRITER_WAIT_SECONDS) -> None:
         self._run = run
         self._path = path = run / ROUNDS
+        if (run / PACKED).is_file():
+            raise InputError(
+                f"{run / PACKED} is only read; expected: unpack it first (gunzip), or another results folder (--out)"
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab", buffering=0)
@@ -251,7 +259,10 @@ def logged(run: Path) -> list[dict[str, Any]]:
 def _parse(path: Path) -> tuple[list[Row], int]:
     """The rows of a file, and the bytes of its whole lines."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        content = path.read_bytes()
+        lines = (gzip.decompress(content) if path.suffix == PACKED.suffix else content).splitlines(keepends=True)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
+        raise InputError(f"{path}: {fault}; expected: a whole gzip file") from fault
     except OSError as fault:
         raise InputError(f"{path}: {reason(fault)}; expected: a readable file") from fault
     if lines and not lines[-1].endswith(b"\n"):
@@ -291,7 +302,9 @@ def stored_rows(run: Path) -> list[Row]:
     """The rows of a results folder in file order, picks included; a torn last line is left out.
 
     Raises:
-        InputError: another line is not a row.
+        InputError: another line is not a row, or the folder has both ROUNDS and PACKED.
     """
-    path = run / ROUNDS
-    return _parse(path)[0] if path.is_file() else []
+    found = [run / file for file in (ROUNDS, PACKED) if (run / file).is_file()]
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(map(str, found))}; expected: one of them")
+    return _parse(found[0])[0] if found else []
