@@ -16,6 +16,7 @@ from scipy import stats as scipy_stats
 from activekd.errors import InputError
 from bench import stats
 from bench.checks import resolve
+from bench.report.blocks import BLOCKS
 from bench.report.ceilings import UNDEFINED, unmeasured
 from bench.report.cells import CEILING
 from bench.report.figures.drawing import all_styles_of, charts_of
@@ -168,6 +169,17 @@ def test_the_page_shows_it_apart(contents: Contents) -> None:
     assert contents.parts.facts["selectors"] == "entropy; pcoreset; random"
     assert contents.parts.facts["oracles, not ranked"] == "boss (oracle)"
     assert contents.parts.facts["rounds"] == "100 of 100 planned"
+
+
+def test_the_block_of_a_field_is_a_few_lines(contents: Contents) -> None:
+    first, areas, claim, gap = BLOCKS["field"](contents.frames).splitlines()
+    assert first.startswith("- pcoreset first in 4 of 4 settings (100.0%). pcoreset is first in 4 and has place 1 of 3")
+    assert areas.endswith(
+        "in 1 configurations: better than / not significantly different from / worse than pcoreset: none is ever "
+        "better. 2 others are never better, 2 of these worse in one configuration or more."
+    )
+    assert "PCoreSet is best" in claim
+    assert gap.endswith("closed: boss (oracle) (mean over 1 configurations): pcoreset 49.8%, entropy 33.5%.")
 
 
 def test_an_undefined_gap_says_so() -> None:

@@ -1,19 +1,24 @@
-"""The generated blocks of README: a run's ranks and claims, or its selectors compared by area."""
+"""The generated blocks of pages: a run's ranks and claims, its selectors compared by area, or all in a few lines."""
 
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from activekd.errors import InputError
 from activekd.recipes import NO_TEACHER
 from bench import stats
 from bench.display import Display, distilled_on
 from bench.report import markdown
-from bench.report.cells import interval, points, rank_table
+from bench.report.cells import interval, percent, points, rank_table
 from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
 from bench.stats.claims import NO_VERDICT, frozen_mark, frozen_note
+
+SHOWN = 8
+"""Selectors that a line lists, the control apart."""
 
 BY_STUDENT = [name for name in stats.GAIN_BY_STUDENT if name != "round"]
 
@@ -64,6 +69,77 @@ def areas_block(frames: Frames) -> str:
     return "\n".join([*lines, *(f"- {escaped(note)}" for note in frozen_note(frozen))])
 
 
+def field_block(frames: Frames) -> str:
+    """Who leads, how often the control is beaten, the claims, the gap to an oracle, the labels saved: a line each."""
+    lines = [f"{frames.headline}. {_place(frames)}.", _against_control(frames), *conclusions(frames)]
+    lines += [line for line in (_gap(frames), _saved(frames)) if line]
+    return "\n".join(f"- {escaped(line)}" for line in lines)
+
+
+def _place(frames: Frames) -> str:
+    """The control's first places and mean rank among the others."""
+    table = frames["rank_table"]
+    order = table.sort_values("mean_rank", kind="stable")["selector"].tolist()
+    row = table.set_index("selector").loc[frames.control]
+    return (
+        f"{frames.display.selector(frames.control)} is first in {row['first']} and has place "
+        f"{order.index(frames.control) + 1} of {len(order)} by mean rank ({row['mean_rank']:.2f})"
+    )
+
+
+def _against_control(frames: Frames) -> str:
+    """How often each selector is better or worse than the control by area, over configurations."""
+    compared = frames["area_comparison"]
+    tested = compared[compared["verdict"].astype(bool)]
+    counts: dict[str, list[int]] = {}
+    for place, group in enumerate(("better", "not_different", "worse")):
+        for name in (name for names in tested[group] for name in names.split(", ") if name):
+            counts.setdefault(name, [0, 0, 0])[place] += 1
+    control = frames.display.selector(frames.control)
+    ahead = sorted((name for name in counts if counts[name][0]), key=lambda name: (-counts[name][0], name))
+    shown = ", ".join(f"{frames.display.selector(name)} {'/'.join(map(str, counts[name]))}" for name in ahead)
+    others = len(counts) - len(ahead)
+    worse = sum(bool(counts[name][2]) for name in counts if name not in ahead)
+    return (
+        f"By area under the budget curve, paired by seed, at 5% after Holm's correction, in {len(tested)} "
+        f"configurations: better than / not significantly different from / worse than {control}: "
+        f"{shown or 'none is ever better'}. "
+        f"{others} others are never better, {worse} of these worse in one configuration or more."
+    )
+
+
+def _gap(frames: Frames) -> str:
+    """The mean share of the gap between random and each oracle that selectors close; empty without an oracle."""
+    if frames.oracles is None:
+        return ""
+    defined = frames["gap_closed"].query("is_ceiling")
+    parts = []
+    for oracle, part in defined.groupby("oracle"):
+        n = part.groupby("selector").size()
+        means = part.groupby("selector")["closed"].mean()[n == n.max()].sort_values(ascending=False, kind="stable")
+        shown = _largest(means, frames)
+        parts.append(f"{frames.display.selector(str(oracle))} (mean over {n.max()} configurations): {shown}")
+    return f"Gap between random and an oracle that is closed: {'; '.join(parts)}." if parts else ""
+
+
+def _saved(frames: Frames) -> str:
+    """The median share of random's labels that each selector saves, over the configurations in which it is known."""
+    known = frames["labels_saved"].dropna(subset=["labels"])
+    if known.empty:
+        return ""
+    share = (known["saved"] / known["reference_labels"]).groupby(known["selector"])
+    medians = share.median()[share.size() == share.size().max()].sort_values(ascending=False, kind="stable")
+    n = share.size().max()
+    shown = _largest(medians, frames)
+    return f"Labels saved against random at its last accuracy, median over {n} configurations: {shown}."
+
+
+def _largest(shares: pd.Series, frames: Frames) -> str:
+    """The SHOWN largest of some shares, in that order, and the control's."""
+    chosen = [name for place, name in enumerate(shares.index) if place < SHOWN or name == frames.control]
+    return ", ".join(f"{frames.display.selector(str(name))} {percent(shares[name])}" for name in chosen)
+
+
 def around_block(file: Path, name: str) -> tuple[str, str]:
     """A file up to ``<!-- NAME:begin -->`` and from ``<!-- NAME:end -->`` on, the markers included.
 
@@ -92,4 +168,4 @@ def replace_block(file: Path, name: str, block: str) -> None:
     file.write_text(f"{head}\n{block}\n{tail}", encoding="utf-8")
 
 
-BLOCKS: Mapping[str, Callable[[Frames], str]] = {"ranks": ranks_block, "areas": areas_block}
+BLOCKS: Mapping[str, Callable[[Frames], str]] = {"ranks": ranks_block, "areas": areas_block, "field": field_block}
