@@ -27,7 +27,8 @@ def typiclust(view: PoolView, query_size: int, *, rng: np.random.Generator) -> I
     images come last; the authors' code drops those of up to 5. A cluster of n unlabeled images has
     min(NEIGHBOURS, n - 1) neighbours, ranked once and by distance; the authors' code takes min(20, n // 2), anew for
     each pick and by squared distance. A query larger than the number of clusters goes on with the cluster that has the
-    fewest labels; the authors' code walks through its list of clusters again.
+    fewest labels; the authors' code walks through its list of clusters again. Cost: k-means of the whole pool and the
+    neighbours in each cluster, by scikit-learn, for the picks of the published strategy.
     """
     from sklearn.cluster import MiniBatchKMeans
 
