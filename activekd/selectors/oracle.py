@@ -52,7 +52,7 @@ def boss(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[
     uniformly from LEAST_QUERIES queries to MOST_ROWS rows. For each batch a head on the student's features is fitted to
     the labeled rows and the batch with its true labels. The batch whose head is most accurate on the other unlabeled
     rows is kept, the first of equal ones. It is a ceiling for strategies and no strategy. A query costs as much as all
-    those of its strategies on subsets, whatever the size of the pool.
+    those of its strategies on subsets, for any size of the pool.
 
     Departures: heads are judged on the unlabeled rows outside the batch, where the authors' code takes the test split;
     a pool of more than JUDGED_ROWS unlabeled rows is judged on a uniform sample. The strategies are those of this
