@@ -9,6 +9,7 @@ from scipy import stats as reference
 
 from activekd.errors import InputError
 from bench import stats
+from bench.columns import SECONDS
 from bench.stats.costs import seconds_per_pick
 
 # Two query rounds and the shared round 0; three selectors; accuracies of seeds 0 and 1.
@@ -268,6 +269,7 @@ def test_the_share_of_queries_in_the_seconds_of_all_rounds() -> None:
     assert by_selector.to_dict() == pytest.approx({"b": 6 / 10, "a": 2 / 6, "c": 2 / 6})
     assert by_selector.index[0] == "b"
     assert whole == pytest.approx(10 / 22)
+    assert np.isnan(stats.selection_share(rows.assign(**dict.fromkeys(SECONDS, 0.0)))[0])
 
 
 def test_early_rounds_are_the_first_two() -> None:

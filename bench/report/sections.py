@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from math import isnan
 
 from bench import stats
 from bench.columns import DIAGNOSTICS, LABELS
@@ -133,6 +134,8 @@ CURVES_NOTE = (
 
 def _share_of_queries(frames: Frames) -> list[str]:
     share, by_selector = stats.selection_share(frames.rows)
+    if isnan(share):
+        return []
     largest = frames.display.selector(str(by_selector.index[0]))
     return [
         f"Queries took {share:.1%} of the seconds of all rounds, at most {by_selector.iloc[0]:.1%} of those of a "

@@ -48,12 +48,13 @@ def selection_share(rows: pd.DataFrame) -> tuple[float, pd.Series]:
     """The share of queries in the seconds of all rounds: over all rows, and by selector, the largest first.
 
     Fits that several trials share count for each of them, so the share of the time that a grid took is larger.
+    NaN where rounds took no time at all.
     """
     parts = rows[["selector"]].assign(query=_queries(rows)["select_seconds"], seconds=rows[list(SECONDS)].sum(axis=1))
     sums = parts.groupby("selector")[["query", "seconds"]].sum()
-    whole = sums.sum()
+    query, seconds = sums.sum()
     by_selector = (sums["query"] / sums["seconds"]).sort_values(ascending=False, kind="stable")
-    return float(whole["query"] / whole["seconds"]), by_selector
+    return query / seconds if seconds > 0 else float("nan"), by_selector
 
 
 def seconds_per_pick(rows: pd.DataFrame) -> pd.DataFrame:
