@@ -24,9 +24,9 @@ speed: .venv/installed
 
 report: .venv/installed
 	$(BIN)/python -m bench.report results/demo --readme docs/results.md
-	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech
+	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech --show table
 	$(BIN)/python -m bench.report results/caltech-recipes
-	$(BIN)/python -m bench.report results/caltech-selectors --readme docs/results.md --block selectors --show areas
+	$(BIN)/python -m bench.report results/field --readme README.md --block field --show field
 	$(BIN)/python tools/gallery.py
 
 .venv/installed: pyproject.toml

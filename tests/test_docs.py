@@ -153,7 +153,7 @@ def gallery(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_gallery_of_strategies_is_not_stale(gallery: Any) -> None:
-    frames = frames_of(read_run(gallery.RUN))
+    frames = frames_of(gallery.shown(read_run(gallery.RUN)))
     head, tail = gallery.around_block(gallery.PAGE, gallery.BLOCK)
     assert gallery.PAGE.read_text(encoding="utf-8") == f"{head}\n{gallery.gallery(frames)}\n{tail}"
     assert f"<dc:source>{digest_of(frames)}</dc:source>" in (DOCS / "selectors.svg").read_text(encoding="utf-8")

@@ -10,17 +10,21 @@ import typer
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from activekd.recipes import NO_TEACHER
 from activekd.selectors import SELECTORS, Selector
 from bench.report.blocks import around_block, replace_block
 from bench.report.figures.style import RC, draw_line, name_axes, panels_of, points, save, selector_styles
 from bench.report.frames import Frames
 from bench.report.pages import digest_of, frames_of
 from bench.stats.intervals import mean_interval
-from bench.store.table import read_run
+from bench.store.table import Run, read_run
 from bench.terminal import user_errors
 
 ROOT = Path(__file__).parents[1]
-RUN = ROOT / "results" / "caltech-selectors"
+RUN = ROOT / "results" / "field"
+GROUP = "caltech-70"
+"""The data whose trials with a teacher the gallery shows, since strategies that read a teacher run there too."""
+
 PAGE = ROOT / "docs" / "selectors.md"
 FIGURE = ROOT / "docs" / "selectors"
 """The figure's path without suffix."""
@@ -29,6 +33,13 @@ BLOCK = "gallery"
 REFERENCE = "random"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
+
+
+def shown(run: Run) -> Run:
+    """The trials of a run that the gallery shows; oracles are left out."""
+    plan = run.plan
+    chosen = (plan["group"] == GROUP) & (plan["teacher"] != NO_TEACHER) & ~plan["selector"].isin(list(run.oracles))
+    return run.restricted_to(set(plan.loc[chosen, "trial_id"]))
 
 
 def gallery(frames: Frames) -> str:
@@ -83,7 +94,7 @@ def draw(rows: pd.DataFrame) -> Figure:
 def write() -> None:
     """Write the block and the figure of docs/selectors.md from the docstrings and a committed run."""
     with user_errors():
-        frames = frames_of(read_run(RUN))
+        frames = frames_of(shown(read_run(RUN)))
         around_block(PAGE, BLOCK)
         replace_block(PAGE, BLOCK, gallery(frames))
         _, *others = save(draw(frames.rows), FIGURE, digest_of(frames))

@@ -1,4 +1,4 @@
-"""The generated blocks of pages: a run's ranks and claims, its selectors compared by area, or all in a few lines."""
+"""The generated blocks of pages: a run's rank table, the same with gains and claims, or all in a few lines."""
 
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from activekd.errors import InputError
-from activekd.recipes import NO_TEACHER
 from bench import stats
 from bench.display import Display, distilled_on
 from bench.report import markdown
@@ -15,7 +14,6 @@ from bench.report.cells import interval, percent, points, rank_table
 from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
-from bench.stats.claims import NO_VERDICT, frozen_mark, frozen_note
 
 SHOWN = 8
 """Selectors that a line lists, the control apart."""
@@ -23,10 +21,15 @@ SHOWN = 8
 BY_STUDENT = [name for name in stats.GAIN_BY_STUDENT if name != "round"]
 
 
-def ranks_block(frames: Frames) -> str:
-    """The headline, the rank table, each student's gain from each teacher in its first round, and the claims."""
+def table_block(frames: Frames) -> str:
+    """The headline and the rank table."""
     table = rank_table(frames["rank_table"], frames["first_places"], frames.display)
     ranks = "\n".join([markdown.head(table.header), *map(markdown.row, table.rows)])
+    return f"**{escaped(frames.headline)}**\n\n{ranks}"
+
+
+def ranks_block(frames: Frames) -> str:
+    """``table_block``, each student's gain from each teacher in its first round, and the claims."""
     gains = [
         f"- {_configuration(g, frames.display)}: {points(g['gain'])} points over no distillation in round {g['round']} "
         f"(95% interval over seeds {interval(g['low'], g['high'])}, n = {g['n_seeds']}"
@@ -34,8 +37,7 @@ def ranks_block(frames: Frames) -> str:
         for g in stats.first_rounds(frames["gain_by_student"], BY_STUDENT).to_dict("records")
     ]
     claims = [f"- {escaped(conclusion)}" for conclusion in conclusions(frames)]
-    headline = escaped(frames.headline)
-    return "\n\n".join([f"**{headline}**", ranks, "\n".join([*gains, *claims])]).rstrip()
+    return "\n\n".join([table_block(frames), "\n".join([*gains, *claims])]).rstrip()
 
 
 def _configuration(row: Mapping[Hashable, Any], display: Display) -> str:
@@ -43,30 +45,6 @@ def _configuration(row: Mapping[Hashable, Any], display: Display) -> str:
     names = [display.of(kind, row[kind]) for kind in ("group", "student", "teacher")]
     names[-1] = distilled_on(names[-1], row["distillation"])
     return ", ".join(map(escaped, names))
-
-
-def areas_block(frames: Frames) -> str:
-    """Which selectors are better or worse than the control by area under the budget curve."""
-    display = frames.display
-    lines, frozen = [], []
-    for row in frames["area_comparison"].to_dict("records"):
-        name = _configuration(row, display)
-        if not row["verdict"]:
-            lines.append(f"- {name}: {NO_VERDICT} (n = {row['n_seeds']}).")
-            continue
-        control = display.selector(row["against"])
-        distilled = [row["student"]] if row["teacher"] != NO_TEACHER else []
-        better, not_different, worse = (
-            ", ".join(f"`{display.selector(name)}`" for name in row[group].split(", ") if name) or "none"
-            for group in ("better", "not_different", "worse")
-        )
-        lines.append(
-            f"- {name}, by area under the budget curve, paired by seed, at 5% after Holm's correction (n = "
-            f"{row['n_seeds']}): better than `{control}`: **{better}**; not significantly different: {not_different}; "
-            f"worse: {worse}.{frozen_mark(distilled, display)}"
-        )
-        frozen += distilled
-    return "\n".join([*lines, *(f"- {escaped(note)}" for note in frozen_note(frozen))])
 
 
 def field_block(frames: Frames) -> str:
@@ -168,4 +146,8 @@ def replace_block(file: Path, name: str, block: str) -> None:
     file.write_text(f"{head}\n{block}\n{tail}", encoding="utf-8")
 
 
-BLOCKS: Mapping[str, Callable[[Frames], str]] = {"ranks": ranks_block, "areas": areas_block, "field": field_block}
+BLOCKS: Mapping[str, Callable[[Frames], str]] = {
+    "table": table_block,
+    "ranks": ranks_block,
+    "field": field_block,
+}
