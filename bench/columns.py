@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["identity", "measured", "seconds", "memory", "diagnostic", "provenance"]
+Kind = Literal["identity", "measured", "outcome", "seconds", "memory", "diagnostic", "provenance"]
 
 Row = dict[str, Any]
 """One (trial, round): the columns by name, and PICKED."""
@@ -49,6 +49,17 @@ TABLE_COLUMNS: tuple[Column, ...] = (
     ),
     *_of("measured", accuracy="accuracy", teacher_accuracy="teacher alone"),
     *_of(
+        "outcome",
+        macro_accuracy="macro accuracy",
+        worst_class_accuracy="worst-class accuracy",
+        wasted_labels="wasted labels",
+        transfer_accuracy="transfer accuracy",
+        all_labels_accuracy="all labels",
+        probe_accuracy="linear probe of the teacher's features",
+        clap_accuracy="CLAP on the teacher's features",
+        forward_passes="images through the student",
+    ),
+    *_of(
         "seconds",
         teacher_seconds="teacher, s",
         train_seconds="train, s",
@@ -80,7 +91,7 @@ TABLE_COLUMNS: tuple[Column, ...] = (
     ),
     *_of("provenance", commit="commit", versions="versions", device="device"),
 )
-"""Columns in the order of the table. Diagnostics are empty in the rows of a grid that ran without them."""
+"""Columns in the order of the table. Outcomes and diagnostics are empty in the rows of a grid that ran without them."""
 
 LABELS: Mapping[str, str] = {column.name: column.label for column in TABLE_COLUMNS}
 
@@ -93,6 +104,7 @@ def names(*kinds: Kind) -> tuple[str, ...]:
 COLUMNS = tuple(LABELS)
 IDENTITY = names("identity")
 MEASURED = names("measured")
+OUTCOMES = names("outcome")
 SECONDS = names("seconds")
 COSTS = names("seconds", "memory")
 DIAGNOSTICS = names("diagnostic")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from activekd.memory import peak_rss_bytes
-from bench.columns import COLUMNS, DIAGNOSTICS
+from bench.columns import COLUMNS, DIAGNOSTICS, OUTCOMES
 from bench.report.pages import write_report
 from bench.speed.bars import Bar, apart
 from bench.store.table import Run
@@ -53,7 +53,7 @@ def synthetic_run(n_trials: int, n_rounds: int) -> Run:
         commit="0" * 12,
         versions="v",
         device="cpu",
-        **{name: rng.uniform(size=n) for name in DIAGNOSTICS},
+        **{name: rng.uniform(size=n) for name in (*OUTCOMES, *DIAGNOSTICS)},
     )
     nothing = np.array([], dtype=np.int64)
     picks = pd.Series([rng.choice(POOL, QUERY_SIZE, replace=False) if r < n_rounds - 1 else nothing for r in index])

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from activekd.errors import InputError
-from bench.columns import CONFIGURATION, COSTS, DIAGNOSTICS, IDENTITY, MEASURED, SETTING
+from bench.columns import CONFIGURATION, COSTS, DIAGNOSTICS, IDENTITY, MEASURED, OUTCOMES, SETTING
 
 REQUIRED = (*IDENTITY, *MEASURED, *COSTS)
-"""Columns that a table of rounds must have; diagnostics and provenance may be missing."""
+"""Columns that a table of rounds must have; outcomes, diagnostics and provenance may be missing."""
 
-NUMBERS = (*MEASURED, *COSTS, *DIAGNOSTICS, "n_labeled", "round")
+NUMBERS = (*MEASURED, *OUTCOMES, *COSTS, *DIAGNOSTICS, "n_labeled", "round")
 """Columns of numbers."""
 
 CELLS_NAMED = 5

@@ -48,6 +48,14 @@ class StoredRow(BaseModel):
     query_size: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
     accuracy: Fraction
     teacher_accuracy: Fraction | None
+    macro_accuracy: Fraction | None = None
+    worst_class_accuracy: Fraction | None = None
+    wasted_labels: Count | None = None
+    transfer_accuracy: Fraction | None = None
+    all_labels_accuracy: Fraction | None = None
+    probe_accuracy: Fraction | None = None
+    clap_accuracy: Fraction | None = None
+    forward_passes: Count | None = None
     teacher_seconds: Seconds
     train_seconds: Seconds
     predict_seconds: Seconds

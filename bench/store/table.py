@@ -88,7 +88,7 @@ def read_run(run: Path) -> Run:
     unknown = dict.fromkeys(PROVENANCE, UNKNOWN)
     labeled = [{**unknown, **row, **{c: planned[row["trial_id"]][c] for c in LABELS}} for row in stored]
     rows = pd.DataFrame([{c: row.get(c) for c in COLUMNS} for row in labeled], columns=list(COLUMNS))
-    rows = rows.astype(dict.fromkeys(names("measured", "seconds", "diagnostic"), "float64"))
+    rows = rows.astype(dict.fromkeys(names("measured", "outcome", "seconds", "diagnostic"), "float64"))
     picks = pd.Series([np.array(row[PICKED], dtype=np.int64) for row in stored], dtype=object)
     failures = {trial_id: why for trial_id, why in read_failures(run).items() if trial_id in planned}
     return Run(
