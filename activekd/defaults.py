@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from activekd.errors import InputError
-from activekd.given import is_arrays
+from activekd.given import is_arrays, split_name
 from activekd.recipes import ClapRecipe, Recipe, ViewGeometry
 from activekd.students.networks import ADAPTER, FROZEN
 
@@ -30,7 +30,7 @@ def default_views(dataset: str) -> str:
     """Name of the built-in view geometry for a data set, by its name in specs."""
     if is_arrays(dataset):
         return SINGLE
-    return DIGITS if dataset in EMBEDDED_DIGITS else PHOTOS
+    return DIGITS if split_name(dataset)[0] in EMBEDDED_DIGITS else PHOTOS
 
 
 def check_recipe_fits(recipe: str, student: str) -> None:

@@ -1,5 +1,7 @@
 """Names of what a user gives: image folders, arrays, features computed elsewhere. Standard library only."""
 
+import re
+
 FOLDER = "folder:"
 """Prefix of the name of an image folder."""
 
@@ -14,6 +16,28 @@ FEATURES = "features:"
 
 GIVEN = "given"
 """Name of the student's backbone and of the teacher's network whose features the data set has."""
+
+
+PAIRS = re.compile(r"[a-z_]+=[^&/\\]*(?:&[a-z_]+=[^&/\\]*)*")
+"""Choices after the last ``?`` of a path; other endings are part of the path."""
+
+
+def split_name(name: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The name of a data set without its choices, and the choices as (key, value); a missing value is empty.
+
+    In the name of a path the choices are what follows its last ``?``, if these are KEY=VALUE pairs without a slash. A
+    folder whose own name reads so is given with a slash at its end.
+
+    >>> split_name("caltech101?pool=val&imbalance=10")
+    ('caltech101', (('pool', 'val'), ('imbalance', '10')))
+    >>> split_name("folder:what?"), split_name("folder:photos?noise=0.2")
+    (('folder:what?', ()), ('folder:photos', (('noise', '0.2'),)))
+    """
+    is_path = name.startswith((FOLDER, ARRAYS))
+    base, mark, choices = name.rpartition("?") if is_path else name.partition("?")
+    if not mark or (is_path and not PAIRS.fullmatch(choices)):
+        return name, ()
+    return base, tuple((key, value) for key, _, value in (pair.partition("=") for pair in choices.split("&")))
 
 
 def is_arrays(name: str) -> bool:

@@ -1,11 +1,11 @@
-"""The choices in the name of a benchmark data set: which split is its pool, which tests, which classes and prompts."""
+"""The choices in the name of a data set: its conditions, and of the benchmark's which split is the pool and which tests."""
 
-import re
-from collections import Counter
 from dataclasses import dataclass
 
 from activekd.datasets.catalog import CATALOG
+from activekd.datasets.conditions import CONDITIONS, DRAW, DRAW_KEY, Conditions, Key, chosen, conditions_in
 from activekd.errors import InputError, unknown
+from activekd.given import split_name
 
 ALL = "all"
 """As ``size``: every image of the split."""
@@ -22,9 +22,10 @@ class Choices:
         test: the split on which accuracy is measured: ``test``, or ``train`` or ``val`` where the other is the pool.
             What a study chooses, such as a recipe, it chooses there, and the test split stays unseen.
         size: images in the pool, as written: a number or ``all``; None takes the catalogue's.
-        draw: number of the draw of the pool, as written; None is draw 0.
+        draw: number of the draw of the pool and of the conditions, as written; None is draw 0.
         classes: .npz file, relative to ``$ACTIVEKD_DATA``, whose array ``class_idx`` lists the classes to keep.
         prompts: ``paper`` for the paper's prompts, ``clip`` for CLIP's ensemble of templates.
+        conditions: None where the name has none.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Choices:
     draw: str | None = None
     classes: str | None = None
     prompts: str = "paper"
+    conditions: Conditions | None = None
 
     @property
     def n_published(self) -> int:
@@ -70,21 +72,15 @@ class Choices:
         return min(n, self._wanted)
 
 
-@dataclass(frozen=True)
-class _Key:
-    values: str
-    expected: str
-
-
-KEYS: dict[str, _Key] = {
-    "pool": _Key("train|val", "train or val"),
-    "test": _Key("train|val|test", "train, val or test"),
-    "size": _Key("all|[1-9][0-9]{0,11}", "a positive number of images, or all"),
-    "draw": _Key("0|[1-9][0-9]{0,99}", "the number of a draw, at least 0"),
-    "classes": _Key(r".+\.npz", "an .npz file"),
-    "prompts": _Key("paper|clip", "paper or clip"),
+KEYS: dict[str, Key] = {
+    "pool": Key("train|val", "train or val"),
+    "test": Key("train|val|test", "train, val or test"),
+    "size": Key("all|[1-9][0-9]{0,11}", "a positive number of images, or all"),
+    DRAW: DRAW_KEY,
+    "classes": Key(r".+\.npz", "an .npz file"),
+    "prompts": Key("paper|clip", "paper or clip"),
 }
-"""Keys of the choices, a pattern of their values, and its meaning."""
+"""Keys of the choices that a data set of CATALOG has beside conditions, a pattern of their values, and its meaning."""
 
 
 def choices_of(name: str) -> Choices:
@@ -95,29 +91,52 @@ def choices_of(name: str) -> Choices:
             larger than its split or empty, accuracy is measured on the pool's split or on an empty one, or a draw is
             chosen where nothing is drawn; all faults at once.
     """
-    base, mark, query = name.partition("?")
+    base, pairs = split_name(name)
     if base not in CATALOG:
         raise unknown("data set", base, CATALOG)
-    pairs = [pair.partition("=") for pair in query.split("&")] if mark else []
-    faults = []
-    values: dict[str, str] = {}
-    for key, _, value in pairs:
-        if key not in KEYS:
-            faults.append(str(unknown(f"choice in '{name}'", key, KEYS)))
-        elif not value:
-            faults.append(f"'{name}': {key} has no value; expected: NAME?KEY=VALUE&KEY=VALUE")
-        elif not re.fullmatch(KEYS[key].values, value, re.ASCII):
-            faults.append(f"'{name}': {key} '{value}'; expected: {KEYS[key].expected}")
-        else:
-            values[key] = value
-    repeated = [key for key, times in Counter(key for key, _, _ in pairs).items() if times > 1 and key in KEYS]
-    faults += [f"'{name}': {key} stands more than once; expected: each key once" for key in repeated]
-    choices = Choices(name, base, **values)
+    values, faults = chosen(name, pairs, {**KEYS, **CONDITIONS})
+    own = {key: value for key, value in values.items() if key in KEYS}
+    choices = Choices(name, base, **own, conditions=conditions_in(values))
     if not faults:
         faults = _misfits(choices)
     if faults:
         raise InputError("; ".join(faults))
     return choices
+
+
+def conditions_of(name: str) -> Conditions | None:
+    """The conditions in the name of any data set; None where it has none. No file is read.
+
+    Raises:
+        InputError: a choice is unknown, stands twice or is invalid, or a draw is chosen where nothing is drawn; all
+            faults at once.
+    """
+    base, pairs = split_name(name)
+    if base in CATALOG:
+        return choices_of(name).conditions
+    values, faults = chosen(name, pairs, {**CONDITIONS, DRAW: DRAW_KEY})
+    conditions = conditions_in(values)
+    if DRAW in values and conditions is None and not faults:
+        faults = [f"'{name}': draw={values[DRAW]}, but nothing is drawn; expected: a condition too, or no draw"]
+    if faults:
+        raise InputError("; ".join(faults))
+    return conditions
+
+
+def banked_name(name: str) -> str:
+    """The name of the data set whose images, features and text head a data set uses: itself without its conditions.
+
+    A draw stays in the name where the pool itself is drawn.
+
+    >>> banked_name("digits?imbalance=10&draw=3"), banked_name("imagenet?noise=0.2&draw=3")
+    ('digits', 'imagenet?draw=3')
+    """
+    if conditions_of(name) is None:
+        return name
+    base, pairs = split_name(name)
+    draws = base in CATALOG and choices_of(name).is_drawn
+    kept = [f"{key}={value}" for key, value in pairs if key not in CONDITIONS and (draws or key != DRAW)]
+    return f"{base}?{'&'.join(kept)}" if kept else base
 
 
 def _misfits(choices: Choices) -> list[str]:
@@ -135,11 +154,16 @@ def _misfits(choices: Choices) -> list[str]:
         choices.n_pool(choices.n_published)
     except InputError as fault:
         return [str(fault)]
-    if choices.draw is not None and not choices.is_drawn:
+    if choices.draw is not None and not choices.is_drawn and choices.conditions is None:
         return [
             f"'{choices.name}': draw={choices.draw}, but the pool is the whole {choices.pool} split; "
             f"expected: size=N with N below {choices.n_published}, or no draw"
         ]
+    if choices.conditions is not None and choices.classes is None:
+        try:
+            choices.conditions.n_left_out(CATALOG[choices.base].n_classes)
+        except InputError as fault:
+            return [f"'{choices.name}': {fault}"]
     return []
 
 
@@ -152,24 +176,25 @@ def test_split(name: str) -> str:
     Raises:
         InputError: a choice is invalid.
     """
-    return choices_of(name).test if name.partition("?")[0] in CATALOG else "test"
+    return choices_of(name).test if split_name(name)[0] in CATALOG else "test"
 
 
 def drawn_for(name: str, seed: int) -> str:
     """The name of the data set that a trial of this seed runs on.
 
     A pool that is a random part of its split is drawn once per seed, as in the released code of PCoreSet: its
-    ``draw`` is the seed, so that every selector, teacher and student of one seed has the same pool. A name with a
-    ``draw`` of its own fixes it for all seeds; other names are unchanged.
+    ``draw`` is the seed, so that every selector, teacher and student of one seed has the same pool. So are conditions.
+    A name with a ``draw`` of its own fixes both for all seeds; other names are unchanged.
 
     Args:
         name: as ``load_dataset`` takes it.
         seed: of the trial, at least 0.
+
+    >>> drawn_for("digits?noise=0.2", 3), drawn_for("digits", 3)
+    ('digits?noise=0.2&draw=3', 'digits')
     """
-    base, mark, _ = name.partition("?")
-    if base not in CATALOG:
+    base, pairs = split_name(name)
+    is_drawn = conditions_of(name) is not None or (base in CATALOG and choices_of(name).is_drawn)
+    if not is_drawn or any(key == DRAW for key, _ in pairs):
         return name
-    choices = choices_of(name)
-    if choices.draw is not None or not choices.is_drawn:
-        return name
-    return f"{name}{'&' if mark else '?'}draw={seed}"
+    return f"{name}{'&' if pairs else '?'}{DRAW}={seed}"
