@@ -76,6 +76,6 @@ def _arrays(selector: Selector, fitted: Fitted, copied: bool) -> dict[str, Tenso
         if "teacher_probabilities" in selector.needs:
             arrays["teacher_probabilities"] = taught.probabilities(taught.views.train.arrays[0])
         if "teacher_features" in selector.needs:
-            features = taught.views.train.arrays[0].astype(np.float32)
+            features = np.array(taught.views.train.arrays[0], dtype=np.float32)
             arrays["teacher_features"] = torch.from_numpy(features).to(taught.kept_on)
     return arrays

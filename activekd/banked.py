@@ -42,11 +42,15 @@ class BankedShards:
 def banked_shards(
     dataset: Dataset, student: StudentNetwork, teacher: Teacher | None, geometry: ViewGeometry
 ) -> BankedShards:
-    """The banked arrays of a student and a teacher; the weights of their networks must be on this machine."""
+    """The banked arrays of a student and a teacher; the weights of their networks must be on this machine.
+
+    Those of a data set with conditions are those of its base.
+    """
+    base = dataset.banked
 
     def shards(split: str, views: Iterable[int], encoder: str, weights: str) -> tuple[Shard, ...]:
-        content = (dataset.train if split == "train" else dataset.test).content
-        return tuple(Shard(dataset.name, split, view, content, encoder, weights, geometry) for view in views)
+        content = (base.train if split == "train" else base.test).content
+        return tuple(Shard(base.name, split, view, content, encoder, weights, geometry) for view in views)
 
     def both(encoder: str, weights: str, views: Iterable[int], tested: bool = True) -> list[tuple[Shard, ...]]:
         return [shards("train", views, encoder, weights), shards("test", [0] if tested else [], encoder, weights)]
@@ -56,7 +60,7 @@ def banked_shards(
     if student.frozen:
         of_student = both(student.encoder_name, student.fingerprint, range(geometry.count))
     if teacher is not None:
-        network, rows = teacher.network, dataset.test.features
+        network, rows = teacher.network, base.test.features
         views = range(geometry.count) if isinstance(network, VisionLanguageNetwork) else [0]
         has_test = not isinstance(network, GivenByData) or (rows is not None and rows.teacher is not None)
         of_teacher = both(f"{TEACHER}{network.name}", network.fingerprint, views, has_test)

@@ -1,6 +1,8 @@
 """Diagnostics of a finished query and of the networks of its round; selectors never see them.
 
-They read the labels of the whole train split, unlabeled rows included, after the query, and change nothing.
+They read the true labels of the whole train split, unlabeled rows included, after the query, and change nothing. With
+label noise these differ from the labels that were bought. Images of no class count in what needs no label alone: in
+diversities, entropies and the number of picks.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from activekd.datasets import Dataset
-from activekd.pool import Pool
+from activekd.pool import NO_CLASS, Pool
 from activekd.selectors.uncertainty import entropy, predicted, scores
 from activekd.selectors.view import PoolView
 
@@ -118,25 +120,28 @@ def diagnose(
         measured: outputs of the student and the teacher.
         rng: draws the unlabeled images that the picks' diversity is compared with.
     """
-    labels, n_classes = dataset.train.labels, dataset.n_classes
-    labeled = np.concatenate([np.array(pool.labeled, dtype=np.int64), picked])
+    labels, n_classes = dataset.true_labels, dataset.n_classes
+    has_class = labels != NO_CLASS
+    classed = picked[has_class[picked]]
+    labeled = np.concatenate([np.array(pool.labeled, dtype=np.int64), classed])
     counts = np.bincount(labels[labeled], minlength=n_classes)
     drawn = rng.permutation(pool.unlabeled)[: len(picked)]
     view = PoolView(pool, labels, n_classes, {"student_probabilities": measured.student_train})
     uncertainty = scores(view, entropy).double().cpu().numpy() / (log(n_classes) or 1.0)
     teacher, unlabeled = measured.teacher_train, pool.unlabeled
+    known = unlabeled[has_class[unlabeled]]
     right = None if teacher is None else teacher.classes == labels
     probabilities = measured.student_train
     return Diagnostics(
-        picks_coverage=len(np.unique(labels[picked])) / min(n_classes, len(picked)) if len(picked) else nan,
+        picks_coverage=len(np.unique(labels[classed])) / min(n_classes, len(picked)) if len(picked) else nan,
         labeled_coverage=float(np.mean(counts > 0)),
         labeled_balance=_balance(counts),
         picks_feature_diversity=_diversity(measured.features, picked, drawn),
         picks_probability_diversity=_diversity(lambda rows: probabilities[torch.from_numpy(rows)], picked, drawn),
         picks_entropy=_mean(uncertainty[picked]),
         pool_entropy=_mean(uncertainty[unlabeled]),
-        picks_teacher_accuracy=nan if right is None else _mean(right[picked]),
-        pool_teacher_accuracy=nan if right is None else _mean(right[unlabeled]),
+        picks_teacher_accuracy=nan if right is None else _mean(right[classed]),
+        pool_teacher_accuracy=nan if right is None else _mean(right[known]),
         **_calibration("student", measured.student_test, dataset.test.labels),
         **_calibration("teacher", measured.teacher_test, dataset.test.labels),
         **_heads(measured, dataset.test.labels),
@@ -209,11 +214,12 @@ def _spacing(points: Float[Tensor, "q dim"]) -> float:
 def _misled(labels: np.ndarray, pool: Pool, teacher: Opinion | None, student: np.ndarray) -> dict[str, float]:
     if teacher is None:
         return dict.fromkeys(("misled", "misled_learned", "misled_labeled", "misled_mended"), nan)
-    misled = (teacher.confidence >= CONFIDENT) & (teacher.classes != labels)
+    has_class = labels != NO_CLASS
+    misled = (teacher.confidence >= CONFIDENT) & (teacher.classes != labels) & has_class
     labeled = np.zeros(pool.n, dtype=bool)
     labeled[list(pool.labeled)] = True
     return {
-        "misled": _mean(misled),
+        "misled": _mean(misled[has_class]),
         "misled_learned": _mean((student == teacher.classes)[misled & ~labeled]),
         "misled_labeled": _mean(labeled[misled]),
         "misled_mended": _mean((student == labels)[misled & labeled]),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from activekd.bank.gathered import Gathered
 from activekd.devices import naming_memory, results_device
 from activekd.diagnostics import Opinion
 from activekd.errors import InputError
@@ -76,7 +77,7 @@ class Taught:
         """The device of predictions, as ``activekd.devices.results_device`` says."""
         return results_device(self.prototypes.device.type)
 
-    def probabilities(self, features: np.ndarray) -> Float32[Tensor, "n classes"]:
+    def probabilities(self, features: np.ndarray | Gathered) -> Float32[Tensor, "n classes"]:
         """Probabilities at temperature 1 of images with these features, computed in slices on the teacher's device.
 
         Like those of a student they stay there (``kept_on``).

@@ -9,11 +9,13 @@ import torch
 
 from activekd.bank.computing import Encoder as ImageEncoder
 from activekd.bank.computing import compute
+from activekd.bank.gathered import Gathered
 from activekd.bank.given import GivenByData, GivenFeatures, read_features
 from activekd.bank.shards import Shard, read_array, write_array
-from activekd.bank.views import RenderedViews, Views, ViewSource
+from activekd.bank.views import MappedViews, RenderedViews, Views, ViewSource
 from activekd.banked import BankedShards, Encoder, banked_shards, encoder_of
-from activekd.datasets import Dataset, Split
+from activekd.datasets import Conditioned, Dataset, Split
+from activekd.datasets.row_map import RowMap
 from activekd.finite import check_rows
 from activekd.images.node import node_copy
 from activekd.networks.vision_language import VisionLanguageNetwork
@@ -96,8 +98,9 @@ def cached_text_head(network: TeacherNetwork, dataset: Dataset, cache: Path) -> 
     """A text head that is given or cached; None if a network must run.
 
     Args:
-        dataset: with the names of its test images if features are given.
+        dataset: with the names of its test images if features are given; of one with conditions, the base has the head.
     """
+    dataset = dataset.banked
     if isinstance(network, GivenByData):
         assert dataset.embeddings is not None
         return text_head(dataset.embeddings.text, dataset.embeddings.logit_scale)
@@ -114,8 +117,12 @@ def compute_text_head(
     device: str = "cpu",
     threads: int = 1,
 ) -> TextHead:
-    """The text head of a teacher network for a data set: from the disk cache, or computed and cached."""
+    """The text head of a teacher network for a data set: from the disk cache, or computed and cached.
+
+    Of a data set with conditions it is that of its base, with all classes; ``teacher_views`` has those that are kept.
+    """
     torch.set_num_threads(threads)
+    dataset = dataset.banked
     cached = cached_text_head(network, dataset, cache)
     if cached is not None:
         return cached
@@ -136,38 +143,53 @@ def student_views(
     """A student with its inputs: banked features on a frozen backbone, else pixels that are rendered in each step.
 
     Args:
-        dataset: with images where the student is trained end to end.
+        dataset: with images where the student is trained end to end, or its base has them.
         student: the student.
         geometry: of the views.
         shards: of ``banked_shards``.
         banked: at least the arrays of the student's shards.
         device: where they are read.
     """
+    of, base = dataset.conditioned, dataset.banked
+    train_map, test_map = (None, None) if of is None else (of.train, of.test)
     if student.frozen:
-        train, test = (_views(some, banked, device) for some in (shards.student_train, shards.student_test))
-        return StudentViews(student, train, test)
+        train = _views(shards.student_train, banked, device, train_map)
+        return StudentViews(student, train, _views(shards.student_test, banked, device, test_map))
 
-    def rendered(split: Split) -> ViewSource:
+    def rendered(split: Split, row_map: RowMap | None) -> ViewSource:
         images = node_copy(split.pixels)
-        return RenderedViews(images, geometry, student.size, student.backbone.interpolation, device)
+        views = RenderedViews(images, geometry, student.size, student.backbone.interpolation, device)
+        return views if row_map is None else MappedViews(views, row_map, geometry.count)
 
-    return StudentViews(student, rendered(dataset.train), rendered(dataset.test))
+    return StudentViews(student, rendered(base.train, train_map), rendered(base.test, test_map))
 
 
 def teacher_views(
-    teacher: Teacher, head: TextHead, shards: BankedShards, banked: Banked, device: str = "cpu"
+    teacher: Teacher,
+    head: TextHead,
+    shards: BankedShards,
+    banked: Banked,
+    device: str = "cpu",
+    *,
+    conditioned: Conditioned | None = None,
 ) -> TeacherViews:
-    """A teacher with its banked features.
+    """A teacher with its banked features; it knows the classes of its data set alone.
 
     Args:
         teacher: the teacher.
-        head: its text head.
+        head: its text head; with conditions, that of the base.
         shards: of ``banked_shards``.
         banked: at least the arrays of the teacher's shards.
         device: where they are read.
+        conditioned: of the data set; None without conditions.
     """
-    test = banked[shards.teacher_test[0].key] if shards.teacher_test else None
-    return TeacherViews(teacher.name, teacher.adapt, head, _views(shards.teacher_train, banked, device), test)
+    test: np.ndarray | Gathered | None = banked[shards.teacher_test[0].key] if shards.teacher_test else None
+    row_map = None
+    if conditioned is not None:
+        head, row_map = head.of_classes(conditioned.classes), conditioned.train
+        if test is not None and conditioned.test is not None:
+            test = Gathered((test,), conditioned.test)
+    return TeacherViews(teacher.name, teacher.adapt, head, _views(shards.teacher_train, banked, device, row_map), test)
 
 
 def computed_inputs(
@@ -193,11 +215,12 @@ def computed_inputs(
     """
     threads, shards = torch.get_num_threads(), banked_shards(dataset, student, teacher, geometry)
     banked: dict[str, np.ndarray] = {}
+    base = dataset.banked
     for split, some in (
-        (dataset.train, shards.student_train),
-        (dataset.test, shards.student_test),
-        (dataset.train, shards.teacher_train),
-        (dataset.test, shards.teacher_test),
+        (base.train, shards.student_train),
+        (base.test, shards.student_test),
+        (base.train, shards.teacher_train),
+        (base.test, shards.teacher_test),
     ):
         if some:
             arrays = compute_shards(some, split, encoder_of(some[0], student, teacher), cache, device, threads)
@@ -205,10 +228,10 @@ def computed_inputs(
     taught = None
     if teacher is not None:
         head = compute_text_head(teacher.network, dataset, cache, device, threads)
-        taught = teacher_views(teacher, head, shards, banked, device)
+        taught = teacher_views(teacher, head, shards, banked, device, conditioned=dataset.conditioned)
     return student_views(dataset, student, geometry, shards, banked, device), taught
 
 
-def _views(shards: Sequence[Shard], banked: Banked, device: str) -> Views:
+def _views(shards: Sequence[Shard], banked: Banked, device: str, row_map: RowMap | None) -> Views:
     keys = [shard.key for shard in shards]
-    return Views(tuple(banked[key] for key in keys), device, " ".join(keys))
+    return Views(tuple(banked[key] for key in keys), device, " ".join(keys), row_map=row_map)

@@ -6,11 +6,11 @@ from itertools import islice
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from activekd.asking import PREDICTED, ask
-from activekd.datasets import Dataset, reveal
+from activekd.datasets import Dataset, buy, reveal
 from activekd.devices import check_device
 from activekd.diagnostics import Diagnostics, Measured, diagnose
 from activekd.errors import InputError
@@ -138,15 +138,15 @@ def run_cohort(
     initial = {s: initial_rows(dataset, start, s, student, teacher, device) for s in {m.seed: None for m in members}}
     trials: dict[int, _Trial] = {}
     for position, member in enumerate(members):
-        pool = Pool(len(dataset.train), initial[member.seed])
+        pool = buy(dataset, Pool(len(dataset.train)), initial[member.seed])
         for bought in member.picked:
-            pool = pool.buy(bought)
+            pool = buy(dataset, pool, bought)
         trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool)
     while open_trials := {position: trial for position, trial in trials.items() if trial.index < rounds}:
         index = min(trial.index for trial in open_trials.values())
         for position, result in _rounds(fitter, measure, [(p, t) for p, t in open_trials.items() if t.index == index]):
             if isinstance(result, Round):
-                trials[position] = trials[position].after(result)
+                trials[position] = trials[position].after(result, dataset)
             else:
                 del trials[position]
             yield Outcome(position, result)
@@ -161,34 +161,37 @@ class _Trial:
     index: int
     pool: Pool
 
-    def after(self, done: Round) -> "_Trial":
-        return replace(self, index=self.index + 1, pool=self.pool.buy(done.picked))
+    def after(self, done: Round, dataset: Dataset) -> "_Trial":
+        return replace(self, index=self.index + 1, pool=buy(dataset, self.pool, done.picked))
 
 
 def _rounds(
     fitter: Fitter, measuring: "_Measuring", trials: Sequence[tuple[int, _Trial]]
 ) -> Iterator[tuple[int, Round | Exception]]:
     """The round of each of these trials, which are all before the same one, with their positions."""
-    readers: dict[tuple[int, tuple[int, ...]], list[tuple[int, _Trial]]] = {}
+    readers: dict[tuple[int, Pool], list[tuple[int, _Trial]]] = {}
     for position, trial in trials:
-        readers.setdefault((trial.seed, trial.pool.labeled), []).append((position, trial))
-    wanted = []
+        readers.setdefault((trial.seed, trial.pool), []).append((position, trial))
+    # Fits that are computed together have equally many labels, which trials that have wasted some do not.
+    alike: dict[int, list[tuple[Wanted, list[tuple[int, _Trial]]]]] = {}
     for some in readers.values():
         _, first = some[0]
         labeled = reveal(measuring.dataset, first.pool)
         features = any("features" in trial.selector.needs for _, trial in some)
-        wanted.append((Wanted(first.index, first.seed, first.pool, labeled, features), some))
-    width = fitter.together(wanted[0][0])
-    waiting = iter(wanted)
-    while block := list(islice(waiting, width)):
-        forget_peak()
-        fits = fitter.fit([want for want, _ in block], width)
-        for (want, some), fitted in zip(block, fits, strict=True):
-            for position, trial in some:
-                if isinstance(fitted, InputError):
-                    yield position, fitted
-                else:
-                    yield position, measuring.round_of(want, fitted, trial, read_again=trial is not some[-1][1])
+        want = Wanted(first.index, first.seed, first.pool, labeled, features)
+        alike.setdefault(len(labeled.rows), []).append((want, some))
+    for wanted in alike.values():
+        width = fitter.together(wanted[0][0])
+        waiting = iter(wanted)
+        while block := list(islice(waiting, width)):
+            forget_peak()
+            fits = fitter.fit([want for want, _ in block], width)
+            for (want, some), fitted in zip(block, fits, strict=True):
+                for position, trial in some:
+                    if isinstance(fitted, InputError):
+                        yield position, fitted
+                    else:
+                        yield position, measuring.round_of(want, fitted, trial, read_again=trial is not some[-1][1])
 
 
 @dataclass(frozen=True)
@@ -240,9 +243,10 @@ class _Measuring:
             )
         select_seconds = perf_counter() - start
         peak = peak_rss_bytes()
+        recalls = _recalls(test.probabilities, labels)
         return Round(
             index=index,
-            n_labeled=len(want.pool.labeled),
+            n_labeled=want.pool.n_bought,
             picked=rows,
             accuracy=_accuracy(test.probabilities, labels),
             teacher_accuracy=None if taught_test is None else _accuracy(taught_test, labels),
@@ -252,6 +256,9 @@ class _Measuring:
             select_seconds=select_seconds,
             peak_rss_bytes=peak,
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
+            macro_accuracy=float(recalls.mean()),
+            worst_class_accuracy=float(recalls.min()),
+            wasted_labels=len(want.pool.wasted),
         )
 
     def _truth(self) -> Int64[np.ndarray, " n"]:
@@ -272,3 +279,12 @@ class _Measuring:
 
 def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:
     return float(np.mean(probabilities.argmax(dim=1).cpu().numpy() == labels))
+
+
+def _recalls(
+    probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]
+) -> Float64[np.ndarray, " tested"]:
+    """The accuracy on the images of each class that has some."""
+    right = probabilities.argmax(dim=1).cpu().numpy() == labels
+    counts = np.bincount(labels)
+    return np.bincount(labels, weights=right)[counts > 0] / counts[counts > 0]

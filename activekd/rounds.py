@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from torch import Tensor
 
+from activekd.bank.gathered import Gathered
 from activekd.bank.views import Views, ViewSource
 from activekd.diagnostics import Diagnostics
 from activekd.selectors.selector import Selector
@@ -45,14 +46,14 @@ class TeacherViews:
         head: text embeddings of the classes, and the logit scale.
         train: features of the views of the train split; view 0 alone where the teacher has a single view.
         test: features of view 0 of the test split, (n_test, width); None where they are not known, and neither is the
-            teacher's accuracy.
+            teacher's accuracy. An index into it copies rows.
     """
 
     name: str
     adapt: Callable[..., Tensor]
     head: TextHead
     train: Views
-    test: np.ndarray | None
+    test: np.ndarray | Gathered | None
 
     @property
     def who(self) -> str:
@@ -69,7 +70,7 @@ class Round:
 
     Attributes:
         index: round number, from 0.
-        n_labeled: labels that the round trains on.
+        n_labeled: labels that are paid for before the round, the wasted ones included.
         picked: rows that its query labels, in order of preference; empty in the last round.
         accuracy: the student's top-1 accuracy on the test split, in [0, 1].
         teacher_accuracy: the fitted teacher's top-1 accuracy on the test split, in [0, 1]; None without a teacher, or
@@ -80,6 +81,9 @@ class Round:
         select_seconds: time of the query.
         peak_rss_bytes: peak resident memory of the round; on systems without /proc, of the whole process.
         diagnostics: diagnostics of the query and the networks; None unless requested. Times and memory exclude them.
+        macro_accuracy: the student's mean accuracy over the classes that have test images, in [0, 1].
+        worst_class_accuracy: its least accuracy among these classes, in [0, 1].
+        wasted_labels: of ``n_labeled``, those spent on images of no class, on which nothing trains.
     """
 
     index: int
@@ -93,6 +97,9 @@ class Round:
     select_seconds: float
     peak_rss_bytes: int
     diagnostics: Diagnostics | None = None
+    macro_accuracy: float | None = None
+    worst_class_accuracy: float | None = None
+    wasted_labels: int | None = None
 
 
 @dataclass(frozen=True)

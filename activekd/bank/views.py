@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from activekd.bank.gathered import Gathered, gathered
 from activekd.bank.held import Held, Slab, held_on
+from activekd.datasets.row_map import RowMap
 from activekd.images.batched import crops_of, peak_bytes, render_crops, upload, working_type
 from activekd.images.crops import view_boxes
 from activekd.images.pixels import Images
@@ -60,34 +62,47 @@ class ViewSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Banked features of one split: ``arrays[view][row]``; all views have the same shape and type.
+    """Banked features of one split: ``banked[view][row]``; all views have the same shape and type.
 
     On the CPU they are read from the arrays. On another device all views are one table there, uploaded once a worker;
     where it does not fit, batches are gathered on the host.
 
     Attributes:
-        arrays: of each view, which may be memory-mapped.
+        banked: of each view, which may be memory-mapped.
         device: of the batches.
         key: content address of the arrays, by which trials of a worker share a table; empty for a table that only this
             object reads.
         held: what the worker holds on the device; by default that of the process.
+        row_map: from the rows of the split to those of the arrays; None where they are the same.
     """
 
-    arrays: tuple[np.ndarray, ...]
+    banked: tuple[np.ndarray, ...]
     device: str = "cpu"
     key: str = ""
     held: Held | None = None
+    row_map: RowMap | None = None
 
     def __len__(self) -> int:
-        return len(self.arrays)
+        return len(self.banked)
 
     @property
     def n_rows(self) -> int:
-        return len(self.arrays[0])
+        return len(self.banked[0]) if self.row_map is None else len(self.row_map)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.arrays[0].shape[1:]
+        return self.banked[0].shape[1:]
+
+    @property
+    def arrays(self) -> tuple[np.ndarray | Gathered, ...]:
+        """The features of all rows in each view, without a copy."""
+        if self.row_map is None:
+            return self.banked
+        return tuple(Gathered(self.banked, self.row_map, view) for view in range(len(self)))
+
+    def _located(self, rows: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows and views of the arrays that these are."""
+        return (rows, views) if self.row_map is None else self.row_map.banked(rows, views, len(self))
 
     @cached_property
     def _key(self) -> Hashable:
@@ -98,42 +113,36 @@ class Views:
         if self.device == "cpu":
             return None
         held = self.held or held_on(self.device)
-        return held.get(self._key, self, len(self) * self.arrays[0].nbytes, lambda: self._uploaded(held.device))
+        return held.get(self._key, self, len(self) * self.banked[0].nbytes, lambda: self._uploaded(held.device))
 
     def _uploaded(self, device: torch.device) -> Tensor:
-        first = torch.from_numpy(np.array(self.arrays[0][:1]))
-        out = torch.empty((len(self) * self.n_rows, *self.shape), dtype=first.dtype, device=device)
-        for view, array in enumerate(self.arrays):
-            for start in range(0, self.n_rows, UPLOAD_ROWS):
+        first, n = torch.from_numpy(np.array(self.banked[0][:1])), len(self.banked[0])
+        out = torch.empty((len(self) * n, *self.shape), dtype=first.dtype, device=device)
+        for view, array in enumerate(self.banked):
+            for start in range(0, n, UPLOAD_ROWS):
                 rows = np.array(array[start : start + UPLOAD_ROWS])
-                begin = view * self.n_rows + start
+                begin = view * n + start
                 out[begin : begin + len(rows)] = upload(rows, device)
         return out
 
     def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
         """The array of each (row, view), copied into one batch."""
         table = self._table()
+        rows, views = self._located(rows, views)
         if table is None:
-            return upload(self._gathered(rows, views), torch.device(self.device))
-        return table.index_select(0, upload(views * self.n_rows + rows, table.device))
-
-    def _gathered(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
-        first = self.arrays[0]
-        out = np.empty((len(rows), *first.shape[1:]), dtype=first.dtype)
-        for view in np.unique(views):
-            chosen = views == view
-            out[chosen] = self.arrays[view][rows[chosen]]
-        return out
+            return upload(gathered(self.banked, rows, views), torch.device(self.device))
+        return table.index_select(0, upload(views * len(self.banked[0]) + rows, table.device))
 
     def batches(
         self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
     ) -> Iterator[Tensor]:
         """The batch of each step of a fit, in order."""
         table = self._table()
+        rows, views = self._located(rows, views)
         if table is None:
             device = torch.device(self.device)
-            return (upload(batch, device) for batch in map(self._gathered, rows, views))
-        indices = upload(views * self.n_rows + rows, table.device)
+            return (upload(batch, device) for batch in map(partial(gathered, self.banked), rows, views))
+        indices = upload(views * len(self.banked[0]) + rows, table.device)
         return (table.index_select(0, step) for step in indices)
 
 
@@ -262,3 +271,40 @@ class RenderedViews:
         largest = 3 * int(images.shapes[rows].prod(axis=2).sum(axis=1).max())
         memory.require(largest, f"a batch of {rows.shape[1]} decoded images")
         return stream(images, rows, memory.device, threads=threads)
+
+
+@dataclass(frozen=True, eq=False)
+class MappedViews:
+    """The views of a split whose rows are rows of another one.
+
+    Attributes:
+        source: views of the other split.
+        row_map: from the rows to those of the other split.
+        n_views: views of a row of the other split.
+    """
+
+    source: ViewSource
+    row_map: RowMap
+    n_views: int
+
+    @property
+    def device(self) -> str:
+        return self.source.device
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.row_map)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.shape
+
+    def gather(self, rows: Int64[np.ndarray, " batch"], views: Int64[np.ndarray, " batch"]) -> Tensor:
+        """The array of each (row, view)."""
+        return self.source.gather(*self.row_map.banked(rows, views, self.n_views))
+
+    def batches(
+        self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
+    ) -> Iterator[Tensor]:
+        """The batch of each step of a fit, in order."""
+        return self.source.batches(*self.row_map.banked(rows, views, self.n_views))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
+from activekd.pool import NO_CLASS
 from activekd.selectors.badge import badge, badge_released
 from activekd.selectors.balanced import classbalanced
 from activekd.selectors.herding import maxherding
@@ -63,11 +64,14 @@ def boss(view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[
     """
     truth, unlabeled = view.true_labels, view.pool.unlabeled
     batches = proposed(view, query_size, rng)
-    judged = subsample(unlabeled, JUDGED_ROWS, rng=rng)
+    judged = subsample(unlabeled[truth[unlabeled] != NO_CLASS], JUDGED_ROWS, rng=rng)
     labeled = np.asarray(view.pool.labeled, dtype=np.int64)
     used = np.unique(np.concatenate([labeled, judged, batches.ravel()]))
     points = inputs(view.features[view.at(used)])
     labels = np.where(view.labels[used] < 0, truth[used], view.labels[used])
+    if len(of_none := np.flatnonzero(labels == NO_CLASS)):
+        # A point of zeros changes no sum of a head: an image of no class teaches nothing.
+        points[of_none], labels[of_none] = 0, 0
     place = [np.searchsorted(used, rows) for rows in (labeled, batches, judged)]
     return batches[int(accuracies(points, labels, *place, n_classes=view.n_classes).argmax())]
 

@@ -90,6 +90,7 @@ def checked_rows(selector: Selector, answer: Any, view: PoolView, query_size: in
     for what, bad in (
         ("rows outside the pool", rows[(rows < 0) | (rows >= view.pool.n)]),
         ("labeled rows", rows[np.isin(rows, np.asarray(view.pool.labeled))]),
+        ("rows whose labels were wasted", rows[np.isin(rows, np.asarray(view.pool.wasted))]),
         ("rows more than once", once[times > 1]),
     ):
         if len(bad):

@@ -53,13 +53,13 @@ class PoolView:
 
     Attributes:
         pool: the partition.
-        labels: one label per train row; ``UNLABELED`` on unlabeled rows.
+        labels: one label per train row; ``UNLABELED`` on unlabeled rows and on those whose labels were wasted.
         n_classes: number of classes.
         arrays: the declared arrays by name, one row per train row, from the evaluation view.
         index: number of the round, from 0.
         head: the student's heads, where declared.
         prototypes: text embeddings of the classes, where declared.
-        truth: one true label per train row, where declared: for oracles.
+        truth: the label of each train row that its purchase reveals, where declared: for oracles.
     """
 
     pool: Pool
@@ -125,7 +125,10 @@ class PoolView:
 
     @property
     def true_labels(self) -> Int64[np.ndarray, " n"]:
-        """The label of every train row: for oracles alone."""
+        """The label of every train row as its purchase reveals it, wrong ones too: for oracles alone.
+
+        NO_CLASS where there is none.
+        """
         return self._declared("true_labels", self.truth)
 
 

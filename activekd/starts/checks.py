@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from activekd.datasets import Dataset, reveal
-from activekd.pool import Pool
+from activekd.pool import NO_CLASS, Pool
 from activekd.starts import BALANCED, TEACHER, TYPICLUST, Start
 from activekd.students.networks import StudentNetwork
 from activekd.teachers import Teacher
@@ -37,7 +37,8 @@ def budget_faults(dataset: Dataset, *, rounds: int, start: Start, query_size: in
     n, n_pool, n_classes = start.n_labels(dataset.n_classes), len(dataset.train), dataset.n_classes
     given = f"shots = {start.shots}" if start.labels is None else f"initial_labels = {start.labels}"
     if start.name == BALANCED:
-        counts, most = np.bincount(train_labels(dataset), minlength=n_classes), -(-n // n_classes)
+        labels, most = train_labels(dataset), -(-n // n_classes)
+        counts = np.bincount(labels[labels != NO_CLASS], minlength=n_classes)
         if counts.min() < most:
             label = int(counts.argmin())
             return [
@@ -56,6 +57,6 @@ def budget_faults(dataset: Dataset, *, rounds: int, start: Start, query_size: in
 
 
 def train_labels(dataset: Dataset) -> Int64[np.ndarray, " n"]:
-    """The label of every train row, from the oracle."""
+    """The label of every train row, from the oracle; NO_CLASS where it has none."""
     n = len(dataset.train)
     return reveal(dataset, Pool(n, tuple(range(n)))).labels

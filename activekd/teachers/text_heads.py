@@ -37,6 +37,10 @@ class TextHead:
     text: Float32[np.ndarray, "classes dim"]
     logit_scale: float
 
+    def of_classes(self, classes: Int64[np.ndarray, " kept"]) -> "TextHead":
+        """The head of some of the classes, in this order."""
+        return TextHead(self.zero_shot[classes], self.text[classes], self.logit_scale)
+
     def accuracy(self, features: np.ndarray, labels: Int64[np.ndarray, " n"]) -> float:
         """Top-1 accuracy in [0, 1] of the zero-shot classifier: the class of the largest cosine.
 
