@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from activekd.memory import forget_peak, peak_rss_bytes
-from activekd.pool import NO_CLASS, UNLABELED, Pool
+from activekd.pool import UNLABELED, Pool
 from activekd.selectors import query
 from activekd.selectors.own import as_selector
 from activekd.selectors.selector import Selector
@@ -79,7 +79,7 @@ def check(selector: Selector | Callable[..., np.ndarray]) -> None:
     It returns exactly ``query_size`` distinct unlabeled rows, for any size from 1 to the whole unlabeled pool. Equal
     streams give equal rows. It leaves the view unchanged and reads only declared arrays. If its picks do not depend on
     the stream, shuffling the rows leaves the set of picks unchanged; a strategy that rounds its scores has ties and
-    fails this. It handles equal rows, one-hot predictions, a single class, float16 and rows whose labels were wasted. Its memory is bounded; the
+    fails this. It handles equal rows, one-hot predictions, a single class and float16. Its memory is bounded; the
     check resets the peak on Linux, while elsewhere an earlier, larger peak hides a breach.
 
     Args:
@@ -118,7 +118,7 @@ def _pick(selector: Selector, view: PoolView, k: int, seed: int = 0) -> list[int
         return query.select(selector, declared(view, selector), k, rng=stream(seed, "contract")).tolist()
     except Exception as fault:
         n = view.pool.n
-        fault.add_note(f"{ON} {k} of {n - view.pool.n_bought} unlabeled images, {view.n_classes} classes")
+        fault.add_note(f"{ON} {k} of {n - len(view.pool.labeled)} unlabeled images, {view.n_classes} classes")
         raise
 
 
@@ -195,16 +195,6 @@ def _half(selector: Selector) -> Iterator[str]:
     yield from ()
 
 
-def _wasted(selector: Selector) -> Iterator[str]:
-    view = made_up_view()
-    none, truth = view.pool.unlabeled[1 :: N // 10], view.true_labels.copy()
-    truth[none] = NO_CLASS
-    pool = replace(view.pool, wasted=tuple(none[::2].tolist()))
-    for k in (9, len(pool.unlabeled)):
-        _pick(selector, replace(view, pool=pool, truth=truth), k)
-    yield from ()
-
-
 def _memory(selector: Selector) -> Iterator[str]:
     view = made_up_view(n=LARGE, classes=LARGE_CLASSES, dim=LARGE_DIM, labeled=LARGE_CLASSES)
     _pick(selector, made_up_view(), LABELED)
@@ -226,7 +216,6 @@ CONTRACT: dict[str, Callable[[Selector], Iterator[str]]] = {
     "one-hot predictions are handled": _one_hot,
     "a single class is handled": _one_class,
     "float16 is handled": _half,
-    "wasted labels are left alone": _wasted,
     "memory is bounded": _memory,
 }
 """The promises of a selector, each with a test that yields a breach."""

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 
 from activekd.errors import InputError
 from activekd.selectors.selector import Selector
-from activekd.selectors.view import PoolView, rows_at_once
+from activekd.selectors.view import PoolView, narrowed, rows_at_once
 
 SUM_TOLERANCE = 1e-3
 """Largest deviation of a sum of probabilities from 1."""
@@ -28,6 +28,8 @@ CHUNK = 2048
 
 def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.random.Generator) -> Int64[np.ndarray, " k"]:
     """The rows that a selector picks, checked, in order of preference.
+
+    Rows whose labels were wasted are out of the pool: the selector sees a smaller one, without them.
 
     Args:
         selector: the query strategy.
@@ -50,7 +52,9 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
         )
     for fault in view_faults(view):
         raise InputError(f"selector '{selector.name}': {fault}")
-    view = replace(view, arrays={name: array.float() for name, array in view.arrays.items()})
+    view, seen = replace(view, arrays={name: array.float() for name, array in view.arrays.items()}), None
+    if view.pool.wasted:
+        seen, view = narrowed(view, unlabeled)
     try:
         with full_precision(view.device):
             answer = selector.function(view, query_size, rng=rng)
@@ -60,7 +64,8 @@ def select(selector: Selector, view: PoolView, query_size: int, *, rng: np.rando
     except Exception as fault:
         fault.add_note(f"selector '{selector.name}'")
         raise
-    return checked_rows(selector, answer, view, query_size)
+    rows = checked_rows(selector, answer, view, query_size)
+    return rows if seen is None else seen[rows]
 
 
 def checked_rows(selector: Selector, answer: Any, view: PoolView, query_size: int) -> Int64[np.ndarray, " k"]:
@@ -90,7 +95,6 @@ def checked_rows(selector: Selector, answer: Any, view: PoolView, query_size: in
     for what, bad in (
         ("rows outside the pool", rows[(rows < 0) | (rows >= view.pool.n)]),
         ("labeled rows", rows[np.isin(rows, np.asarray(view.pool.labeled))]),
-        ("rows whose labels were wasted", rows[np.isin(rows, np.asarray(view.pool.wasted))]),
         ("rows more than once", once[times > 1]),
     ):
         if len(bad):

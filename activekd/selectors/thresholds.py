@@ -13,8 +13,6 @@ from activekd.selectors.view import PoolView
 class Rankings:
     """The rows from the most to the least likely member of a class, one class at a time, and what is known of them.
 
-    Rows whose labels were wasted have no rank.
-
     Rows with the class on top come first, in the order of their confidence; all others follow by their margin, the
     probability of the class minus the largest. Ties go to the lowest row.
 
@@ -30,14 +28,12 @@ class Rankings:
         self.free = np.zeros(view.pool.n, dtype=bool)
         """Whether each row may be picked."""
         self.free[view.pool.unlabeled] = True
-        self._ranked = self.free | (self.known != UNLABELED)
 
     def of_class(self, label: int) -> Int64[np.ndarray, " n"]:
         """The rows in the order of one class."""
         scores = self._probabilities[:, label]
         scores = torch.where(scores == self._top, scores, scores - self._top)
-        order = torch.argsort(scores, descending=True, stable=True).cpu().numpy()
-        return order[self._ranked[order]]
+        return torch.argsort(scores, descending=True, stable=True).cpu().numpy()
 
     def random(self, rng: np.random.Generator) -> int:
         """A free row, drawn uniformly."""
