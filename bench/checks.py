@@ -14,9 +14,17 @@ from pathlib import Path
 
 from activekd.bank.given import GivenFeatures, read_features
 from activekd.banked import teacher_faults
-from activekd.datasets import DATASETS, Dataset, check_dataset_name, drawn_for, load_dataset
+from activekd.datasets import (
+    DATASETS,
+    Dataset,
+    banked_name,
+    check_dataset_name,
+    conditioned,
+    drawn_for,
+    load_dataset,
+)
 from activekd.errors import Faults, InputError
-from activekd.given import ARRAYS, FOLDER, is_arrays
+from activekd.given import ARRAYS, FOLDER, is_arrays, split_name
 from activekd.images.decoding import decoded_side
 from activekd.images.survey import Survey
 from activekd.networks.checkpoints import UnreachableError
@@ -88,7 +96,10 @@ def resolve(
             return load_dataset(name, cache, decoded, short_side=side, survey=survey)
 
     sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
-    datasets = faults.resolve(sources, load, shown=lambda source: source[0].removeprefix(FOLDER).removeprefix(ARRAYS))
+    banked = {source: (banked_name(source[0]), source[1]) for source in sources}
+    bases = faults.resolve(banked.values(), load, shown=lambda base: base[0].removeprefix(FOLDER).removeprefix(ARRAYS))
+    loaded = [source for source in sources if banked[source] in bases]
+    datasets = faults.resolve(loaded, lambda s: conditioned(bases[banked[s]], s[0]), shown=lambda _: "")
     resolved = [
         ResolvedTrial(t, datasets[source], students[t.student], teachers.get(t.teacher), selectors[t.selector])
         for t, source in zip(trials, sources, strict=True)
@@ -111,7 +122,7 @@ def _sides(
     faults: Faults,
 ) -> dict[tuple[str, str, str], int]:
     """The shorter side that images are decoded to, by (data set, student, teacher); unknown networks become faults."""
-    reads_files = [t for t in trials if t.dataset not in DATASETS and not is_arrays(t.dataset)]
+    reads_files = [t for t in trials if split_name(t.dataset)[0] not in DATASETS and not is_arrays(t.dataset)]
     inputs = faults.resolve((t.student for t in reads_files), lambda name: students[name].size)
     taught = (t.teacher for t in reads_files if t.teacher in teachers)
     images = faults.resolve(taught, lambda name: _input_size(teachers[name]))
@@ -141,14 +152,15 @@ def _misfits(trial: ResolvedTrial) -> Iterable[str]:
     yield from teacher_faults(dataset.name, dataset.lacking, trial.teacher)
     if trial.teacher is not None and isinstance(given := trial.teacher.network, GivenFeatures):
         widths = set()
-        for part, split in (("train", dataset.train), ("test", dataset.test)):
+        base = dataset.banked
+        for part, split in (("train", base.train), ("test", base.test)):
             try:
                 widths.add(read_features(given, split, part).shape[1])
             except InputError as fault:
                 yield str(fault)
         for width in sorted(widths):
             try:
-                given_text_head(given, dataset.class_names, width)
+                given_text_head(given, base.class_names, width)
             except InputError as fault:
                 yield str(fault)
     yield from budget_faults(dataset, rounds=trial.trial.rounds, start=trial.trial.initial, query_size=trial.query_size)

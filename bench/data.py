@@ -12,22 +12,26 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from activekd.datasets import DATASETS, check_dataset_name
+from activekd.datasets import DATASETS, Dataset, Split, banked_name, check_dataset_name, conditioned
 from activekd.datasets.arrays import arrays_file
 from activekd.datasets.audit import Audit, audit, audit_arrays, audit_folder
 from activekd.datasets.benchmark import benchmark_listing
 from activekd.datasets.catalog import CATALOG
+from activekd.datasets.choices import conditions_of
 from activekd.datasets.coop import PARTS
 from activekd.datasets.fetch import ORIGINS, download
 from activekd.datasets.folder import read_folder
 from activekd.errors import InputError, unknown
 from activekd.folders import data_folder
-from activekd.given import ARRAYS, FOLDER
+from activekd.given import ARRAYS, FOLDER, split_name
 from activekd.images.survey import Survey
 from bench.terminal import EXIT_FAILED, DecodingLines, Version, command_line, console, examples, say, user_errors
 
 SHOWN = 20
 """Faults shown per data set without ``--every-fault``."""
+
+Listed = tuple[Sequence[str], np.ndarray]
+"""Paths and labels of a split."""
 
 app = command_line(help_without_command=True)
 
@@ -46,6 +50,7 @@ def about(version: Version = False) -> None:
         "activekd data check dtd eurosat --every-fault",
         "activekd data check imagenet --no-decode",
         "activekd data check folder:PATH",
+        "activekd data check 'folder:PATH?imbalance=10'",
     )
 )
 def check(
@@ -63,15 +68,20 @@ def check(
 ) -> None:
     """Compare data sets on disk with their lists.
 
-    Counts are compared with the published ones, and images are decoded. Exit code 1 if there is a fault.
+    Counts are compared with the published ones, and images are decoded. Exit code 1 if there is a fault. Of a name with
+    conditions, what they make of the pool is shown too.
     """
     with user_errors():
-        given = [name for name in names or () if name.startswith((FOLDER, ARRAYS))]
+        asked = names or []
+        under = [name for name in asked if split_name(name)[1] and _has_conditions(name)]
+        bases = [split_name(name)[0] if name in under else name for name in asked]
+        given = [name for name in bases if name.startswith((FOLDER, ARRAYS))]
         known = [*CATALOG, f"{FOLDER}PATH", f"{ARRAYS}FILE.npz"]
-        if odd := [name for name in names or () if name not in CATALOG and name not in given]:
+        embedded = [base for name, base in zip(asked, bases, strict=True) if name in under and base in DATASETS]
+        if odd := [name for name in bases if name not in CATALOG and name not in given and name not in embedded]:
             raise InputError(*(str(unknown("data set", name, known)) for name in odd))
-        root = Path() if names and len(given) == len(names) else data_folder()
-        chosen = names or [name for name in CATALOG if (root / CATALOG[name].folder).is_dir()]
+        root = Path() if names and len(given) + len(embedded) == len(names) else data_folder()
+        chosen = [name for name in dict.fromkeys(bases) if name not in embedded] if names else [name for name in CATALOG if (root / CATALOG[name].folder).is_dir()]
         lines = DecodingLines()
         audits = []
         for name in chosen:
@@ -87,13 +97,15 @@ def check(
                 audited = audit(name, root, decode=decode, progress=progress)
             audits.append(audited)
             _show(audited, decode, every_fault)
+        for name in under:
+            _show_conditions(name)
         if not names:
             absent = [name for name in CATALOG if name not in chosen]
             if absent:
                 say(f"no folder below {root}: {', '.join(absent)}")
         if as_json is not None:
             as_json.write_text(json.dumps([_plain(audited) for audited in audits], indent=1) + "\n", encoding="utf-8")
-        raise typer.Exit(EXIT_FAILED if not audits or any(audited.faults for audited in audits) else 0)
+        raise typer.Exit(EXIT_FAILED if not (audits or under) or any(audited.faults for audited in audits) else 0)
 
 
 def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
@@ -123,6 +135,24 @@ def _show(audited: Audit, decoded: bool, every_fault: bool) -> None:
     say(f"  {verdict if faults else 'as it should be'}")
 
 
+def _has_conditions(name: str) -> bool:
+    """Whether a name has conditions; a name of an unknown data set has none."""
+    base, _ = split_name(name)
+    known = base in CATALOG or base in DATASETS or base.startswith((FOLDER, ARRAYS))
+    return known and conditions_of(name) is not None
+
+
+def _show_conditions(name: str) -> None:
+    """What the conditions in a name make of the data set, in draw 0 unless the name has another."""
+    dataset = _under_conditions(name, *_listed_base(name))
+    table = Table("", "found", title=name, title_justify="left")
+    for what, n in (("classes", dataset.n_classes), ("train rows", len(dataset.train)), ("test", len(dataset.test))):
+        table.add_row(what, f"{n:,}")
+    console.print(table, soft_wrap=True)
+    for note in dataset.notes:
+        say(f"  {note}")
+
+
 def _plain(audited: Audit) -> dict[str, object]:
     return {**{key: value for key, value in vars(audited).items() if key != "folder"}, "folder": str(audited.folder)}
 
@@ -142,8 +172,9 @@ def list_rows(
     One a line, separated by a tab, in the order of the rows.
 
     Paths are relative to the folder of the images; those of embedded images and of arrays are empty. A file of features
-    computed elsewhere names its rows by these paths. A label is the name of a class. Of a pool that is drawn once per
-    seed, the rows are those of draw 0 unless NAME has another.
+    computed elsewhere names its rows by these paths. A label is the name of a class. Of a pool or of conditions that
+    are drawn once per seed, the rows are those of draw 0 unless NAME has another; a wrong label is shown as it comes,
+    and an image of no class has none.
     """
     with user_errors():
         class_names, parts = _listed(name)
@@ -155,9 +186,30 @@ def list_rows(
                 rows.writerow((part, row, path, class_names[label]) if as_csv else (part, path))
 
 
-def _listed(name: str) -> tuple[Sequence[str], Mapping[str, tuple[Sequence[str], np.ndarray]]]:
-    """The class names of a data set, and the paths and labels of each of its splits; images are not decoded."""
+def _listed(name: str) -> tuple[Sequence[str], Mapping[str, Listed]]:
+    """The class names of a data set, and the paths and labels of each of its splits; images are not decoded.
+
+    The last class name is empty: that of images of no class.
+    """
     check_dataset_name(name)
+    class_names, parts = _listed_base(name)
+    of = (dataset := _under_conditions(name, class_names, parts)).conditioned
+    if of is not None:
+        val = np.flatnonzero(np.isin(of.base.val.labels, of.classes))
+        test = np.arange(len(dataset.test)) if of.test is None else of.test.rows
+        splits = {"train": (of.train.rows, dataset.train), "val": (val, dataset.val), "test": (test, dataset.test)}
+        parts = {part: ([parts[part][0][row] for row in rows], split.labels) for part, (rows, split) in splits.items()}
+    return (*dataset.class_names, ""), parts
+
+
+def _under_conditions(name: str, class_names: Sequence[str], parts: Mapping[str, Listed]) -> Dataset:
+    """The labels of a data set under the conditions in its name, if any."""
+    train, val, test = (Split(None, parts[part][1]) for part in PARTS)
+    return conditioned(Dataset(banked_name(name), tuple(class_names), (), train, val, test), name)
+
+
+def _listed_base(name: str) -> tuple[Sequence[str], Mapping[str, Listed]]:
+    name = banked_name(name)
     if name in DATASETS or name.startswith(ARRAYS):
         source = DATASETS[name]() if name in DATASETS else arrays_file(name)
         splits = {"train": source.train, "val": source.val, "test": source.test}

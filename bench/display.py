@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN
+from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN, split_name
 from activekd.recipes import NO_TEACHER
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ DATA_SETS = {
     "sun397": "SUN397",
     "ucf101": "UCF101",
 }
+
+CONDITION_LABELS = {"imbalance": "imbalance", "noise": "label noise", "open": "open set", "duplicates": "duplicates"}
+"""Labels of the conditions of data sets."""
 
 PATHS = (FOLDER, ARRAYS)
 """Prefixes of data sets that are named by a path."""
@@ -138,6 +141,8 @@ def built_in(kind: str, name: str) -> str:
     'EfficientNet-Lite0 at 128 px, adapter'
     >>> built_in("dataset", "caltech101?pool=val&classes=clip/head.npz")
     'Caltech-101 (pool val, classes head)'
+    >>> built_in("dataset", "caltech101?pool=val&imbalance=10")
+    'Caltech-101 (pool val), imbalance 10'
     """
     match kind:
         case "dataset" | "group":
@@ -150,15 +155,15 @@ def built_in(kind: str, name: str) -> str:
 
 
 def _data_set(name: str) -> str:
-    for prefix in PATHS:
-        if name.startswith(prefix):
-            return PurePath(name.removeprefix(prefix)).stem or name
-    base, _, choices = name.partition("?")
-    if base not in DATA_SETS:
+    """Choices stand in brackets, conditions after them."""
+    base, pairs = split_name(name)
+    prefix = next((prefix for prefix in PATHS if base.startswith(prefix)), "")
+    label = (PurePath(base.removeprefix(prefix)).stem or name) if prefix else DATA_SETS.get(base)
+    if label is None:
         return name
-    parts = [pair.partition("=") for pair in choices.split("&") if pair]
-    chosen = ", ".join(f"{key} {PurePath(value).stem}" for key, _, value in parts)
-    return f"{DATA_SETS[base]} ({chosen})" if chosen else DATA_SETS[base]
+    chosen = ", ".join(f"{key} {PurePath(value).stem}" for key, value in pairs if key not in CONDITION_LABELS)
+    conditions = (f", {CONDITION_LABELS[key]} {value}" for key, value in pairs if key in CONDITION_LABELS)
+    return f"{label}{f' ({chosen})' if chosen else ''}{''.join(conditions)}"
 
 
 def _teacher(name: str) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from activekd.datasets import drawn_for
+from activekd.datasets import banked_name, drawn_for
 from activekd.images.decoding import kept_size
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import ViewGeometry
@@ -63,12 +63,12 @@ def shared_work(trials: Sequence[Trial], names: Names, device: str) -> Bank:
     alike = {(drawn_for(t.dataset, t.seed), t.student, t.teacher, t.views): t for t in trials}
     for (pool, *_), trial in alike.items():
         size, student, guide = (
-            names.sizes[trial.dataset],
+            names.sizes[trial.dataset].banked,
             names.students[trial.student],
             names.teachers.get(trial.teacher),
         )
         side = names.sides[trial.student, trial.teacher] if size.from_files else 0
-        images_of = {pool: size.n_pool, f"test of {trial.dataset}": size.n_test}
+        images_of = {banked_name(pool): size.n_pool, f"test of {banked_name(trial.dataset)}": size.n_test}
         source = PHOTOGRAPH if size.from_files else PICTURE
         if size.from_files:
             bank.decoded |= {(name, side): n for name, n in images_of.items()}

@@ -7,7 +7,7 @@ from math import ceil, expm1, log1p
 
 import numpy as np
 
-from activekd.datasets import Dataset, Split, drawn_for
+from activekd.datasets import Dataset, Split, banked_name, drawn_for
 from activekd.datasets.sizes import Sizes
 from activekd.recipes import NO_TEACHER, ViewGeometry
 from bench.plan.names import Names
@@ -122,13 +122,14 @@ class TrialWork:
                 amount = (first.rounds - 1) * size.n_pool * size.n_classes * per_query
                 self._add(work, Task("select", trial.selector), trial, amount, sizes)
         if not student.frozen and self._device == "cpu":
+            pool, shown = banked_name(drawn_for(first.dataset, first.seed)), size.banked
             crops = _Crops(
-                pool=f"{drawn_for(first.dataset, first.seed)} at {self._names.sides[first.student, first.teacher]} px",
+                pool=f"{pool} at {self._names.sides[first.student, first.teacher]} px",
                 source=PHOTOGRAPH if size.from_files else PICTURE,
                 size=student.size,
                 interpolation=student.backbone.interpolation,
                 views=first.views,
-                n=size.n_pool * first.views.count + size.n_test,
+                n=shown.n_pool * first.views.count + shown.n_test,
             )
             self._crops[crops].append(sum(n for t, n in work.items() if t.part in {"student", "predict", "diagnose"}))
         return Job(first, len(trials), together, work)

@@ -119,7 +119,7 @@ def cohort_needs(estimated: Estimate) -> dict[str, CohortNeeds]:
 
 def _feature_bytes(job: Job, estimated: Estimate) -> int:
     """Bytes of the features that a cohort reads: of every view of the pool and view 0 of the test split."""
-    size, trial = estimated.sizes[job.trial.dataset], job.trial
+    size, trial = estimated.sizes[job.trial.dataset].banked, job.trial
     network = trial.teacher.rpartition("+")[0]
     of_student = row_bytes(estimated.students[trial.student], estimated.widths[trial.student])
     of_teacher = BYTES * estimated.widths[network] if network else 0

@@ -1,10 +1,12 @@
 """What a page shows: its first screen, sections and provenance, as text and tables ready for a template."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from activekd.datasets.choices import test_split
-from bench.display import Display, names_in
+from activekd.datasets.conditions import CONDITIONS
+from activekd.given import split_name
+from bench.display import CONDITION_LABELS, Display, names_in
 from bench.report.cells import Section, Table
 from bench.report.figures.style import Style
 from bench.report.frames import Frames
@@ -126,6 +128,7 @@ def fact_lines(facts: Facts, n_planned: int, display: Display) -> dict[str, str]
 
     return {
         "data sets": named("dataset"),
+        **_conditions(distinct["dataset"]),
         "teachers": named("teacher"),
         "students": named("student"),
         "selectors": named("selector"),
@@ -136,6 +139,13 @@ def fact_lines(facts: Facts, n_planned: int, display: Display) -> dict[str, str]
         "protocol": str(facts.protocol),
         "compute": f"{facts.seconds / 60:.1f} minutes on one core in trials",
     }
+
+
+def _conditions(datasets: Sequence[str]) -> dict[str, str]:
+    """What the conditions of the data sets mean."""
+    met = {key for name in datasets for key, _ in split_name(name)[1]}
+    lines = [f"{CONDITION_LABELS[key]}: {kind.meaning}" for key, kind in CONDITIONS.items() if key in met]
+    return {"conditions, one draw a seed unless the name has one": "; ".join(lines)} if lines else {}
 
 
 def shown_names(frames: Frames) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from activekd.datasets import DATASETS
 from activekd.datasets.catalog import CATALOG
+from activekd.datasets.conditions import CONDITIONS
 from activekd.defaults import END_TO_END, HEADS, KINDS, RECIPES, TRUNK
 from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN
 from activekd.networks.backbones import BACKBONES, NAMED, TIMM
@@ -81,6 +82,8 @@ def _datasets() -> Lines:
     for name, entry in CATALOG.items():
         counts = f"{entry.n_classes:,} classes, {entry.n_pool:,} images in the pool, {entry.n_test:,} in test"
         yield name, f"{DATA_SETS[name]}, {counts}; in $ACTIVEKD_DATA/{entry.folder}."
+    for key, kind in CONDITIONS.items():
+        yield f"NAME?{key}=NUMBER", f"Any of them under a condition: {kind.meaning}."
 
 
 STEPS: Mapping[StepRule, str] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from activekd.bank.given import GivenByData
 from activekd.bank.shards import Shard
 from activekd.banked import TEACHER, BankedShards, Encoder, banked_shards, encoder_of, pairing_faults
-from activekd.datasets import Dataset, Split
+from activekd.datasets import Dataset, Split, banked_name
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER
@@ -62,12 +62,12 @@ class ResolvedTrial:
 
     @property
     def head_key(self) -> tuple[str, str] | None:
-        """(teacher network, data set) of its text head, which all draws of a pool share; None without a teacher."""
-        return None if self.teacher is None else (self.teacher.network.name, self.trial.dataset)
+        """(teacher network, data set) of its text head, which all draws and conditions share; None without a teacher."""
+        return None if self.teacher is None else (self.teacher.network.name, banked_name(self.trial.dataset))
 
     def split(self, name: str) -> Split:
-        """The ``train`` or the ``test`` split of its data set."""
-        return self.dataset.train if name == "train" else self.dataset.test
+        """The ``train`` or the ``test`` split of its data set, as it is banked: without conditions."""
+        return self.dataset.banked.train if name == "train" else self.dataset.banked.test
 
     def encoder_of(self, shard: Shard) -> Encoder:
         """The encoder of one of its shards: its teacher's network or its student."""

@@ -93,7 +93,8 @@ def run_cohort_rows(
     if first.teacher is not None:
         if head is None:
             raise ValueError(f"trial {first.id}: teacher '{first.teacher.name}' without its text head")
-        teacher = teacher_views(first.teacher, head, first.banked, banked, execution.device)
+        conditioned = first.dataset.conditioned
+        teacher = teacher_views(first.teacher, head, first.banked, banked, execution.device, conditioned=conditioned)
     outcomes = run_cohort(
         first.dataset,
         student_views(first.dataset, first.student, names.views, first.banked, banked, execution.device),

@@ -30,6 +30,8 @@ def near_chance(accuracy: float, n_classes: int) -> bool:
 class ZeroShotLines:
     """Prints a line for each (data set, teacher network), and a warning where its accuracy is near chance.
 
+    Data sets that differ in conditions have one line, that of their base.
+
     Args:
         trials: with their shards.
         out: where to print.
@@ -54,11 +56,11 @@ class ZeroShotLines:
             if all(map(has, keys)):
                 del self._left[head_key]
                 head, features = map(read, keys)
-                self._print(trial, head.accuracy(features, trial.dataset.test.labels))
+                self._print(trial, head.accuracy(features, trial.dataset.banked.test.labels))
 
     def _print(self, trial: "ResolvedTrial", accuracy: float) -> None:
         network, dataset = trial.head_key or ("", "")
-        n, n_classes = len(trial.dataset.test), trial.dataset.n_classes
+        n, n_classes = len(trial.dataset.banked.test), trial.dataset.banked.n_classes
         line = f"{dataset}: zero-shot accuracy of teacher {network}: {accuracy:.1%} on {n:,} test images"
         say(f"{line} (chance {1 / n_classes:.1%})", self._out)
         if near_chance(accuracy, n_classes):
