@@ -252,6 +252,7 @@ class _Measuring:
             select_seconds=select_seconds,
             peak_rss_bytes=peak,
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
+            forward_passes=fitted.forward_passes,
         )
 
     def _truth(self) -> Int64[np.ndarray, " n"]:

@@ -80,6 +80,8 @@ class Round:
         select_seconds: time of the query.
         peak_rss_bytes: peak resident memory of the round; on systems without /proc, of the whole process.
         diagnostics: diagnostics of the query and the networks; None unless requested. Times and memory exclude them.
+        forward_passes: images that passed through the student in its fit, as ``Recipe.forward_passes`` counts them;
+            None where they were not counted.
     """
 
     index: int
@@ -93,6 +95,7 @@ class Round:
     select_seconds: float
     peak_rss_bytes: int
     diagnostics: Diagnostics | None = None
+    forward_passes: int | None = None
 
 
 @dataclass(frozen=True)
