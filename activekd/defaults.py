@@ -83,8 +83,8 @@ _IMAGENET = replace(
 _RAMP = 0.4
 """Share of the steps over which pseudo-labels, FreeMatch and SoftMatch come in.
 
-Without it FreeMatch and SoftMatch collapsed in fits this short: their thresholds start at 1 / classes, so early mistakes
-are learned. The value was looked at on the test split of Caltech-70, seed 0.
+Without it FreeMatch and SoftMatch collapsed in fits this short: their thresholds start at 1 / classes, so they learn
+early mistakes. The value was looked at on the test split of Caltech-70, seed 0.
 """
 
 _EMA = 0.99

@@ -182,7 +182,7 @@ class Recipe:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that defines its numbers, for an id: the fields after BEFORE_OBJECTIVES unless they have their default."""
+        """All that defines its numbers, for an id; fields after BEFORE_OBJECTIVES where they are not the default."""
         names = [f.name for f in fields(self)]
         later = {f.name: f.default for f in fields(self)[names.index(BEFORE_OBJECTIVES) + 1 :]}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}

@@ -78,9 +78,7 @@ def feature_cosine(
     return (1 - cosines).sum() / projected.shape[-2]
 
 
-def feature_direction(
-    projected: Float[Tensor, "*members batch dim"], teacher: TeacherFeatures
-) -> Float[Tensor, ""]:
+def feature_direction(projected: Float[Tensor, "*members batch dim"], teacher: TeacherFeatures) -> Float[Tensor, ""]:
     """Norm-and-direction loss (Wang et al. 2023, arXiv 2305.17007): mean of 1 - (P f . e_k) / max(|P f|, |g|).
 
     e_k is the unit direction of the mean teacher feature of the image's class k. While the student's feature is shorter

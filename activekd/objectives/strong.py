@@ -30,7 +30,7 @@ NUMBERS = 9
 def strong(
     images: UInt8[Tensor, "batch 3 size size"], numbers: Float[Tensor, "batch 9"]
 ) -> UInt8[Tensor, "batch 3 size size"]:
-    """Strong views of drawn views: a square crop, brightness, contrast and saturation, and a grey square, in this order.
+    """Strong views of drawn views: a square crop, brightness, contrast, saturation and a grey square, in this order.
 
     Ours, for speed: the batch stays on the device. RandAugment (Cubuk et al. 2020), which the papers of the objectives
     use, draws for each image a few of fourteen operations, among them rotation, shear, posterisation, solarisation and
@@ -45,7 +45,10 @@ def strong(
     area, x, y, brightness, contrast, saturation, cut, cut_x, cut_y = numbers.unbind(dim=1)
     side = (SMALLEST_CROP + (1 - SMALLEST_CROP) * area).sqrt()
     zero = torch.zeros_like(side)
-    rows = [torch.stack(row, dim=1) for row in ((side, zero, (2 * x - 1) * (1 - side)), (zero, side, (2 * y - 1) * (1 - side)))]
+    rows = [
+        torch.stack(row, dim=1)
+        for row in ((side, zero, (2 * x - 1) * (1 - side)), (zero, side, (2 * y - 1) * (1 - side)))
+    ]
     grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     out = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 

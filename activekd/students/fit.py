@@ -222,7 +222,9 @@ def _train(
             teacher_labeled = teacher_unlabeled = None
             if of_step is not None:
                 teacher_labeled = of_step.logits[some] if terms.on_labeled else None
-                teacher_unlabeled = of_step.logits[others.start - skipped : others.stop - skipped] if terms.on_unlabeled else None
+                teacher_unlabeled = (
+                    of_step.logits[others.start - skipped : others.stop - skipped] if terms.on_unlabeled else None
+                )
             loss, running = part.loss(
                 out.label_logits,
                 out.distill_logits[part.distilled],

@@ -78,7 +78,7 @@ def predict_batch(student: Student, shape: tuple[int, ...], device: str) -> int:
 
 
 def label_weight(recipe: Recipe, distillation: Distillation) -> float:
-    """The weight of the label head in the mixture: all of it without distillation, and where no other head is trained."""
+    """The weight of the label head in the mixture: 1 without distillation, and with ``single_head``."""
     return 1.0 if distillation == "none" or recipe.objective == "single_head" else recipe.label_weight
 
 

@@ -42,7 +42,9 @@ def test_centres_are_directions_of_means_and_0_without_a_label() -> None:
     features = np.array([[3.0, 0.0], [0.0, 4.0], [3.0, 0.0], [1.0, 1.0]], dtype=np.float16)
     centres = class_centres(features, np.array([0, 0, 0, 2]), 3)
     root = np.sqrt(0.5)
-    assert centres.numpy().tolist() == [pytest.approx(row) for row in ([6 / 52**0.5, 4 / 52**0.5], [0, 0], [root, root])]
+    assert centres.numpy().tolist() == [
+        pytest.approx(row) for row in ([6 / 52**0.5, 4 / 52**0.5], [0, 0], [root, root])
+    ]
 
 
 def test_norm_and_direction_by_its_equation() -> None:

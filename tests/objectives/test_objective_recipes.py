@@ -1,8 +1,11 @@
 """Objectives in recipes: equal compute, ids, built-in recipes, refusals before any work, forward passes of rounds."""
 
+import re
 from copy import copy
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ import activekd as ak
 from activekd.banked import objective_faults
 from activekd.defaults import KINDS, RECIPES, default_recipe
 from activekd.errors import InputError
-from activekd.recipes import BEFORE_OBJECTIVES, SEMI_SUPERVISED, Recipe, ViewGeometry, ramp_up
+from activekd.recipes import BEFORE_OBJECTIVES, SEMI_SUPERVISED, Objective, Recipe, ViewGeometry, ramp_up
 from activekd.students.networks import student_network
 from activekd.teachers import teacher
 from bench.spec import read_spec
@@ -124,7 +127,9 @@ def test_strong_views_of_features_with_one_view_are_refused() -> None:
     two_views, alone = replace(RECIPE, objective="freematch"), replace(VIEWS, count=1)
     for student in (ADAPTER, HEADS):
         (fault,) = objective_faults(student, CLIP, alone, two_views)
-        assert fault.startswith(f"student '{student.name}': objective 'freematch' on features with one view; expected: ")
+        assert fault.startswith(
+            f"student '{student.name}': objective 'freematch' on features with one view; expected: "
+        )
         assert objective_faults(student, None, alone, two_views) == [fault]
         assert objective_faults(student, CLIP, VIEWS, two_views) == []
         assert objective_faults(student, None, alone, replace(RECIPE, objective="pseudo_label")) == []
@@ -143,7 +148,9 @@ def test_a_teacher_of_one_view_on_which_the_student_trains_leaves_one_view() -> 
 def test_terms_on_features_need_features_that_are_trained() -> None:
     recipe = replace(RECIPE, weight_feature=0.5)
     (fault,) = objective_faults(HEADS, CLIP, VIEWS, recipe)
-    assert fault.startswith("student 'frozen:efficientnet_lite0' with weight_feature 0.5 and weight_feature_direction 0")
+    assert fault.startswith(
+        "student 'frozen:efficientnet_lite0' with weight_feature 0.5 and weight_feature_direction 0"
+    )
     assert objective_faults(HEADS, None, VIEWS, recipe) == []
     for student in (ADAPTER, WHOLE):
         assert objective_faults(student, CLIP, VIEWS, recipe) == []
@@ -172,6 +179,18 @@ def test_a_grid_refuses_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "spec.toml").write_text(wrong, encoding="utf-8")
     with pytest.raises(InputError, match=r"adapter-flexmatch.*did you mean 'adapter-fixmatch'"):
         read_spec(str(tmp_path / "spec.toml"))
+
+
+def test_the_page_of_objectives_names_what_exists() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(activekd\.[\w.]+)`", page)
+    assert len(named) >= 10
+    for name in named:
+        resolve_name(name)
+    assert all(f"`{objective}`" in page for objective in get_args(Objective))
+    assert all(f"`{name.removeprefix('adapter-')}`" in page for name in RECIPES if name.startswith("adapter-"))
+    later = [f.name for f in fields(Recipe)][[f.name for f in fields(Recipe)].index(BEFORE_OBJECTIVES) + 1 :]
+    assert all(f"`{name}`" in page for name in later)
 
 
 def arrays() -> tuple[np.ndarray, np.ndarray]:

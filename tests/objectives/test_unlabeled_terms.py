@@ -203,9 +203,9 @@ def test_a_member_has_the_gradient_and_the_state_that_it_has_alone(objective: st
     for members, batch, classes in ((3, 9, 7), (5, 16, 37), (2, 1, 3)):
         values = np.random.default_rng(0).normal(size=(3, 2, members, batch, classes)).astype(np.float32)
 
-        def steps(some: list[int]) -> tuple[list[Tensor], Running]:
-            running, out = Running.start((len(some),), classes, "cpu"), []
-            for step in values[:, :, some]:  # noqa: B023
+        def steps(some: list[int], values: np.ndarray = values) -> tuple[list[Tensor], Running]:
+            running, out = Running.start((len(some),), values.shape[-1], "cpu"), []
+            for step in values[:, :, some]:
                 weak, strong = (torch.from_numpy(each.copy()).requires_grad_() for each in step)
                 seen = weak if objective == "pseudo_label" else strong
                 loss, running = unlabeled_loss(weak, strong, running, recipe, ema=recipe.ema)
