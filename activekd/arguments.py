@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from activekd.banked import pairing_faults
+from activekd.banked import objective_faults, pairing_faults
 from activekd.defaults import RECIPES, check_recipe_fits, default_recipe
 from activekd.errors import Faults, InputError, unknown
 from activekd.given import GIVEN, IN_MEMORY
@@ -193,6 +193,9 @@ def chosen_setup(
     if networks and teachers and views is not None:
         for fault in pairing_faults(data, networks[student], teachers["teacher"], views):
             faults.add(InputError(fault))
+        for fit in recipes.values():
+            for fault in objective_faults(networks[student], teachers["teacher"], views, fit):
+                faults.add(InputError(fault))
     if not (recipes and teachers and selectors):
         return None
     return Setup(networks[student], teachers["teacher"], selectors["selector"], recipes[student], mode)

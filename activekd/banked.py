@@ -9,7 +9,7 @@ from activekd.datasets import Dataset
 from activekd.datasets.arrays import OF_TEACHER
 from activekd.given import ARRAYS, GIVEN, is_arrays
 from activekd.networks.vision_language import VisionLanguageNetwork
-from activekd.recipes import ViewGeometry
+from activekd.recipes import Recipe, ViewGeometry, one_view
 from activekd.students.networks import ADAPTER, FROZEN, StudentNetwork
 from activekd.teachers import Teacher
 
@@ -112,6 +112,34 @@ def pairing_faults(dataset: str, student: StudentNetwork, teacher: Teacher | Non
         faults.append(
             f"{geometry.count} views of {dataset}, which has no images to crop; expected: count = 1, as in the "
             f"built-in views 'single'"
+        )
+    return faults
+
+
+def objective_faults(
+    student: StudentNetwork, teacher: Teacher | None, geometry: ViewGeometry, recipe: Recipe
+) -> list[str]:
+    """Why the objective of a recipe does not fit a student, a teacher or views.
+
+    Args:
+        student: the student.
+        teacher: None for no distillation; terms on features then have no meaning and are absent.
+        geometry: of the views.
+        recipe: of the fits.
+    """
+    faults = []
+    if recipe.has_strong_views and student.frozen:
+        given = teacher is not None and not isinstance(teacher.network, VisionLanguageNetwork)
+        if geometry.count == 1:
+            faults.append(f"student '{student.name}': {one_view(recipe, 'one view')}")
+        elif teacher is not None and given and recipe.single_view == "inputs":
+            found = f"view 0 alone, as the teacher '{teacher.name}' has no other and single_view is 'inputs'"
+            faults.append(f"student '{student.name}': {one_view(recipe, found)}, or single_view = 'targets'")
+    if recipe.has_feature_terms and teacher is not None and student.frozen and not student.trunk:
+        faults.append(
+            f"student '{student.name}' with weight_feature {recipe.weight_feature:g} and weight_feature_direction "
+            f"{recipe.weight_feature_direction:g}: its features are not trained; expected: weights 0, an "
+            f"{ADAPTER} student or one that is trained end to end"
         )
     return faults
 

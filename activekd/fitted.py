@@ -111,6 +111,7 @@ class Fitted:
     Attributes:
         network: the fitted student.
         taught: the fitted teacher; None without one.
+        forward_passes: images that passed through the student in its fit.
         teacher_seconds: of the teacher's fit.
         train_seconds: of building and fitting the student.
         test_seconds: of predicting the test split by both.
@@ -128,6 +129,7 @@ class Fitted:
         device: str,
         *,
         features: bool,
+        forward_passes: int,
         teacher_seconds: float,
         train_seconds: float,
     ) -> None:
@@ -138,6 +140,7 @@ class Fitted:
         self._kept_on = results_device(device)
         self._predict = partial(predict, network, recipe=recipe, distillation=distillation, device=device)
         self.network, self.taught = network, taught
+        self.forward_passes = forward_passes
         self.teacher_seconds, self.train_seconds = teacher_seconds, train_seconds
         self.test_seconds = self.pool_seconds = 0.0
 

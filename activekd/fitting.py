@@ -70,8 +70,9 @@ class Fitter:
         if not network.frozen:
             return 1
         (dim,) = self.student.train.shape
-        steps = self.recipe.n_steps(len(want.labeled.rows), len(want.pool.unlabeled))
-        return together(dim, self.n_classes, self.recipe, trunk=network.trunk, steps=steps)
+        steps = self.recipe.n_steps(len(want.labeled.rows), len(want.pool.unlabeled), self.distillation)
+        width = 0 if self.teacher is None else self.teacher.train.shape[0]
+        return together(dim, self.n_classes, self.recipe, trunk=network.trunk, steps=steps, teacher_width=width)
 
     def fit(self, block: Sequence[Wanted], width: int) -> Iterator[Fitted | InputError]:
         """Each fit of a block, or why it is not finite."""
@@ -201,6 +202,9 @@ class Fitter:
             self.distillation,
             self.device,
             features=want.features,
+            forward_passes=self.recipe.forward_passes(
+                len(want.labeled.rows), len(want.pool.unlabeled), self.distillation
+            ),
             teacher_seconds=teacher_seconds,
             train_seconds=train_seconds,
         )

@@ -259,6 +259,7 @@ class _Measuring:
             macro_accuracy=float(recalls.mean()),
             worst_class_accuracy=float(recalls.min()),
             wasted_labels=len(want.pool.wasted),
+            forward_passes=fitted.forward_passes,
         )
 
     def _truth(self) -> Int64[np.ndarray, " n"]:

@@ -84,6 +84,8 @@ class Round:
         macro_accuracy: the student's mean accuracy over the classes that have test images, in [0, 1].
         worst_class_accuracy: its least accuracy among these classes, in [0, 1].
         wasted_labels: of ``n_labeled``, those spent on images of no class, on which nothing trains.
+        forward_passes: images that passed through the student in its fit, as ``Recipe.forward_passes`` counts them;
+            None where they were not counted.
     """
 
     index: int
@@ -100,6 +102,7 @@ class Round:
     macro_accuracy: float | None = None
     worst_class_accuracy: float | None = None
     wasted_labels: int | None = None
+    forward_passes: int | None = None
 
 
 @dataclass(frozen=True)

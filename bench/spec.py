@@ -27,7 +27,7 @@ SPEC_NAMES = tuple(sorted(path.stem for path in SPECS.glob("*.toml")))
 @lru_cache(maxsize=64)
 def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
     """A recipe or view geometry as a dictionary, cached because many trials share it."""
-    return asdict(shared)
+    return shared.content if isinstance(shared, Recipe) else asdict(shared)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ FLOORS = [
         "activekd.finite",
         "activekd.devices",
     },
-    {"activekd.images", "activekd.networks"},
+    {"activekd.images", "activekd.networks", "activekd.objectives"},
     {"activekd.datasets"},
     {"activekd.bank"},
     {"activekd.teachers", "activekd.selectors"},

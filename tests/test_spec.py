@@ -113,7 +113,7 @@ def test_keys_on_top_are_defaults_of_every_block(tmp_path: Path) -> None:
     [
         (
             'recipe = "heads"',
-            "recipe 'heads' with student 'adapter:efficientnet_lite0'; expected: one of adapter, or a",
+            "recipe 'heads' with student 'adapter:efficientnet_lite0'; expected: one of adapter, adapter-",
         ),
         ('recipe = "adaptr"', "unknown recipe 'adaptr'; did you mean 'adapter'"),
         ('views = "photo"', "unknown view geometry 'photo'; did you mean 'photos'"),

@@ -47,9 +47,11 @@ class Prediction:
     """Predictions from the evaluation view.
 
     Attributes:
-        probabilities: the recipe's mixture of both heads; without distillation, the label head's softmax.
+        probabilities: the recipe's mixture of both heads; without distillation, or with the objective ``single_head``,
+            the label head's softmax.
         features: pooled features; None unless requested.
-        heads: the classes that the label head and the distill head predict alone.
+        heads: the classes that the label head and the distill head predict alone; with ``single_head``, whose label
+            head learns both, those of the label head twice.
     """
 
     probabilities: Float32[Tensor, "n classes"]
@@ -76,8 +78,8 @@ def predict_batch(student: Student, shape: tuple[int, ...], device: str) -> int:
 
 
 def label_weight(recipe: Recipe, distillation: Distillation) -> float:
-    """The weight of the label head in the mixture: all of it without distillation."""
-    return 1.0 if distillation == "none" else recipe.label_weight
+    """The weight of the label head in the mixture: 1 without distillation, and with ``single_head``."""
+    return 1.0 if distillation == "none" or recipe.objective == "single_head" else recipe.label_weight
 
 
 @torch.inference_mode()
@@ -130,7 +132,8 @@ def predict(
             some = rows[start : start + batch]
             with mixed_precision(device):
                 out = student(inputs.gather(some, np.zeros_like(some)).to(device))
-            chosen = torch.stack([logits.argmax(dim=1) for logits in (out.label_logits, out.distill_logits)], dim=1)
+            second = out.label_logits if recipe.objective == "single_head" else out.distill_logits
+            chosen = torch.stack([logits.argmax(dim=1) for logits in (out.label_logits, second)], dim=1)
             mixed = mixture(
                 out.label_logits,
                 out.distill_logits,

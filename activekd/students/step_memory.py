@@ -120,7 +120,7 @@ def step_budget(device: str) -> int | None:
     return None if total is None else int(STEP_SHARE * total)
 
 
-def n_micro_batches(memory: StepMemory, labeled: int, unlabeled: int, budget: int) -> int:
+def n_micro_batches(memory: StepMemory, labeled: int, unlabeled: int, budget: int, *, views: int = 1) -> int:
     """The least number of micro-batches of a step such that each fits.
 
     Args:
@@ -128,6 +128,7 @@ def n_micro_batches(memory: StepMemory, labeled: int, unlabeled: int, budget: in
         labeled: labeled images of a step.
         unlabeled: unlabeled images of a step.
         budget: bytes that a step may use.
+        views: of each unlabeled image in a step: 2 where the objective has strong views.
 
     Raises:
         InputError: a micro-batch of the fewest images does not fit.
@@ -139,7 +140,7 @@ def n_micro_batches(memory: StepMemory, labeled: int, unlabeled: int, budget: in
     most = min(n for n in (labeled, unlabeled) if n)
 
     def images(parts: int) -> int:
-        return -(-labeled // parts) + -(-unlabeled // parts)
+        return -(-labeled // parts) - views * (-unlabeled // parts)
 
     fitting = next((parts for parts in range(1, most + 1) if memory.of(images(parts)) <= budget), None)
     if fitting is None:

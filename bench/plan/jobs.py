@@ -151,12 +151,11 @@ class TrialWork:
             self._names.teachers.get(first.teacher),
             first.recipe,
         )
-        on_unlabeled = first.distillation in {"unlabeled", "both"}
-        images = recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0)
+        images = recipe.images_a_step(first.distillation)
         per_query, largest = first.labels_per_query(size.n_classes), 1
         for index in range(first.rounds):
             labeled = first.initial.n_labels(size.n_classes) + index * per_query
-            steps = recipe.n_steps(labeled, max(0, size.n_pool - labeled))
+            steps = recipe.n_steps(labeled, max(0, size.n_pool - labeled), first.distillation)
             if not (fits := self._n_fits(trials, index, frozen=student.frozen)):
                 continue
             self.n_steps += fits * steps
@@ -187,8 +186,11 @@ class TrialWork:
     def _together(self, trial: Trial, size: Sizes, steps: int) -> int:
         from activekd.students.cohort import together
 
-        trunk, width = self._names.students[trial.student].trunk, self._names.widths[trial.student]
-        return together(width, size.n_classes, trial.recipe, trunk=trunk, steps=steps)
+        trunk, widths = self._names.students[trial.student].trunk, self._names.widths
+        taught = widths[trial.teacher.rpartition("+")[0]] if trial.teacher != NO_TEACHER else 0
+        return together(
+            widths[trial.student], size.n_classes, trial.recipe, trunk=trunk, steps=steps, teacher_width=taught
+        )
 
     def _add_predictions(self, work: "Counter[Task]", trials: Sequence[Trial], size: Sizes) -> None:
         """Add the predictions of all rounds; trials of a cohort that share a fit share its predictions."""

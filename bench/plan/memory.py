@@ -34,7 +34,7 @@ class StepNeeds:
     """The memory of the largest step of a student that is trained end to end.
 
     Attributes:
-        images: of the step, labeled and unlabeled.
+        images: of the step, labeled and unlabeled, and strong views of these where the objective has them.
         n_bytes: of the step in one piece.
         micro_batches: into which it is cut on the card; None where none fits.
         fault: why no micro-batch fits.
@@ -74,27 +74,34 @@ def step_needs(estimated: Estimate, card: Card) -> dict[str, StepNeeds]:
     """
     from activekd.students.step_memory import STEP_SHARE, n_micro_batches, step_memory
 
-    largest: dict[str, tuple[int, int]] = {}
+    largest: dict[str, tuple[int, int, int]] = {}
     for job in estimated.jobs:
         if not estimated.students[job.trial.student].frozen:
-            largest[job.trial.student] = max(largest.get(job.trial.student, (0, 0)), _batch(job), key=sum)
+            largest[job.trial.student] = max(largest.get(job.trial.student, (0, 0, 1)), _batch(job), key=_images)
     out = {}
     for name, batch in largest.items():
         memory = step_memory(estimated.students[name])
         assert memory is not None
         parts, fault = None, ""
         try:
-            parts = n_micro_batches(memory, *batch, int(STEP_SHARE * card.of_trial))
+            labeled, unlabeled, views = batch
+            parts = n_micro_batches(memory, labeled, unlabeled, int(STEP_SHARE * card.of_trial), views=views)
         except InputError as error:
             fault = str(error)
-        out[name] = StepNeeds(sum(batch), memory.of(sum(batch)), parts, fault)
+        out[name] = StepNeeds(_images(batch), memory.of(_images(batch)), parts, fault)
     return out
 
 
-def _batch(job: Job) -> tuple[int, int]:
-    """Labeled and unlabeled images of a step of a job."""
-    recipe, on_unlabeled = job.trial.recipe, job.trial.distillation in {"unlabeled", "both"}
-    return recipe.batch_labeled, recipe.batch_unlabeled if on_unlabeled else 0
+def _batch(job: Job) -> tuple[int, int, int]:
+    """Labeled and unlabeled images of a step of a job, and views of an unlabeled one."""
+    recipe = job.trial.recipe
+    return recipe.batch_labeled, recipe.unlabeled_a_step(job.trial.distillation), 1 + recipe.has_strong_views
+
+
+def _images(batch: tuple[int, int, int]) -> int:
+    """Images of a step."""
+    labeled, unlabeled, views = batch
+    return labeled + views * unlabeled
 
 
 def cohort_needs(estimated: Estimate) -> dict[str, CohortNeeds]:

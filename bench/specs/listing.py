@@ -12,7 +12,7 @@ from activekd.defaults import END_TO_END, HEADS, KINDS, RECIPES, TRUNK
 from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN
 from activekd.networks.backbones import BACKBONES, NAMED, TIMM
 from activekd.networks.vision_language import NETWORKS, OPEN_CLIP
-from activekd.recipes import NO_TEACHER, StepRule
+from activekd.recipes import NO_TEACHER, Recipe, StepRule
 from activekd.selectors import SELECTORS
 from activekd.selectors.compose import FORMS, WRAPPERS
 from activekd.students.networks import ADAPTER, FROZEN
@@ -90,6 +90,7 @@ STEPS: Mapping[StepRule, str] = {
     "fixed": "steps in every round",
     "per_label": "steps per full batch of labeled images",
     "per_pool": "passes over the unlabeled pool",
+    "images": "steps, or as many as make equally many forward passes of an image",
 }
 """What a recipe's number of steps counts."""
 
@@ -102,8 +103,16 @@ def _recipes() -> Lines:
             name,
             f"{'Default of' if name == kind else 'For'} {students[kind]}: {recipe.steps} {STEPS[recipe.step_rule]}, "
             f"batches of {recipe.batch_labeled} labeled and {recipe.batch_unlabeled} unlabeled images, the label head "
-            f"weighs {recipe.label_weight:g}.",
+            f"weighs {recipe.label_weight:g}{_terms(recipe)}.",
         )
+
+
+def _terms(recipe: Recipe) -> str:
+    """What a recipe minimises, where it is more or other than the dual-head loss."""
+    weights = {"feature": recipe.weight_feature, "feature direction": recipe.weight_feature_direction}
+    more = [f"{name} {weight:g}" for name, weight in weights.items() if weight]
+    named = [] if recipe.objective == "dual_head" else [f"objective {recipe.objective}"]
+    return "".join(f"; {term}" for term in [*named, *more])
 
 
 LISTS: Mapping[str, Callable[[], Lines]] = {

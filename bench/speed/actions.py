@@ -272,8 +272,7 @@ def _end_to_end(of: Subject) -> Timed:
         step_rule="fixed",
         lr=LR,
     )
-    on_unlabeled = example.trial.distillation in {"unlabeled", "both"}
-    images = recipe.batch_labeled + (recipe.batch_unlabeled if on_unlabeled else 0)
+    images = recipe.images_a_step(example.trial.distillation)
     most = FIT_PIXELS // (images * student.size**2) if of.device == "cpu" else FIT_STEPS
     recipe = replace(recipe, steps=max(1, min(example.steps, most)))
     n = 2 * images

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from activekd.bank.given import GivenByData
 from activekd.bank.shards import Shard
-from activekd.banked import TEACHER, BankedShards, Encoder, banked_shards, encoder_of, pairing_faults
+from activekd.banked import TEACHER, BankedShards, Encoder, banked_shards, encoder_of, objective_faults, pairing_faults
 from activekd.datasets import Dataset, Split, banked_name
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
@@ -74,33 +74,36 @@ class ResolvedTrial:
         return encoder_of(shard, self.student, self.teacher)
 
     def work(self, first_round: int = 0) -> float:
-        """Work of the rounds from ``first_round`` on, in images of optimiser steps x pixels; used to order trials.
+        """Work of the rounds from ``first_round`` on, in forward passes of an image x pixels; used to order trials.
 
         A student with a frozen backbone counts one pixel per image.
         """
         trial, n_pool = self.trial, len(self.dataset.train)
-        steps = 0
+        images = 0
         for index in range(first_round, trial.rounds):
             labeled = trial.initial.n_labels(self.dataset.n_classes) + index * self.query_size
-            steps += trial.recipe.n_steps(labeled, max(0, n_pool - labeled))
-        images = trial.recipe.batch_labeled
-        if trial.distillation in {"unlabeled", "both"}:
-            images += trial.recipe.batch_unlabeled
-        return float(steps * images * (1 if self.student.frozen else self.student.size**2))
+            images += trial.recipe.forward_passes(labeled, max(0, n_pool - labeled), trial.distillation)
+        return float(images * (1 if self.student.frozen else self.student.size**2))
 
 
 def misfits(
     trials: Sequence[Trial], students: Mapping[str, StudentNetwork], teachers: Mapping[str, Teacher]
 ) -> list[str]:
-    """Why students, teachers or views do not fit the data sets of their trials, by their names alone.
+    """Why students, teachers, views or recipes do not fit the data sets of their trials, by their names alone.
 
     Args:
         trials: of a spec.
         students: those whose names are known, by name.
         teachers: likewise.
     """
-    alike = {(t.dataset, t.student, t.teacher, t.views) for t in trials if t.student in students}
-    found = (pairing_faults(data, students[s], teachers.get(t), views) for data, s, t, views in alike)
+    alike = {(t.dataset, t.student, t.teacher, t.views, t.recipe) for t in trials if t.student in students}
+    found = (
+        [
+            *pairing_faults(data, students[s], teachers.get(t), views),
+            *objective_faults(students[s], teachers.get(t), views, recipe),
+        ]
+        for data, s, t, views, recipe in alike
+    )
     return sorted({fault for faults in found for fault in faults})
 
 
