@@ -150,10 +150,10 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
         pairs: list[tuple[str, Distillation]] = []
         for teacher in block.teachers:
             pairs.extend([(teacher, "none")] if teacher == NO_TEACHER else [(teacher, d) for d in block.distillation])
-        for dataset, student, (teacher, distillation), seed, selector in product(
-            block.datasets, block.students, pairs, block.seeds, block.selectors
+        students = [(student, recipe) for student in block.students for recipe in block.recipes_of(student)]
+        for dataset, (student, recipe), (teacher, distillation), size, seed, selector in product(
+            block.datasets, students, pairs, block.query_sizes, block.seeds, block.selectors
         ):
-            recipe, views = block.recipe_of(student), block.views_of(dataset)
             trial = Trial(
                 dataset=dataset,
                 teacher=teacher,
@@ -163,18 +163,18 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
                 seed=seed,
                 rounds=block.rounds,
                 shots=block.shots,
-                query_size=block.query_size,
+                query_size=size,
                 recipe=file.recipe(recipe),
-                views=file.view_geometry(views),
-                recipe_name=block.compared_as or recipe,
-                group=block.group or dataset,
+                views=file.view_geometry(block.views_of(dataset)),
+                recipe_name=block.recipe_label(recipe),
+                group=block.group_of(dataset, size),
                 start=block.start,
                 initial_labels=block.initial_labels,
             )
             if trial.id in trials:
                 raise InputError(
                     f"spec {path}: defined twice: dataset {dataset}, teacher {teacher}, student {student}, "
-                    f"selector {selector}, seed {seed}"
+                    f"recipe {recipe}, query_size {size}, selector {selector}, seed {seed}"
                 )
             trials[trial.id] = trial
     cells: dict[tuple[object, ...], Trial] = {}
@@ -190,7 +190,12 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
     return tuple(trials.values())
 
 
-FILTERS = ("dataset", "teacher", "student", "distillation", "selector", "seed", "recipe", "group")
+FILTERS = ("dataset", "teacher", "student", "distillation", "selector", "seed", "recipe", "group", "query_size")
+
+
+def _filtered_by(trial: Trial, key: str) -> str:
+    """The value of a trial for a key of FILTERS."""
+    return str(trial.query_size if key == "query_size" else trial.identity[key])
 
 
 def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
@@ -201,13 +206,13 @@ def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
             raise InputError(f"--only '{pair}'; expected: KEY=VALUE,... with keys {', '.join(FILTERS)}")
         if key not in FILTERS:
             raise unknown("key in --only", key, FILTERS)
-        values = {str(trial.identity[key]) for trial in trials}
+        values = {_filtered_by(trial, key) for trial in trials}
         if value not in values:
             close = get_close_matches(value, values, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ";"
             raise InputError(f"--only {key}={value}: no such trial{hint} known: {', '.join(sorted(values))}")
         wanted_values.setdefault(key, set()).add(value)
-    kept = tuple(t for t in trials if all(str(t.identity[k]) in v for k, v in wanted_values.items()))
+    kept = tuple(t for t in trials if all(_filtered_by(t, k) in v for k, v in wanted_values.items()))
     if not kept:
         raise InputError(f"--only {wanted}: no trial matches every key")
     return kept

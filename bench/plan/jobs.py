@@ -177,7 +177,8 @@ class TrialWork:
         """Fits of a round of a cohort: in round 0, one a seed, and none where another job has the same."""
         if index > 0:
             return len(trials)
-        fits = {replace(trial, selector="") for trial in trials}
+        nothing = {"selector": "", "group": "", "recipe_name": "", "rounds": 1, "query_size": 1}
+        fits = {replace(trial, **nothing) for trial in trials}
         new = fits if frozen else fits - self._first_fits
         self._first_fits |= new
         self.n_shared += len(trials) - len(new)
