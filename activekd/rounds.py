@@ -10,6 +10,7 @@ from torch import Tensor
 
 from activekd.bank.views import Views, ViewSource
 from activekd.diagnostics import Diagnostics
+from activekd.recipes import Recipe
 from activekd.selectors.selector import Selector
 from activekd.students.networks import StudentNetwork
 from activekd.teachers.text_heads import TextHead
@@ -33,6 +34,19 @@ class StudentViews:
     def who(self) -> str:
         """Names the student in messages."""
         return f"student '{self.network.name}'"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Another student, fitted in each round on the labels that a trial has bought; it is never asked.
+
+    Attributes:
+        student: network and inputs, on the rows of the trial's data set.
+        recipe: hyperparameters of its fits. The teacher's stay those of the trial: the fitted teacher is the same.
+    """
+
+    student: StudentViews
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,8 @@ class Round:
         select_seconds: time of the query.
         peak_rss_bytes: peak resident memory of the round; on systems without /proc, of the whole process.
         diagnostics: diagnostics of the query and the networks; None unless requested. Times and memory exclude them.
+        transfer_accuracy: top-1 accuracy on the test split, in [0, 1], of another student that is fitted on the same
+            labels; None without one. Times and memory exclude it.
     """
 
     index: int
@@ -93,6 +109,7 @@ class Round:
     select_seconds: float
     peak_rss_bytes: int
     diagnostics: Diagnostics | None = None
+    transfer_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

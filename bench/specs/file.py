@@ -99,6 +99,8 @@ class Block(BaseModel):
         compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one; with one
             recipe alone.
         views: name of a view geometry of the file, or of a built-in one; by default that of the data set.
+        transfer: another student, which is fitted in each round on the labels that a trial has bought and is never
+            asked: the column transfer_accuracy. By default there is none.
         group: name under which the data sets are averaged before ranking; by default each is ranked by itself.
     """
 
@@ -118,6 +120,7 @@ class Block(BaseModel):
     recipe: RecipeNames | None = None
     compared_as: str | None = None
     views: str | None = None
+    transfer: str | None = None
     group: str | None = None
 
     @model_validator(mode="after")
@@ -126,6 +129,15 @@ class Block(BaseModel):
             raise ValueError(
                 f"compared_as = '{self.compared_as}' with the recipes {', '.join(self.recipe)}; expected: one recipe, "
                 f"or no compared_as"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _transfers_to_another(self) -> "Block":
+        if self.transfer in self.students:
+            raise ValueError(
+                f"transfer = '{self.transfer}', which is among the students; expected: another student, or another "
+                f"block for it"
             )
         return self
 
