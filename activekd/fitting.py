@@ -102,6 +102,15 @@ class Fitter:
                 keeper.write(want.seed, FirstFit(state, prototypes, teacher_seconds, train_seconds))
             yield self._fitted(want, fitted, one, teacher_seconds, train_seconds)
 
+    def fit_students(self, taught: Sequence[tuple[Wanted, Taught | None]], width: int) -> Iterator[Fitted | InputError]:
+        """The fit of the student alone beside each teacher, which is fitted already, or why it is not finite."""
+        start = perf_counter()
+        students = self._students(taught, width)
+        train_seconds = (perf_counter() - start) / len(taught)
+        for (want, one), student in zip(taught, students, strict=True):
+            failed = isinstance(student, InputError)
+            yield student if failed else self._fitted(want, student, one, 0.0, train_seconds)
+
     def _teachers(self, block: Sequence[Wanted], width: int) -> list[Taught | InputError | None]:
         """The fitted teacher of each fit, or why it is not finite; None without a teacher."""
         teacher, index = self.teacher, block[0].index

@@ -14,17 +14,18 @@ from activekd.datasets import Dataset, buy, reveal
 from activekd.devices import check_device
 from activekd.diagnostics import Diagnostics, Measured, diagnose
 from activekd.errors import InputError
-from activekd.fitted import Fitted
+from activekd.fitted import Fitted, Taught
 from activekd.fitting import Fitter, Wanted
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
-from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews
+from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews, Transfer
 from activekd.selectors.selector import Selector
 from activekd.starts import Start
 from activekd.starts.checks import train_labels
 from activekd.starts.rows import initial_rows
 from activekd.streams import stream
+from activekd.transfer import Transferred, accuracy
 
 
 def run_rounds(
@@ -90,6 +91,7 @@ def run_cohort(
     device: str = "cpu",
     diagnostics: bool = False,
     first_fits: FirstFits | None = None,
+    transfer: Transfer | None = None,
 ) -> Iterator[Outcome]:
     """The rounds of trials that differ in selector and seed alone.
 
@@ -118,6 +120,7 @@ def run_cohort(
         diagnostics: whether to compute diagnostics, for which the student predicts the train split in every round; no
             other number depends on it.
         first_fits: fits of round 0 of students that are trained end to end, kept from trial to trial.
+        transfer: another student to fit on the same labels in each round; no number but its accuracy depends on it.
 
     Yields:
         An outcome for each missing round, and one for each member that leaves.
@@ -130,10 +133,15 @@ def run_cohort(
     check_device(device)
     single = teacher is not None and len(teacher.train) == 1
     teacher_geometry = replace(geometry, count=1) if single else geometry
-    inputs_geometry = teacher_geometry if single and recipe.single_view == "inputs" else geometry
-    fitter = Fitter(
-        dataset.n_classes, student, teacher, recipe, inputs_geometry, teacher_geometry, distillation, device, first_fits
-    )
+
+    def fitter_of(views: StudentViews, numbers: Recipe, kept: FirstFits | None) -> Fitter:
+        seen = teacher_geometry if single and numbers.single_view == "inputs" else geometry
+        return Fitter(dataset.n_classes, views, teacher, numbers, seen, teacher_geometry, distillation, device, kept)
+
+    fitter = fitter_of(student, recipe, first_fits)
+    transferred = None
+    if transfer is not None:
+        transferred = Transferred(fitter_of(transfer.student, transfer.recipe, None), dataset.test.labels)
     measure = _Measuring(dataset, rounds, query_size, diagnostics=diagnostics)
     initial = {s: initial_rows(dataset, start, s, student, teacher, device) for s in {m.seed: None for m in members}}
     trials: dict[int, _Trial] = {}
@@ -144,7 +152,8 @@ def run_cohort(
         trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool)
     while open_trials := {position: trial for position, trial in trials.items() if trial.index < rounds}:
         index = min(trial.index for trial in open_trials.values())
-        for position, result in _rounds(fitter, measure, [(p, t) for p, t in open_trials.items() if t.index == index]):
+        before = [(position, trial) for position, trial in open_trials.items() if trial.index == index]
+        for position, result in _rounds(fitter, measure, transferred, before):
             if isinstance(result, Round):
                 trials[position] = trials[position].after(result, dataset)
             else:
@@ -165,8 +174,15 @@ class _Trial:
         return replace(self, index=self.index + 1, pool=buy(dataset, self.pool, done.picked))
 
 
+_Readers = tuple[Wanted, Sequence[tuple[int, _Trial]]]
+"""A fit, and the trials that read it with their positions."""
+
+_Done = tuple[int, Round | Exception, tuple[Wanted, Taught | None] | None]
+"""Position and round of a trial, and what it was fitted on; None where that failed."""
+
+
 def _rounds(
-    fitter: Fitter, measuring: "_Measuring", trials: Sequence[tuple[int, _Trial]]
+    fitter: Fitter, measuring: "_Measuring", transferred: Transferred | None, trials: Sequence[tuple[int, _Trial]]
 ) -> Iterator[tuple[int, Round | Exception]]:
     """The round of each of these trials, which are all before the same one, with their positions."""
     readers: dict[tuple[int, Pool], list[tuple[int, _Trial]]] = {}
@@ -184,14 +200,37 @@ def _rounds(
         width = fitter.together(wanted[0][0])
         waiting = iter(wanted)
         while block := list(islice(waiting, width)):
-            forget_peak()
-            fits = fitter.fit([want for want, _ in block], width)
-            for (want, some), fitted in zip(block, fits, strict=True):
-                for position, trial in some:
-                    if isinstance(fitted, InputError):
-                        yield position, fitted
-                    else:
-                        yield position, measuring.round_of(want, fitted, trial, read_again=trial is not some[-1][1])
+            done = _block(fitter, measuring, block, width)
+            yield from (one[:2] for one in done) if transferred is None else _with_transfer(transferred, done)
+
+
+def _block(fitter: Fitter, measuring: "_Measuring", block: Sequence[_Readers], width: int) -> Iterator[_Done]:
+    """The round of each trial of fits that are computed together."""
+    forget_peak()
+    fits = fitter.fit([want for want, _ in block], width)
+    for (want, some), fitted in zip(block, fits, strict=True):
+        for position, trial in some:
+            if isinstance(fitted, InputError):
+                yield position, fitted, None
+            else:
+                result = measuring.round_of(want, fitted, trial, read_again=trial is not some[-1][1])
+                yield position, result, (want, fitted.taught)
+
+
+def _with_transfer(transferred: Transferred, done: Iterator[_Done]) -> Iterator[tuple[int, Round | Exception]]:
+    """The rounds of a block with the accuracy of another student, once all are measured, so that costs exclude it.
+
+    Trials that share a fit share its transfer; a fit that all its trials have left has none.
+    """
+    rounds = [*done]
+    bases = {id(base[0]): base for _, result, base in rounds if base is not None and isinstance(result, Round)}
+    found = dict(zip(bases, transferred.accuracies([*bases.values()]), strict=True))
+    for position, result, base in rounds:
+        if base is None or not isinstance(result, Round):
+            yield position, result
+            continue
+        reached = found[id(base[0])]
+        yield position, reached if isinstance(reached, InputError) else replace(result, transfer_accuracy=reached)
 
 
 @dataclass(frozen=True)
@@ -248,8 +287,8 @@ class _Measuring:
             index=index,
             n_labeled=want.pool.n_bought,
             picked=rows,
-            accuracy=_accuracy(test.probabilities, labels),
-            teacher_accuracy=None if taught_test is None else _accuracy(taught_test, labels),
+            accuracy=accuracy(test.probabilities, labels),
+            teacher_accuracy=None if taught_test is None else accuracy(taught_test, labels),
             teacher_seconds=fitted.teacher_seconds,
             train_seconds=fitted.train_seconds,
             predict_seconds=predict_seconds,
@@ -276,10 +315,6 @@ class _Measuring:
         )
         rng = stream(trial.seed, "diagnostics", want.index)
         return diagnose(self.dataset, trial.pool, np.array(rows, dtype=np.int64), measured, rng=rng)
-
-
-def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:
-    return float(np.mean(probabilities.argmax(dim=1).cpu().numpy() == labels))
 
 
 def _recalls(

@@ -11,6 +11,7 @@ from torch import Tensor
 from activekd.bank.gathered import Gathered
 from activekd.bank.views import Views, ViewSource
 from activekd.diagnostics import Diagnostics
+from activekd.recipes import Recipe
 from activekd.selectors.selector import Selector
 from activekd.students.networks import StudentNetwork
 from activekd.teachers.text_heads import TextHead
@@ -34,6 +35,19 @@ class StudentViews:
     def who(self) -> str:
         """Names the student in messages."""
         return f"student '{self.network.name}'"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Another student, fitted in each round on the labels that a trial has bought; it is never asked.
+
+    Attributes:
+        student: network and inputs, on the rows of the trial's data set.
+        recipe: hyperparameters of its fits. The teacher's stay those of the trial: the fitted teacher is the same.
+    """
+
+    student: StudentViews
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,8 @@ class Round:
         wasted_labels: of ``n_labeled``, those spent on images of no class, on which nothing trains.
         forward_passes: images that passed through the student in its fit, as ``Recipe.forward_passes`` counts them;
             None where they were not counted.
+        transfer_accuracy: top-1 accuracy on the test split, in [0, 1], of another student that is fitted on the same
+            labels; None without one. Times and memory exclude it.
     """
 
     index: int
@@ -103,6 +119,7 @@ class Round:
     worst_class_accuracy: float | None = None
     wasted_labels: int | None = None
     forward_passes: int | None = None
+    transfer_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,11 @@ from activekd.starts.checks import budget_faults
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
 from activekd.teachers.text_heads import given_text_head
-from bench.spec import Trial
+from bench.spec import Trial, with_transfers
 from bench.store.history import History
 from bench.store.rows import ROUNDS
 from bench.terminal import named
-from bench.trials.resolved import ResolvedTrial, misfits, start_misfits
+from bench.trials.resolved import ResolvedTrial, all_readers, misfits, start_misfits
 
 LOADED = "loaded"
 LOADERS = ("torch", "timm", "open_clip_torch")
@@ -68,7 +68,7 @@ def resolve(
     """
     faults = Faults()
     selectors = faults.resolve((t.selector for t in trials), selector)
-    students = faults.resolve((t.student for t in trials), student_network)
+    students = faults.resolve((t.student for t in with_transfers(trials)), student_network)
     teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
     faults.resolve((t.dataset for t in trials), check_dataset_name)
     untaught = dict.fromkeys(t.selector for t in trials if t.teacher == NO_TEACHER)
@@ -80,11 +80,11 @@ def resolve(
                 f"strategies that do not, and random, above which an oracle is measured"
             )
         )
-    for fault in (*misfits(trials, students, teachers), *start_misfits(trials, students, teachers)):
+    for fault in (*misfits(with_transfers(trials), students, teachers), *start_misfits(trials, students, teachers)):
         faults.add(InputError(fault))
     faults.refuse()
 
-    sides = _sides(trials, students, teachers, faults)
+    sides = _sides(with_transfers(trials), students, teachers, faults)
     faults.refuse()
 
     survey = Survey()
@@ -95,16 +95,23 @@ def resolve(
         with named(f"{name}: reading its files"):
             return load_dataset(name, cache, decoded, short_side=side, survey=survey)
 
-    sources = [(drawn_for(t.dataset, t.seed), sides[t.dataset, t.student, t.teacher]) for t in trials]
+    def source_of(trial: Trial) -> tuple[str, int]:
+        return drawn_for(trial.dataset, trial.seed), sides[trial.dataset, trial.student, trial.teacher]
+
+    sources = [*map(source_of, with_transfers(trials))]
     banked = {source: (banked_name(source[0]), source[1]) for source in sources}
     bases = faults.resolve(banked.values(), load, shown=lambda base: base[0].removeprefix(FOLDER).removeprefix(ARRAYS))
     loaded = [source for source in sources if banked[source] in bases]
     datasets = faults.resolve(loaded, lambda s: conditioned(bases[banked[s]], s[0]), shown=lambda _: "")
-    resolved = [
-        ResolvedTrial(t, datasets[source], students[t.student], teachers.get(t.teacher), selectors[t.selector])
-        for t, source in zip(trials, sources, strict=True)
-        if source in datasets
-    ]
+
+    def with_objects(t: Trial) -> ResolvedTrial | None:
+        if (source := source_of(t)) not in datasets:
+            return None
+        transfer = t.of_transfer and with_objects(t.of_transfer)
+        student, guide, asked = students[t.student], teachers.get(t.teacher), selectors[t.selector]
+        return ResolvedTrial(t, datasets[source], student, guide, asked, transfer=transfer)
+
+    resolved = [trial for trial in map(with_objects, trials) if trial is not None]
     alike = {(t.dataset.name, t.trial.teacher, t.trial.rounds, t.trial.initial, t.query_size): t for t in resolved}
     with named("comparing teachers and budgets with the data"):
         for fault in dict.fromkeys(fault for t in alike.values() for fault in _misfits(t)):
@@ -241,7 +248,7 @@ def check_networks(trials: Sequence[ResolvedTrial], cache: Path) -> None:
 
 
 def _networks(trials: Sequence[ResolvedTrial]) -> list[_Network]:
-    students = {t.student.name: t.student for t in trials}
+    students = {t.student.name: t.student for t in all_readers(trials)}
     teachers: dict[str, Teacher] = {t.teacher.network.name: t.teacher for t in trials if t.teacher is not None}
     encoders = (t.network for t in teachers.values())
     run_here = [student for student in students.values() if not student.given]

@@ -1,5 +1,6 @@
 """How names are shown to people: the labels of a spec's ``[display]``, and those of known networks and data sets."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,9 @@ CONDITION_LABELS = {"imbalance": "imbalance", "noise": "label noise", "open": "o
 PATHS = (FOLDER, ARRAYS)
 """Prefixes of data sets that are named by a path."""
 
+OF_QUERY = re.compile(r"(?P<group>.+) \((?P<size>\d+|classes) a query\)")
+"""The name of a group in a block of several query sizes, as ``group_of_query`` writes it."""
+
 
 @dataclass(frozen=True)
 class Display:
@@ -106,10 +110,34 @@ def display_of(names: Mapping[str, Iterable[str]], given: Mapping[str, str]) -> 
     """
     labels = {}
     for kind, of_kind in names.items():
-        wanted = {name: given.get(name, built_in(kind, name)) for name in of_kind}
+        wanted = {name: label_of(kind, name, given) for name in of_kind}
         counts = Counter(wanted.values())
         labels[kind] = {name: label if counts[label] == 1 else name for name, label in wanted.items()}
     return Display(labels)
+
+
+def group_of_query(group: str, query_size: int | str) -> str:
+    """The name of a group in a block of several query sizes.
+
+    >>> group_of_query("caltech-70", 35), group_of_query("digits", "classes")
+    ('caltech-70 (35 a query)', 'digits (classes a query)')
+    """
+    return f"{group} ({query_size} a query)"
+
+
+def label_of(kind: str, name: str, given: Mapping[str, str]) -> str:
+    """The given label of a name, else the built-in one.
+
+    A group of one of several query sizes has the label of the group, and behind it the query size.
+
+    >>> label_of("group", "digits (35 a query)", {"digits": "Handwritten digits"})
+    'Handwritten digits, 35 a query'
+    """
+    several = OF_QUERY.fullmatch(name) if kind == "group" and name not in given else None
+    if several is None:
+        return given.get(name, built_in(kind, name))
+    size = "one per class" if several["size"] == "classes" else several["size"]
+    return f"{label_of(kind, several['group'], given)}, {size} a query"
 
 
 def ceiling_label(name: str, given: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
+from activekd.defaults import default_recipe
 from activekd.errors import InputError, unknown
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 from activekd.starts import BALANCED, Start
@@ -24,6 +25,10 @@ SPEC_NAMES = tuple(sorted(path.stem for path in SPECS.glob("*.toml")))
 """Names of the specs in SPECS."""
 
 
+NOT_IN_ID = frozenset({"recipe_name", "group", "transfer", "transfer_recipe"})
+"""Fields of a trial on which its id does not depend."""
+
+
 @lru_cache(maxsize=64)
 def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
     """A recipe or view geometry as a dictionary, cached because many trials share it."""
@@ -34,7 +39,9 @@ def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
 class Trial:
     """One active-learning run, with everything that defines its numbers.
 
-    ``group`` and ``recipe_name`` are labels for tables; the id does not depend on them.
+    ``group`` and ``recipe_name`` are labels for tables. ``transfer`` is another student, fitted in each round on the
+    same labels with ``transfer_recipe``: it adds a number to a row and changes no other. The id depends on none of the
+    four, so stored rows stay those of the trial when they change.
     """
 
     dataset: str
@@ -52,6 +59,8 @@ class Trial:
     group: str
     start: str = BALANCED
     initial_labels: int | None = None
+    transfer: str | None = None
+    transfer_recipe: Recipe | None = None
 
     @cached_property
     def id(self) -> str:
@@ -62,8 +71,7 @@ class Trial:
         content = {
             f.name: value
             for f in fields(self)
-            if f.name not in {"recipe_name", "group"}
-            and ((value := getattr(self, f.name)) != f.default or f.default is MISSING)
+            if f.name not in NOT_IN_ID and ((value := getattr(self, f.name)) != f.default or f.default is MISSING)
         }
         content |= {"recipe": _plain(self.recipe), "views": _plain(self.views)}
         text = json.dumps({"protocol": PROTOCOL, **content}, sort_keys=True, separators=(",", ":"))
@@ -77,6 +85,14 @@ class Trial:
     def labels_per_query(self, n_classes: int) -> int:
         """Labels bought after each round: the spec's number, or one for each class."""
         return n_classes if self.query_size == CLASSES else self.query_size
+
+    @property
+    def of_transfer(self) -> "Trial | None":
+        """A trial of the student that it transfers to: what that student reads and costs; None without one."""
+        if self.transfer is None or self.transfer_recipe is None:
+            return None
+        nothing: dict[str, Any] = {"transfer": None, "transfer_recipe": None}
+        return replace(self, student=self.transfer, recipe=self.transfer_recipe, **nothing)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -120,6 +136,11 @@ class Spec:
         return replace(self, trials=_filter(self.trials, wanted))
 
 
+def with_transfers(trials: Iterable[Trial]) -> list[Trial]:
+    """Each trial, behind it that of the student that it transfers to: all (data set, student, teacher)s of a grid."""
+    return [one for trial in trials for one in (trial, trial.of_transfer) if one is not None]
+
+
 def is_spec(source: str) -> bool:
     """Whether this is the name of a spec, or looks like the path of a TOML file."""
     return source in SPEC_NAMES or Path(source).is_file() or "/" in source or source.endswith(".toml")
@@ -150,10 +171,10 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
         pairs: list[tuple[str, Distillation]] = []
         for teacher in block.teachers:
             pairs.extend([(teacher, "none")] if teacher == NO_TEACHER else [(teacher, d) for d in block.distillation])
-        for dataset, student, (teacher, distillation), seed, selector in product(
-            block.datasets, block.students, pairs, block.seeds, block.selectors
+        students = [(student, recipe) for student in block.students for recipe in block.recipes_of(student)]
+        for dataset, (student, recipe), (teacher, distillation), size, seed, selector in product(
+            block.datasets, students, pairs, block.query_sizes, block.seeds, block.selectors
         ):
-            recipe, views = block.recipe_of(student), block.views_of(dataset)
             trial = Trial(
                 dataset=dataset,
                 teacher=teacher,
@@ -163,18 +184,20 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
                 seed=seed,
                 rounds=block.rounds,
                 shots=block.shots,
-                query_size=block.query_size,
+                query_size=size,
                 recipe=file.recipe(recipe),
-                views=file.view_geometry(views),
-                recipe_name=block.compared_as or recipe,
-                group=block.group or dataset,
+                views=file.view_geometry(block.views_of(dataset)),
+                recipe_name=block.recipe_label(recipe),
+                group=block.group_of(dataset, size),
                 start=block.start,
                 initial_labels=block.initial_labels,
+                transfer=block.transfer,
+                transfer_recipe=_transfer_recipe(file, block.transfer, file.recipe(recipe)),
             )
             if trial.id in trials:
                 raise InputError(
                     f"spec {path}: defined twice: dataset {dataset}, teacher {teacher}, student {student}, "
-                    f"selector {selector}, seed {seed}"
+                    f"recipe {recipe}, query_size {size}, selector {selector}, seed {seed}"
                 )
             trials[trial.id] = trial
     cells: dict[tuple[object, ...], Trial] = {}
@@ -190,7 +213,17 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
     return tuple(trials.values())
 
 
-FILTERS = ("dataset", "teacher", "student", "distillation", "selector", "seed", "recipe", "group")
+def _transfer_recipe(file: SpecFile, transfer: str | None, recipe: Recipe) -> Recipe | None:
+    """The default recipe of the student that a trial transfers to, beside the trial's own teacher."""
+    return None if transfer is None else replace(file.recipe(default_recipe(transfer)), clap=recipe.clap)
+
+
+FILTERS = ("dataset", "teacher", "student", "distillation", "selector", "seed", "recipe", "group", "query_size")
+
+
+def _filtered_by(trial: Trial, key: str) -> str:
+    """The value of a trial for a key of FILTERS."""
+    return str(trial.query_size if key == "query_size" else trial.identity[key])
 
 
 def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
@@ -201,13 +234,13 @@ def _filter(trials: Sequence[Trial], wanted: str) -> tuple[Trial, ...]:
             raise InputError(f"--only '{pair}'; expected: KEY=VALUE,... with keys {', '.join(FILTERS)}")
         if key not in FILTERS:
             raise unknown("key in --only", key, FILTERS)
-        values = {str(trial.identity[key]) for trial in trials}
+        values = {_filtered_by(trial, key) for trial in trials}
         if value not in values:
             close = get_close_matches(value, values, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ";"
             raise InputError(f"--only {key}={value}: no such trial{hint} known: {', '.join(sorted(values))}")
         wanted_values.setdefault(key, set()).add(value)
-    kept = tuple(t for t in trials if all(str(t.identity[k]) in v for k, v in wanted_values.items()))
+    kept = tuple(t for t in trials if all(_filtered_by(t, k) in v for k, v in wanted_values.items()))
     if not kept:
         raise InputError(f"--only {wanted}: no trial matches every key")
     return kept

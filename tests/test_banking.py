@@ -33,7 +33,7 @@ def shard(dataset: str, view: int = 0) -> Shard:
 
 def trial(dataset: str, n_views: int = 1) -> Any:
     """A trial that reads views of one data set, without a text head."""
-    return SimpleNamespace(
+    one = SimpleNamespace(
         id=f"{dataset} 0",
         source=dataset,
         trial=SimpleNamespace(student="student", teacher="clip+zeroshot", views=VIEWS),
@@ -42,6 +42,8 @@ def trial(dataset: str, n_views: int = 1) -> Any:
         encoder_of=lambda shard: "a network",
         split=lambda name: Split(None, np.zeros(2, dtype=np.int64), ("a.png", "b.png")),
     )
+    one.readers = (one,)
+    return one
 
 
 def raised(cause: Exception) -> RayTaskError:

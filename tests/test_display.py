@@ -9,7 +9,7 @@ from activekd.networks.backbones import BACKBONES, NAMED
 from activekd.networks.vision_language import NETWORKS
 from activekd.teachers import ADAPTATIONS
 from bench import display
-from bench.display import Display, built_in, display_of, distilled_on
+from bench.display import Display, built_in, display_of, distilled_on, label_of
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,13 @@ from bench.display import Display, built_in, display_of, distilled_on
 )
 def test_built_in_labels(kind: str, name: str, label: str) -> None:
     assert built_in(kind, name) == label
+
+
+def test_a_group_of_one_of_several_query_sizes_has_the_label_of_the_group() -> None:
+    assert label_of("group", "digits (35 a query)", {}) == "Digits, 35 a query"
+    assert label_of("group", "ten (classes a query)", {"ten": "Ten sets"}) == "Ten sets, one per class a query"
+    assert label_of("group", "ten (5 a query)", {"ten (5 a query)": "few"}) == "few"
+    assert label_of("dataset", "digits (35 a query)", {}) == "digits (35 a query)"
 
 
 def test_every_name_of_the_library_has_a_label() -> None:

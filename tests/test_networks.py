@@ -71,7 +71,9 @@ def test_weights_count_by_their_files(tmp_path: Path, monkeypatch: pytest.Monkey
         SimpleNamespace(student=student_network(name), teacher=None)
         for name in ("resnet18@32", "frozen:resnet18@64", "resnet6_mini@16")
     ]
-    with_rows: Any = [SimpleNamespace(student="resnet18@224", teacher="none")]
+    for one in left:
+        one.readers = (one,)
+    with_rows: Any = [SimpleNamespace(student="resnet18@224", teacher="none", of_transfer=None)]
     hashes = []
     for content in (b"one", b"three"):
         file.write_bytes(content)

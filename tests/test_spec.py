@@ -230,3 +230,82 @@ def test_labels_of_names_are_no_part_of_a_trial(tiny_spec: Path) -> None:
 def test_labels_that_name_nothing_or_two_things_are_refused(tiny_spec: Path, table: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_spec(str(displayed(tiny_spec, table)))
+
+
+def test_lists_of_query_sizes_and_recipes_are_part_of_the_product(tmp_path: Path) -> None:
+    path = tmp_path / "hands.toml"
+    students = 'students = ["adapter:efficientnet_lite0", "frozen:resnet18", "resnet18"]'
+    text = SHORT.replace(students, 'students = ["resnet18"]').replace('"folder:photos", "digits"', '"digits"')
+    path.write_text(text, encoding="utf-8")
+    plain = read_spec(str(path)).trials
+    lists = (
+        'query_size = ["classes", 35]\nrecipe = ["end-to-end", "paper-ten"]\ndisplay = { digits = "Digits (8 px)" }\n'
+    )
+    path.write_text(text + lists, encoding="utf-8")
+    spec = read_spec(str(path))
+    assert len(spec.trials) == 4 * len(plain)
+    assert {t.id for t in plain} < {t.id for t in spec.trials}, "names of groups are no part of an id"
+    assert {(t.query_size, t.group) for t in spec.trials} == {
+        ("classes", "digits (classes a query)"),
+        (35, "digits (35 a query)"),
+    }
+    assert {t.recipe_name: t.recipe for t in spec.trials} == {
+        name: RECIPES[name] for name in ("end-to-end", "paper-ten")
+    }
+    assert {t.query_size for t in spec.only("query_size=35").trials} == {35}
+    assert {t.recipe_name for t in spec.only("recipe=paper-ten,group=digits (35 a query)").trials} == {"paper-ten"}
+    with pytest.raises(InputError, match=re.escape("--only query_size=36: no such trial; known: 35, classes")):
+        spec.only("query_size=36")
+
+
+def test_a_list_of_one_is_that_one(tmp_path: Path) -> None:
+    path = tmp_path / "hands.toml"
+    path.write_text(f"{SHORT}query_size = 35\n", encoding="utf-8")
+    one = read_spec(str(path)).trials
+    path.write_text(f"{SHORT}query_size = [35]\n", encoding="utf-8")
+    assert read_spec(str(path)).trials == one
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            "query_size = 0",
+            "query_size: found 0; expected: a number of labels, at least 1, 'classes', or a list of these",
+        ),
+        ('query_size = [35, "class"]', "query_size: found 'class'; expected: a number of labels"),
+        ("query_size = []", "query_size: found []; expected: a number of labels"),
+        ("query_size = [true]", "query_size: found True; expected: a number of labels"),
+        (
+            "query_size = [35, 35]",
+            "defined twice: dataset folder:photos, teacher none, student adapter:efficientnet_lite0, "
+            "recipe adapter, query_size 35, selector random, seed 0",
+        ),
+        ("recipe = 3", "recipe: found 3; expected: the name of a recipe, or a list of names"),
+        ("recipe = []", "recipe: found []; expected: the name of a recipe, or a list of names"),
+        ('recipe = ["adapter", "heds"]', "unknown recipe 'heds'; did you mean 'heads'"),
+        (
+            'recipe = ["adapter", "heads"]',
+            "recipe 'heads' with student 'adapter:efficientnet_lite0'; expected: one of adapter, or a",
+        ),
+        (
+            'recipe = ["adapter", "heads"]\ncompared_as = "mine"',
+            "compared_as = 'mine' with the recipes adapter, heads; expected: one recipe, or no compared_as",
+        ),
+    ],
+)
+def test_lists_that_are_refused(more: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "hands.toml"
+    path.write_text(f"{SHORT}{more}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_spec(str(path))
+
+
+def test_a_label_of_a_group_counts_for_each_of_its_query_sizes(tiny_spec: Path) -> None:
+    text = tiny_spec.read_text(encoding="utf-8").replace(
+        "rounds = 3", 'rounds = 3\ngroup = "ten"\nquery_size = [5, 10]'
+    )
+    tiny_spec.write_text(text, encoding="utf-8")
+    spec = read_spec(str(displayed(tiny_spec, 'ten = "Ten digits"')))
+    assert spec.display == {"ten": "Ten digits"}
+    assert {t.group for t in spec.trials} == {"ten (5 a query)", "ten (10 a query)"}

@@ -188,7 +188,7 @@ class Bank:
         self._missing: set[Key] = set()
         alike: dict[object, frozenset[Key]] = {}
         for trial in trials:
-            group = trial.source, trial.trial.student, trial.trial.teacher, trial.trial.views
+            group = tuple((t.source, t.trial.student, t.trial.teacher, t.trial.views) for t in trial.readers)
             if group not in alike:
                 alike[group] = frozenset(self._note(trial))
             self._needs[trial.id] = alike[group]
@@ -197,11 +197,14 @@ class Bank:
 
     def _note(self, trial: "ResolvedTrial") -> Iterable[Key]:
         """Queue what a trial reads; yield its keys."""
-        shards: dict[Key, Shard | None] = {} if trial.head_key is None else {trial.head_key: None}
-        shards |= {shard.key: shard for shard in trial.shards}
-        for key, shard in shards.items():
+        keys: dict[Key, tuple[ResolvedTrial, Shard | None]] = {}
+        if trial.head_key is not None:
+            keys[trial.head_key] = trial, None
+        for reader in trial.readers:
+            keys |= {shard.key: (reader, shard) for shard in reader.shards}
+        for key, (reader, shard) in keys.items():
             if key not in self._refs and key not in self._missing:
-                self._queue(_Item(next(self._positions), key, trial, shard))
+                self._queue(_Item(next(self._positions), key, reader, shard))
             yield key
 
     def _queue(self, item: _Item) -> None:

@@ -16,7 +16,7 @@ from bench.settings import Options, local_device
 from bench.terminal import GridProgress, named, say
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.first_fits import shared_first_fits
-from bench.trials.resolved import ResolvedTrial, bank_bytes, shards_of
+from bench.trials.resolved import ResolvedTrial, all_readers, bank_bytes, shards_of
 from bench.trials.run import Execution
 
 
@@ -84,7 +84,13 @@ def run_on_ray(
 def _without_banked_images(jobs: Sequence[Cohort]) -> list[Cohort]:
     """The jobs as workers need them: images only for students that are trained end to end."""
     trials = [trial for job in jobs for trial in job.trials]
-    live = {t.source for t in trials if not t.student.frozen}
-    datasets = {t.source: t.dataset for t in trials}
+    readers = all_readers(trials)
+    live = {t.source for t in readers if not t.student.frozen}
+    datasets = {t.source: t.dataset for t in readers}
     light = {source: d if source in live else d.without_images() for source, d in datasets.items()}
-    return [replace(job, trials=tuple(replace(t, dataset=light[t.source]) for t in job.trials)) for job in jobs]
+
+    def lightened(trial: ResolvedTrial) -> ResolvedTrial:
+        transfer = trial.transfer and lightened(trial.transfer)
+        return replace(trial, dataset=light[trial.source], transfer=transfer)
+
+    return [replace(job, trials=tuple(map(lightened, job.trials))) for job in jobs]

@@ -49,7 +49,7 @@ def arrays_of(shelf: Any, trial: "ResolvedTrial") -> "tuple[dict[str, np.ndarray
         shelf: of the bank.
         trial: whose worker this is.
     """
-    keys: list[Key] = [shard.key for shard in trial.shards]
+    keys: list[Key] = [shard.key for reader in trial.readers for shard in reader.shards]
     if trial.head_key is not None:
         keys.append(trial.head_key)
     if not keys:

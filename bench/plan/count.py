@@ -12,7 +12,7 @@ from bench.plan.bank import shared_work
 from bench.plan.jobs import TrialWork
 from bench.plan.names import Names, resolved
 from bench.plan.work import Estimate
-from bench.spec import Trial
+from bench.spec import Trial, with_transfers
 
 
 def estimate(
@@ -31,7 +31,7 @@ def estimate(
         InputError: all unknown names and all faults of image folders at once.
     """
     names = resolved(trials, cache)
-    bank = shared_work(trials, names, device)
+    bank = shared_work(with_transfers(trials), names, device)
     of_trials = TrialWork(trials, names, slots, device, diagnostics=diagnostics)
     drawn: defaultdict[str, set[str]] = defaultdict(set)
     for trial in trials:
@@ -66,10 +66,12 @@ def _encoders(names: Names) -> Mapping[str, StudentNetwork | VisionLanguageNetwo
 
 
 def _counts(trials: Sequence[Trial]) -> dict[str, int]:
+    transfers = sum(t.rounds for t in trials if t.transfer is not None)
     configurations = {(t.group, t.teacher, t.student, t.distillation, t.recipe_name): t.rounds - 1 for t in trials}
     return {
         "trials": len(trials),
         "fits (trial, round)": sum(t.rounds for t in trials),
+        **({"fits of transfers": transfers} if transfers else {}),
         "configurations": len(configurations),
         "settings (configuration, query round)": sum(configurations.values()),
         "selectors": len({t.selector for t in trials}),

@@ -112,7 +112,7 @@ class TrialWork:
     def _job(self, cohort: Cohort) -> Job:
         trials, work = [each.trial for each in cohort.trials], Counter[Task]()
         first = trials[0]
-        size, student = self._names.sizes[first.dataset], self._names.students[first.student]
+        size = self._names.sizes[first.dataset]
         together = self._add_fits(work, trials, size)
         self._add_predictions(work, trials, size)
         if first.rounds > 1:
@@ -121,18 +121,45 @@ class TrialWork:
             for trial in trials:
                 amount = (first.rounds - 1) * size.n_pool * size.n_classes * per_query
                 self._add(work, Task("select", trial.selector), trial, amount, sizes)
-        if not student.frozen and self._device == "cpu":
-            pool, shown = banked_name(drawn_for(first.dataset, first.seed)), size.banked
-            crops = _Crops(
-                pool=f"{pool} at {self._names.sides[first.student, first.teacher]} px",
-                source=PHOTOGRAPH if size.from_files else PICTURE,
-                size=student.size,
-                interpolation=student.backbone.interpolation,
-                views=first.views,
-                n=shown.n_pool * first.views.count + shown.n_test,
-            )
-            self._crops[crops].append(sum(n for t, n in work.items() if t.part in {"student", "predict", "diagnose"}))
+        self._add_crops(work, first, size)
+        if (other := first.of_transfer) is not None:
+            transferred = self._transfer(other, len({trial.seed for trial in trials}), len(trials), size)
+            self._add_crops(transferred, other, size)
+            work.update(transferred)
         return Job(first, len(trials), together, work)
+
+    def _add_crops(self, work: "Counter[Task]", trial: Trial, size: Sizes) -> None:
+        """Note the crops that the student of a trial reads for this work, if a worker renders them on a CPU."""
+        student = self._names.students[trial.student]
+        if student.frozen or self._device != "cpu":
+            return
+        pool, shown = banked_name(drawn_for(trial.dataset, trial.seed)), size.banked
+        crops = _Crops(
+            pool=f"{pool} at {self._names.sides[trial.student, trial.teacher]} px",
+            source=PHOTOGRAPH if size.from_files else PICTURE,
+            size=student.size,
+            interpolation=student.backbone.interpolation,
+            views=trial.views,
+            n=shown.n_pool * trial.views.count + shown.n_test,
+        )
+        self._crops[crops].append(sum(n for t, n in work.items() if t.part in {"student", "predict", "diagnose"}))
+
+    def _transfer(self, other: Trial, n_seeds: int, n_trials: int, size: Sizes) -> "Counter[Task]":
+        """The fits of the student that the trials of a cohort transfer to, and its predictions of the test split.
+
+        Args:
+            other: a trial of that student.
+            n_seeds: seeds of the cohort, whose trials share the fit of round 0.
+            n_trials: trials of the cohort.
+            size: of the data set.
+        """
+        work = Counter[Task]()
+        for index in range(other.rounds):
+            self._add_student_fits(work, other, n_trials if index else n_seeds, index, size)
+        tested = (n_seeds + (other.rounds - 1) * n_trials) * size.n_test
+        sizes = {"n_classes": size.n_classes, "n_pool": size.n_pool}
+        self._add(work, Task("predict", other.student), other, tested, sizes)
+        return work
 
     def _add(
         self, work: "Counter[Task]", task: Task, trial: Trial, amount: int, sizes: Mapping[str, int], members: float = 1
@@ -146,38 +173,42 @@ class TrialWork:
     def _add_fits(self, work: "Counter[Task]", trials: Sequence[Trial], size: Sizes) -> int:
         """Add the fits of all rounds; returns the most that are computed together."""
         first = trials[0]
-        student, guide, recipe = (
-            self._names.students[first.student],
-            self._names.teachers.get(first.teacher),
-            first.recipe,
-        )
-        images = recipe.images_a_step(first.distillation)
-        per_query, largest = first.labels_per_query(size.n_classes), 1
+        guide, clap, largest = self._names.teachers.get(first.teacher), first.recipe.clap, 1
         for index in range(first.rounds):
-            labeled = first.initial.n_labels(size.n_classes) + index * per_query
-            steps = recipe.n_steps(labeled, max(0, size.n_pool - labeled), first.distillation)
-            if not (fits := self._n_fits(trials, index, frozen=student.frozen)):
+            if not (fits := self._n_fits(trials, index, frozen=self._names.students[first.student].frozen)):
                 continue
-            self.n_steps += fits * steps
-            most = self._together(first, size, steps) if student.frozen else 1
-            products = ceil(fits / most)
-            # On a GPU a product has the same width for any number of fits.
-            fits = fits if self._device == "cpu" else products * most
-            members = fits / products
+            fits, members, sizes = self._add_student_fits(work, first, fits, index, size)
             largest = max(largest, ceil(members))
-            sizes = {"n_classes": size.n_classes, "n_labeled": labeled, "n_pool": size.n_pool, "steps": steps}
-            amount = fits * steps * (1 if student.frozen else images)
-            self._add(work, Task("student", first.student, images), first, amount, sizes, members)
             if guide is not None and guide.adaptation != NOT_FITTED:
-                amount = fits * recipe.clap.epochs * -(-labeled // recipe.clap.batch)
+                amount = fits * clap.epochs * -(-sizes["n_labeled"] // clap.batch)
                 self._add(work, Task("teacher", first.teacher), first, amount, sizes, members)
         return largest
+
+    def _add_student_fits(
+        self, work: "Counter[Task]", trial: Trial, fits: int, index: int, size: Sizes
+    ) -> tuple[int, float, dict[str, int]]:
+        """Add fits of the student of a trial in a round; returns their number with padding, members and sizes."""
+        student, recipe = self._names.students[trial.student], trial.recipe
+        images = recipe.images_a_step(trial.distillation)
+        labeled = trial.initial.n_labels(size.n_classes) + index * trial.labels_per_query(size.n_classes)
+        steps = recipe.n_steps(labeled, max(0, size.n_pool - labeled), trial.distillation)
+        self.n_steps += fits * steps
+        most = self._together(trial, size, steps) if student.frozen else 1
+        products = ceil(fits / most)
+        # On a GPU a product has the same width for any number of fits.
+        fits = fits if self._device == "cpu" else products * most
+        members = fits / products
+        sizes = {"n_classes": size.n_classes, "n_labeled": labeled, "n_pool": size.n_pool, "steps": steps}
+        amount = fits * steps * (1 if student.frozen else images)
+        self._add(work, Task("student", trial.student, images), trial, amount, sizes, members)
+        return fits, members, sizes
 
     def _n_fits(self, trials: Sequence[Trial], index: int, *, frozen: bool) -> int:
         """Fits of a round of a cohort: in round 0, one a seed, and none where another job has the same."""
         if index > 0:
             return len(trials)
-        fits = {replace(trial, selector="") for trial in trials}
+        nothing = {"selector": "", "group": "", "recipe_name": "", "rounds": 1, "query_size": 1}
+        fits = {replace(trial, **nothing) for trial in trials}
         new = fits if frozen else fits - self._first_fits
         self._first_fits |= new
         self.n_shared += len(trials) - len(new)

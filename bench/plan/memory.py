@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from activekd.errors import InputError
 from bench.plan.bank import BYTES, row_bytes
 from bench.plan.work import Estimate, Job
+from bench.spec import Trial, with_transfers
 
 GB = 1e9
 
@@ -75,9 +76,9 @@ def step_needs(estimated: Estimate, card: Card) -> dict[str, StepNeeds]:
     from activekd.students.step_memory import STEP_SHARE, n_micro_batches, step_memory
 
     largest: dict[str, tuple[int, int, int]] = {}
-    for job in estimated.jobs:
-        if not estimated.students[job.trial.student].frozen:
-            largest[job.trial.student] = max(largest.get(job.trial.student, (0, 0, 1)), _batch(job), key=_images)
+    for trial in with_transfers(job.trial for job in estimated.jobs):
+        if not estimated.students[trial.student].frozen:
+            largest[trial.student] = max(largest.get(trial.student, (0, 0, 1)), _batch(trial), key=_images)
     out = {}
     for name, batch in largest.items():
         memory = step_memory(estimated.students[name])
@@ -92,10 +93,10 @@ def step_needs(estimated: Estimate, card: Card) -> dict[str, StepNeeds]:
     return out
 
 
-def _batch(job: Job) -> tuple[int, int, int]:
-    """Labeled and unlabeled images of a step of a job, and views of an unlabeled one."""
-    recipe = job.trial.recipe
-    return recipe.batch_labeled, recipe.unlabeled_a_step(job.trial.distillation), 1 + recipe.has_strong_views
+def _batch(trial: Trial) -> tuple[int, int, int]:
+    """Labeled and unlabeled images of a step of a trial, and views of an unlabeled one."""
+    recipe = trial.recipe
+    return recipe.batch_labeled, recipe.unlabeled_a_step(trial.distillation), 1 + recipe.has_strong_views
 
 
 def _images(batch: tuple[int, int, int]) -> int:
@@ -128,9 +129,10 @@ def _feature_bytes(job: Job, estimated: Estimate) -> int:
     """Bytes of the features that a cohort reads: of every view of the pool and view 0 of the test split."""
     size, trial = estimated.sizes[job.trial.dataset].banked, job.trial
     network = trial.teacher.rpartition("+")[0]
-    of_student = row_bytes(estimated.students[trial.student], estimated.widths[trial.student])
+    students = {name: estimated.students[name] for name in (one.student for one in with_transfers([trial]))}
+    of_students = sum(row_bytes(s, estimated.widths[name]) for name, s in students.items() if s.frozen)
     of_teacher = BYTES * estimated.widths[network] if network else 0
-    return (of_student + of_teacher) * (size.n_pool * trial.views.count + size.n_test)
+    return (of_students + of_teacher) * (size.n_pool * trial.views.count + size.n_test)
 
 
 def streams(estimated: Estimate, card: Card) -> dict[str, bool]:

@@ -16,7 +16,7 @@ from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, selector
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher, teacher
-from bench.spec import Trial
+from bench.spec import Trial, with_transfers
 from bench.trials.resolved import misfits, start_misfits
 
 
@@ -59,12 +59,12 @@ def resolved(trials: Sequence[Trial], cache: Path) -> Names:
         shown=lambda name: name.removeprefix(FOLDER).removeprefix(ARRAYS),
     )
     selectors = faults.resolve((t.selector for t in trials), selector)
-    students = faults.resolve((t.student for t in trials), student_network)
+    students = faults.resolve((t.student for t in with_transfers(trials)), student_network)
     faults.resolve(students, lambda name: students[name].check_name())
     teachers = faults.resolve((t.teacher for t in trials if t.teacher != NO_TEACHER), teacher)
     taught = {(t.dataset, t.teacher) for t in trials if t.dataset in sizes}
     lacking = (teacher_faults(name, sizes[name].lacking, teachers.get(taught_by)) for name, taught_by in sorted(taught))
-    found = (*misfits(trials, students, teachers), *start_misfits(trials, students, teachers))
+    found = (*misfits(with_transfers(trials), students, teachers), *start_misfits(trials, students, teachers))
     for fault in (*found, *(fault for found in lacking for fault in found)):
         faults.add(InputError(fault))
     networks = {t.network.name: t.network for t in teachers.values()}
@@ -74,7 +74,7 @@ def resolved(trials: Sequence[Trial], cache: Path) -> Names:
     widths = faults.resolve(given, lambda name: given_width(given[name]))
     faults.refuse()
     seen = {name: run_here[t.network.name].size for name, t in teachers.items() if t.network.name in run_here}
-    pairs = {(t.student, t.teacher) for t in trials}
+    pairs = {(t.student, t.teacher) for t in with_transfers(trials)}
     return Names(
         sizes,
         selectors,

@@ -67,7 +67,9 @@ def main(
         Path | None, typer.Option(metavar="FILE.md", help="Also replace a generated block of this file.")
     ] = None,
     block: Annotated[str, typer.Option(metavar="NAME", help="Name of the block, as in its markers.")] = README_BLOCK,
-    show: Annotated[Literal["table", "ranks", "field"], typer.Option(help="What the block shows.")] = "ranks",
+    show: Annotated[
+        Literal["table", "ranks", "field", "baselines", "stress"], typer.Option(help="What the block shows.")
+    ] = "ranks",
     version: Version = False,
 ) -> None:
     """Write tables, figures and page of a run from its rows.

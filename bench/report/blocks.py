@@ -14,6 +14,9 @@ from bench.report.cells import interval, percent, points, rank_table
 from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
+from bench.stats.baselines import TAUGHT
+from bench.stats.conditions import BETTER, WORSE
+from bench.stats.intervals import ALPHA, seeds_label
 
 SHOWN = 8
 """Selectors that a line lists, the control apart."""
@@ -118,6 +121,110 @@ def _largest(shares: pd.Series, frames: Frames) -> str:
     return ", ".join(f"{frames.display.selector(str(name))} {percent(shares[name])}" for name in chosen)
 
 
+def baselines_block(frames: Frames) -> str:
+    """Does distillation add to semi-supervised learning, and how far is the skyline: a line each, where measured.
+
+    Raises:
+        InputError: the run has neither.
+    """
+    lines = [line for line in (_by_recipe(frames), _skyline(frames)) if line]
+    if not lines:
+        raise InputError(
+            "--show baselines: no student has several recipes with and without a teacher, and no row has the accuracy "
+            "with all labels; expected: a run with one of them"
+        )
+    return "\n".join(f"- {escaped(line)}" for line in lines)
+
+
+def _by_recipe(frames: Frames) -> str:
+    """What a teacher adds to each recipe in the last round; empty without several recipes."""
+    if "gain_by_recipe" not in frames.tables:
+        return ""
+    gains = frames["gain_by_recipe"]
+    last = gains[gains["measure"] == stats.LAST]
+    parts = []
+    for _, part in last.groupby(TAUGHT, sort=False):
+        records = part.to_dict("records")
+        names = [frames.display.of(kind, records[0][kind]) for kind in ("group", "student", "teacher")]
+        names[-1] = distilled_on(names[-1], records[0]["distillation"])
+        shown = ", ".join(
+            f"{frames.display.of('recipe', r['recipe'])} {points(r['gain'])} ({interval(r['low'], r['high'])}; "
+            f"{_adds(r['gain'], r['p_holm'])})"
+            for r in records
+        )
+        parts.append(f"{', '.join(names)}: {shown}")
+    return (
+        "Does distillation add to semi-supervised learning: points that the teacher adds to each recipe in the last "
+        f"round, paired by seed ({seeds_label(last['n_seeds'])}), with 95% intervals and at 5% after Holm's correction "
+        f"over recipes. {'. '.join(parts)}."
+    )
+
+
+def _adds(gain: float, p: float) -> str:
+    """The verdict on a gain."""
+    if pd.isna(p):
+        return "no verdict"
+    return "not significant" if p >= ALPHA else "adds" if gain > 0 else "takes away"
+
+
+def _skyline(frames: Frames) -> str:
+    """How far the best strategies are below all labels; empty where that was not measured."""
+    gaps = stats.skyline_gaps(frames.rows)
+    if gaps.empty:
+        return ""
+    n, best = len(gaps), gaps["selector"].value_counts()
+    names = ", ".join(f"{frames.display.selector(str(name))} {count}" for name, count in best.items())
+    spread = f"; {points(gaps['gap'].min())} to {points(gaps['gap'].max())}" if n > 1 else ""
+    return (
+        "How far is the skyline: with all labels of the pool the student is "
+        f"{100 * gaps['gap'].mean():.1f} points above the best strategy of the last round (mean over {n} "
+        f"configuration{'s' * (n != 1)}{spread}; {seeds_label(gaps['n_seeds'])}; best strategies: {names})."
+    )
+
+
+def stress_block(frames: Frames) -> str:
+    """What breaks which strategy, in a line.
+
+    Raises:
+        InputError: the run has no conditions.
+    """
+    if "conditions" not in frames.tables:
+        raise InputError(
+            "--show stress: no data set has several conditions, or random took no part; expected: groups that differ "
+            "in imbalance, noise, open, duplicates or the query size, and random"
+        )
+    table = frames["conditions"]
+    parts = [_broken(str(group), part, table, frames.display) for group, part in table.groupby("group", sort=False)]
+    seeds = seeds_label(table["n_seeds"])
+    return "- " + escaped(
+        f"What breaks which strategy: areas under the budget curve against random, paired by seed ({seeds}), at 5% "
+        f"after Holm's correction over the strategies of a configuration. {'. '.join(parts)}."
+    )
+
+
+def _broken(group: str, part: pd.DataFrame, table: pd.DataFrame, display: Display) -> str:
+    """Strategies better and worse than random in a condition, and what the leader of the plain one loses."""
+    n = len(part[[*stats.CONFIGURATION]].drop_duplicates())
+    text = f"{display.of('group', group)}: better {_counted(part, BETTER, n, display)}; worse "
+    text += _counted(part, WORSE, n, display)
+    easy = table[table["group"] == part["plain"].iloc[0]]
+    if easy.empty:
+        return text
+    leader = str(easy.groupby("selector")["area"].mean().idxmax())
+    lost = part.loc[part["selector"] == leader, "lost"].mean()
+    if pd.isna(lost):
+        return text
+    under = display.of("group", str(easy["group"].iloc[0]))
+    return f"{text}; {display.selector(leader)}, first under {under}, loses {100 * lost:.1f} points"
+
+
+def _counted(part: pd.DataFrame, verdict: str, n: int, display: Display) -> str:
+    """The selectors of a verdict, with the number of configurations where there are several."""
+    counts = part.loc[part["verdict"] == verdict, "selector"].value_counts()
+    order = sorted(counts.index, key=lambda name: (-counts[name], name))
+    return ", ".join(display.selector(name) + (f" {counts[name]}/{n}" if n > 1 else "") for name in order) or "none"
+
+
 def around_block(file: Path, name: str) -> tuple[str, str]:
     """A file up to ``<!-- NAME:begin -->`` and from ``<!-- NAME:end -->`` on, the markers included.
 
@@ -150,4 +257,6 @@ BLOCKS: Mapping[str, Callable[[Frames], str]] = {
     "table": table_block,
     "ranks": ranks_block,
     "field": field_block,
+    "baselines": baselines_block,
+    "stress": stress_block,
 }

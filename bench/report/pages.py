@@ -142,7 +142,7 @@ def _frames(run: Run, chosen: Ranked, subject: str | None, budgets: Sequence[str
         rows,
         run.picks,
         claims.control_of(rows, subject),
-        tables_of(has_oracles=bool(names)),
+        tables_of(rows, has_oracles=bool(names)),
         subject,
         tuple(budgets),
         display,

@@ -9,8 +9,10 @@ from bench.columns import DIAGNOSTICS, LABELS
 from bench.report.ceilings import NOTE, unmeasured
 from bench.report.cells import (
     AREAS,
+    BY_RECIPE,
     CEILING,
     CLAIMS,
+    CONDITIONS,
     COST,
     CURVES,
     DIAGNOSED,
@@ -32,6 +34,7 @@ from bench.report.cells import (
 )
 from bench.report.frames import Frames
 from bench.report.main_table import main_tables, rule
+from bench.report.occasional import BY_RECIPE_NOTE, CONDITIONS_NOTE
 from bench.stats import claims
 
 
@@ -204,6 +207,7 @@ SECTIONS = (
         "last round.",
     ),
     SectionSpec(CEILING, NOTE, points=unmeasured),
+    SectionSpec(CONDITIONS, CONDITIONS_NOTE),
     SectionSpec(
         PARTS,
         f"First places and mean rank of each selector by teacher, in early rounds (up to round {stats.EARLY_ROUNDS}) "
@@ -216,6 +220,7 @@ SECTIONS = (
         points=_frozen,
         empty="The run has no pair of configurations with and without a teacher.",
     ),
+    SectionSpec(BY_RECIPE, BY_RECIPE_NOTE),
     SectionSpec(
         SAVED,
         "Labels that each selector needs to reach random's final accuracy (linear interpolation of mean curves), "

@@ -20,7 +20,7 @@ from activekd.defaults import RECIPES, VIEWS, check_recipe_fits, default_recipe,
 from activekd.errors import InputError, unknown
 from activekd.recipes import Recipe, ViewGeometry
 from activekd.starts import BALANCED, Start, check_start
-from bench.display import built_in
+from bench.display import group_of_query, label_of
 
 _T = TypeVar("_T")
 
@@ -44,11 +44,38 @@ def _counted(seeds: object) -> object:
     return list(range(seeds))
 
 
+def _query_sizes(given: object) -> object:
+    """A query size, or a list of them, checked here so that a fault has one message."""
+    sizes = given if isinstance(given, list) else [given]
+    odd = [s for s in sizes if not (s == CLASSES or (isinstance(s, int) and not isinstance(s, bool) and s >= 1))]
+    if odd or not sizes:
+        raise ValueError(
+            f"found {odd[0] if odd else given!r}; expected: a number of labels, at least 1, '{CLASSES}', or a list of "
+            f"these"
+        )
+    return given
+
+
+def _recipe_names(given: object) -> object:
+    """The name of a recipe, or a list of them, checked here so that a fault has one message."""
+    names = given if isinstance(given, list) else [given]
+    odd = [name for name in names if not isinstance(name, str)]
+    if odd or not names:
+        raise ValueError(f"found {odd[0] if odd else given!r}; expected: the name of a recipe, or a list of names")
+    return given
+
+
+QuerySize = int | Literal["classes"]
+
+QuerySizes = Annotated[QuerySize | list[QuerySize], BeforeValidator(_query_sizes)]
+
+RecipeNames = Annotated[str | list[str], BeforeValidator(_recipe_names)]
+
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), BeforeValidator(_counted)]
 
 
 class Block(BaseModel):
-    """One product of a spec: every data set x teacher x student x distillation mode x selector x seed.
+    """One product of a spec: a trial for every combination of the values of its lists.
 
     Each key may stand on top of the file too, where it is the default of every block; a file without ``[[block]]`` is
     one block. ``views`` on top is such a default as a name, and defines geometries as a table.
@@ -65,10 +92,15 @@ class Block(BaseModel):
             or ``teacher``.
         shots: initial labels, as a multiple of the number of classes.
         initial_labels: the number of initial labels, in place of ``shots``.
-        query_size: labels of each query, or ``classes``: as many as there are classes.
-        recipe: name of a recipe of the file, or of a built-in one; by default that of the kind of student.
-        compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one.
+        query_size: labels of each query, or ``classes``: as many as there are classes; or a list of these, which tables
+            tell apart by the group.
+        recipe: name of a recipe of the file, or of a built-in one, or a list of names; by default that of the kind of
+            student.
+        compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one; with one
+            recipe alone.
         views: name of a view geometry of the file, or of a built-in one; by default that of the data set.
+        transfer: another student, which is fitted in each round on the labels that a trial has bought and is never
+            asked: the column transfer_accuracy. By default there is none.
         group: name under which the data sets are averaged before ranking; by default each is ranked by itself.
     """
 
@@ -84,15 +116,48 @@ class Block(BaseModel):
     start: Annotated[str, AfterValidator(check_start)] = BALANCED
     shots: Annotated[int, Field(ge=1)] = 1
     initial_labels: Annotated[int, Field(ge=1)] | None = None
-    query_size: Annotated[int, Field(ge=1)] | Literal["classes"] = CLASSES
-    recipe: str | None = None
+    query_size: QuerySizes = CLASSES
+    recipe: RecipeNames | None = None
     compared_as: str | None = None
     views: str | None = None
+    transfer: str | None = None
     group: str | None = None
 
-    def recipe_of(self, student: str) -> str:
-        """Name of the recipe of one of its students."""
-        return self.recipe or default_recipe(student)
+    @model_validator(mode="after")
+    def _compares_one_recipe(self) -> "Block":
+        if self.compared_as is not None and isinstance(self.recipe, list) and len(self.recipe) > 1:
+            raise ValueError(
+                f"compared_as = '{self.compared_as}' with the recipes {', '.join(self.recipe)}; expected: one recipe, "
+                f"or no compared_as"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _transfers_to_another(self) -> "Block":
+        if self.transfer in self.students:
+            raise ValueError(
+                f"transfer = '{self.transfer}', which is among the students; expected: another student, or another "
+                f"block for it"
+            )
+        return self
+
+    @property
+    def query_sizes(self) -> list[QuerySize]:
+        """Its query sizes."""
+        return self.query_size if isinstance(self.query_size, list) else [self.query_size]
+
+    def recipes_of(self, student: str) -> list[str]:
+        """Names of the recipes of one of its students."""
+        return self.recipe if isinstance(self.recipe, list) else [self.recipe or default_recipe(student)]
+
+    def recipe_label(self, recipe: str) -> str:
+        """Name of one of its recipes in tables."""
+        return self.compared_as or recipe
+
+    def group_of(self, dataset: str, query_size: QuerySize) -> str:
+        """Name of the group of one of its data sets with one of its query sizes; several sizes are told apart."""
+        group = self.group or dataset
+        return group if len(self.query_sizes) == 1 else group_of_query(group, query_size)
 
     def views_of(self, dataset: str) -> str:
         """Name of the view geometry of one of its data sets."""
@@ -164,10 +229,10 @@ class SpecFile(BaseModel):
         for block in self.block:
             Start(block.start, block.shots, block.initial_labels)
             for student in block.students:
-                name = block.recipe_of(student)
-                self.recipe(name)
-                if name not in self.recipes:
-                    check_recipe_fits(name, student)
+                for name in block.recipes_of(student):
+                    self.recipe(name)
+                    if name not in self.recipes:
+                        check_recipe_fits(name, student)
             for dataset in block.datasets:
                 self.view_geometry(block.views_of(dataset))
         return self
@@ -175,12 +240,12 @@ class SpecFile(BaseModel):
     @model_validator(mode="after")
     def _labels_name(self) -> "SpecFile":
         names = self.names()
-        known = {name for of_kind in names.values() for name in of_kind}
+        known = {name for of_kind in names.values() for name in of_kind} | {b.group for b in self.block if b.group}
         faults = [str(unknown("name in display", name, known)) for name in self.display if name not in known]
         for kind, of_kind in names.items():
             by_label: dict[str, list[str]] = {}
             for name in of_kind:
-                by_label.setdefault(self.display.get(name, built_in(kind, name)), []).append(name)
+                by_label.setdefault(label_of(kind, name, self.display), []).append(name)
             faults += [
                 f"display: '{label}' is the label of {kind} {' and '.join(alike)}; expected: a "
                 f"label of its own for each"
@@ -198,11 +263,11 @@ class SpecFile(BaseModel):
             for block in self.block
             for pair in (
                 *(("dataset", name) for name in block.datasets),
-                *(("group", name) for name in ([block.group] if block.group else block.datasets)),
+                *(("group", block.group_of(name, size)) for name in block.datasets for size in block.query_sizes),
                 *(("teacher", name) for name in block.teachers),
                 *(("student", name) for name in block.students),
                 *(("selector", name) for name in block.selectors),
-                *(("recipe", block.compared_as or block.recipe_of(student)) for student in block.students),
+                *(("recipe", block.recipe_label(r)) for student in block.students for r in block.recipes_of(student)),
             )
         ]
         out: dict[str, list[str]] = {}

@@ -37,7 +37,17 @@ SEEDS, MOST_ROUNDS = 3, 8
 HEADERS = 200
 """Images whose size is read."""
 
-OTHERS = ("start", "shots", "initial_labels", "query_size", "distillation", "recipe", "group", "compared_as")
+OTHERS = (
+    "start",
+    "shots",
+    "initial_labels",
+    "query_size",
+    "distillation",
+    "recipe",
+    "transfer",
+    "group",
+    "compared_as",
+)
 """Keys with a default, as comments in this order."""
 
 WIDTH = 110
@@ -273,6 +283,7 @@ def _others(subject: _Subject) -> Iterator[str]:
     texts = described_keys()
     defaults = {
         "recipe": default_recipe(ADAPTER_STUDENT),
+        "transfer": f"frozen:{BACKBONE}",
         "group": subject.dataset,
         "initial_labels": subject.sizes.n_classes,
         "compared_as": default_recipe(ADAPTER_STUDENT),

@@ -22,6 +22,9 @@ from bench.stats.areas import (
     run_areas,
     seed_areas,
 )
+from bench.stats.baselines import LAST, recipe_gains, skyline_gaps
+from bench.stats.compute import compute_table
+from bench.stats.conditions import condition_table, conditions
 from bench.stats.costs import (
     costs,
     pareto,
@@ -101,6 +104,7 @@ __all__ = [
     "GAIN_BY_SELECTOR",
     "GAIN_BY_STUDENT",
     "GAIN_BY_TEACHER",
+    "LAST",
     "LEAST_DATASETS",
     "REQUIRED",
     "SETTING",
@@ -115,6 +119,9 @@ __all__ = [
     "common_cells",
     "compare_with",
     "compare_with_published",
+    "compute_table",
+    "condition_table",
+    "conditions",
     "costs",
     "critical_difference",
     "curve_differences",
@@ -161,6 +168,7 @@ __all__ = [
     "rank_table_by",
     "ranks",
     "recipe_areas",
+    "recipe_gains",
     "references_in",
     "run_areas",
     "run_differences",
@@ -170,6 +178,7 @@ __all__ = [
     "seed_means",
     "seeds_needed",
     "selection_share",
+    "skyline_gaps",
     "t_interval",
     "wilcoxon_holm",
     "win_matrix",

@@ -14,7 +14,7 @@ from activekd.selectors import Selector, own_code
 from activekd.starts.checks import start_faults
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers import Teacher
-from bench.spec import Trial
+from bench.spec import Trial, with_transfers
 from bench.store.folder import Sources
 
 
@@ -29,6 +29,7 @@ class ResolvedTrial:
         teacher: None for no distillation.
         selector: the query strategy.
         banked: the banked arrays that it reads; none before ``with_shards``.
+        transfer: the student that it transfers to, as a trial with its own inputs; None without one.
     """
 
     trial: Trial
@@ -37,6 +38,7 @@ class ResolvedTrial:
     teacher: Teacher | None
     selector: Selector
     banked: BankedShards = field(default_factory=BankedShards)
+    transfer: "ResolvedTrial | None" = None
 
     @property
     def id(self) -> str:
@@ -55,8 +57,13 @@ class ResolvedTrial:
         return self.trial.labels_per_query(self.dataset.n_classes)
 
     @property
+    def readers(self) -> "tuple[ResolvedTrial, ...]":
+        """Itself and, where it transfers to another student, that student's: each reads its own shards and images."""
+        return (self,) if self.transfer is None else (self, self.transfer)
+
+    @property
     def shards(self) -> tuple[Shard, ...]:
-        """Every banked array that the trial reads."""
+        """Every banked array that its student and its teacher read."""
         shards = self.banked
         return (*shards.student_train, *shards.teacher_train, *shards.student_test, *shards.teacher_test)
 
@@ -83,7 +90,8 @@ class ResolvedTrial:
         for index in range(first_round, trial.rounds):
             labeled = trial.initial.n_labels(self.dataset.n_classes) + index * self.query_size
             images += trial.recipe.forward_passes(labeled, max(0, n_pool - labeled), trial.distillation)
-        return float(images * (1 if self.student.frozen else self.student.size**2))
+        transferred = 0.0 if self.transfer is None else self.transfer.work(first_round)
+        return float(images * (1 if self.student.frozen else self.student.size**2)) + transferred
 
 
 def misfits(
@@ -129,13 +137,24 @@ def array_name(shard: Shard) -> str:
 def with_shards(trials: Sequence[ResolvedTrial]) -> list[ResolvedTrial]:
     """The same trials with the shards that each reads; the weights of their networks must be on this machine."""
     alike: dict[tuple[object, ...], BankedShards] = {}
+
+    def with_its_own(trial: ResolvedTrial, teacher: Teacher | None) -> ResolvedTrial:
+        key = (trial.source, trial.trial.student, trial.trial.teacher, trial.trial.views, teacher is None)
+        if key not in alike:
+            alike[key] = banked_shards(trial.dataset, trial.student, teacher, trial.trial.views)
+        return replace(trial, banked=alike[key])
+
     out = []
     for trial in trials:
-        key = (trial.source, trial.trial.student, trial.trial.teacher, trial.trial.views)
-        if key not in alike:
-            alike[key] = banked_shards(trial.dataset, trial.student, trial.teacher, trial.trial.views)
-        out.append(replace(trial, banked=alike[key]))
+        # The student of a transfer is fitted beside the fitted teacher of the trial, and reads nothing more of one.
+        transfer = trial.transfer and with_its_own(trial.transfer, None)
+        out.append(replace(with_its_own(trial, trial.teacher), transfer=transfer))
     return out
+
+
+def all_readers(trials: Iterable[ResolvedTrial]) -> list[ResolvedTrial]:
+    """The readers of all trials, in their order."""
+    return [reader for trial in trials for reader in trial.readers]
 
 
 def banked_bytes(encoder: Encoder, n: int) -> int:
@@ -154,7 +173,9 @@ def bank_bytes(shards: Mapping[Shard, ResolvedTrial]) -> int:
 def shards_of(trials: Sequence[ResolvedTrial]) -> Mapping[Shard, ResolvedTrial]:
     """Each shard that a trial reads, one of each key, with the first such trial."""
     out: dict[str, tuple[Shard, ResolvedTrial]] = {}
-    for trial in {(t.source, t.trial.student, t.trial.teacher, t.trial.views): t for t in trials}.values():
+    readers = all_readers(trials)
+    kinds = {(t.source, t.trial.student, t.trial.teacher, t.trial.views, len(t.shards)): t for t in readers}
+    for trial in kinds.values():
         for shard in trial.shards:
             out.setdefault(shard.key, (shard, trial))
     return dict(out.values())
@@ -180,7 +201,7 @@ def text_heads_of(trials: Sequence[ResolvedTrial]) -> Mapping[tuple[str, str], R
 
 def sources_of(trials: Sequence[ResolvedTrial]) -> Sources:
     """Fingerprints of the data and of the user-defined selectors of these trials."""
-    datasets = {t.source: t.dataset for t in trials}
+    datasets = {t.source: t.dataset for t in all_readers(trials)}
     codes = {name: own_code(name) for name in {t.selector.name for t in trials}}
     return Sources(
         {name: dataset.fingerprint for name, dataset in datasets.items()},
@@ -212,13 +233,14 @@ def networks_of(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> 
         trials: to run.
         with_rows: trials of the spec that have rows.
     """
-    students = {t.student.base: t.student for t in trials}
+    students = {t.student.base: t.student for t in all_readers(trials)}
     teachers = {t.teacher.network.name: t.teacher.network for t in trials if t.teacher is not None}
     hashes = {
         **{name: content for name, student in students.items() if (content := student.weights_hash())},
         **{name: network.fingerprint for name, network in teachers.items() if not isinstance(network, GivenByData)},
     }
-    used = {student_network(t.student).base for t in with_rows} | {t.teacher.rpartition("+")[0] for t in with_rows}
+    used = {student_network(t.student).base for t in with_transfers(with_rows)}
+    used |= {t.teacher.rpartition("+")[0] for t in with_rows}
     return hashes, Sources({}, {}, {name: hashes[name] for name in hashes if name in used})
 
 
