@@ -6,8 +6,7 @@ from itertools import islice
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Float32, Int64
-from torch import Tensor
+from jaxtyping import Int64
 
 from activekd.asking import PREDICTED, ask
 from activekd.datasets import Dataset, reveal
@@ -19,6 +18,7 @@ from activekd.fitting import Fitter, Wanted
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
+from activekd.references import References, accuracy_of
 from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews
 from activekd.selectors.selector import Selector
 from activekd.starts import Start
@@ -43,10 +43,12 @@ def run_rounds(
     picked: Sequence[Sequence[int]] = (),
     device: str = "cpu",
     diagnostics: bool = False,
+    references: bool = False,
 ) -> Iterator[Round]:
     """Active learning with distillation (ActiveKD; Kang et al. 2025, Algorithm 1), one Round at a time.
 
-    A cohort of one; see ``run_cohort`` for the arguments, and ``Member`` for ``selector``, ``seed`` and ``picked``.
+    A cohort of one; see ``run_cohort`` for the arguments, and ``Member`` for ``selector``, ``seed``, ``picked`` and
+    ``references``.
 
     Yields:
         The rounds after those of ``picked``, in order.
@@ -60,7 +62,7 @@ def run_rounds(
         dataset,
         student,
         teacher,
-        [Member(selector, seed, picked)],
+        [Member(selector, seed, picked, references)],
         recipe,
         geometry,
         rounds=rounds,
@@ -134,14 +136,14 @@ def run_cohort(
     fitter = Fitter(
         dataset.n_classes, student, teacher, recipe, inputs_geometry, teacher_geometry, distillation, device, first_fits
     )
-    measure = _Measuring(dataset, rounds, query_size, diagnostics=diagnostics)
+    measure = _Measuring(dataset, rounds, query_size, References(dataset, fitter), diagnostics=diagnostics)
     initial = {s: initial_rows(dataset, start, s, student, teacher, device) for s in {m.seed: None for m in members}}
     trials: dict[int, _Trial] = {}
     for position, member in enumerate(members):
         pool = Pool(len(dataset.train), initial[member.seed])
         for bought in member.picked:
             pool = pool.buy(bought)
-        trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool)
+        trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool, member.references)
     while open_trials := {position: trial for position, trial in trials.items() if trial.index < rounds}:
         index = min(trial.index for trial in open_trials.values())
         for position, result in _rounds(fitter, measure, [(p, t) for p, t in open_trials.items() if t.index == index]):
@@ -160,6 +162,7 @@ class _Trial:
     seed: int
     index: int
     pool: Pool
+    references: bool
 
     def after(self, done: Round) -> "_Trial":
         return replace(self, index=self.index + 1, pool=self.pool.buy(done.picked))
@@ -198,6 +201,7 @@ class _Measuring:
     dataset: Dataset
     rounds: int
     query_size: int
+    references: References
     diagnostics: bool
 
     def round_of(self, want: Wanted, fitted: Fitted, trial: _Trial, *, read_again: bool) -> Round | Exception:
@@ -244,14 +248,15 @@ class _Measuring:
             index=index,
             n_labeled=len(want.pool.labeled),
             picked=rows,
-            accuracy=_accuracy(test.probabilities, labels),
-            teacher_accuracy=None if taught_test is None else _accuracy(taught_test, labels),
+            accuracy=accuracy_of(test.probabilities, labels),
+            teacher_accuracy=None if taught_test is None else accuracy_of(taught_test, labels),
             teacher_seconds=fitted.teacher_seconds,
             train_seconds=fitted.train_seconds,
             predict_seconds=predict_seconds,
             select_seconds=select_seconds,
             peak_rss_bytes=peak,
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
+            **(self.references.of(want, fitted) if trial.references else {}),
         )
 
     def _truth(self) -> Int64[np.ndarray, " n"]:
@@ -268,7 +273,3 @@ class _Measuring:
         )
         rng = stream(trial.seed, "diagnostics", want.index)
         return diagnose(self.dataset, trial.pool, np.array(rows, dtype=np.int64), measured, rng=rng)
-
-
-def _accuracy(probabilities: Float32[Tensor, "n classes"], labels: np.ndarray) -> float:
-    return float(np.mean(probabilities.argmax(dim=1).cpu().numpy() == labels))

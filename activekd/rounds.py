@@ -80,6 +80,11 @@ class Round:
         select_seconds: time of the query.
         peak_rss_bytes: peak resident memory of the round; on systems without /proc, of the whole process.
         diagnostics: diagnostics of the query and the networks; None unless requested. Times and memory exclude them.
+        all_labels_accuracy: reference, in round 0 alone: accuracy of the student that is fitted with every label of the
+            pool. None unless requested, as the other two; times and memory exclude them.
+        probe_accuracy: reference: accuracy of a linear probe of the teacher's features, fitted on the labels of the
+            round; None without a teacher, or without its features of the test split.
+        clap_accuracy: reference: accuracy of CLAP on these features and labels; None likewise.
     """
 
     index: int
@@ -93,6 +98,9 @@ class Round:
     select_seconds: float
     peak_rss_bytes: int
     diagnostics: Diagnostics | None = None
+    all_labels_accuracy: float | None = None
+    probe_accuracy: float | None = None
+    clap_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +111,13 @@ class Member:
         selector: the query strategy.
         seed: names every random stream of the trial, together with its purpose and round.
         picked: the rows of the queries of finished rounds, from round 0; the trial resumes at the next round.
+        references: whether its rounds measure the reference lines; no other number depends on it.
     """
 
     selector: Selector
     seed: int
     picked: Sequence[Sequence[int]] = ()
+    references: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,13 @@ from typing import Any, Literal
 from activekd.errors import InputError, unknown
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 from activekd.starts import BALANCED, Start
-from bench.specs.file import CLASSES, Resources, SpecFile, validated
+from bench.specs.file import CLASSES, REFERRED, Resources, SpecFile, validated
 
 PROTOCOL = 2
 """Part of every trial id; bumped when a change alters the numbers of a trial. CHANGELOG lists such changes."""
+
+LABELS = frozenset({"recipe_name", "group", "references"})
+"""Fields of a trial that its id does not depend on."""
 
 SPECS = Path(__file__).parent / "specs"
 SPEC_NAMES = tuple(sorted(path.stem for path in SPECS.glob("*.toml")))
@@ -34,7 +37,8 @@ def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
 class Trial:
     """One active-learning run, with everything that defines its numbers.
 
-    ``group`` and ``recipe_name`` are labels for tables; the id does not depend on them.
+    The id does not depend on LABELS: ``group`` and ``recipe_name`` are labels for tables, ``references`` asks for more
+    columns and changes no number of the others.
     """
 
     dataset: str
@@ -52,6 +56,7 @@ class Trial:
     group: str
     start: str = BALANCED
     initial_labels: int | None = None
+    references: bool = False
 
     @cached_property
     def id(self) -> str:
@@ -62,12 +67,16 @@ class Trial:
         content = {
             f.name: value
             for f in fields(self)
-            if f.name not in {"recipe_name", "group"}
-            and ((value := getattr(self, f.name)) != f.default or f.default is MISSING)
+            if f.name not in LABELS and ((value := getattr(self, f.name)) != f.default or f.default is MISSING)
         }
         content |= {"recipe": _plain(self.recipe), "views": _plain(self.views)}
         text = json.dumps({"protocol": PROTOCOL, **content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def measures_references(self) -> bool:
+        """Whether its rounds measure the reference lines, as those of REFERRED do: one trial a seed."""
+        return self.references and self.selector == REFERRED
 
     @property
     def initial(self) -> Start:
@@ -170,6 +179,7 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
                 group=block.group or dataset,
                 start=block.start,
                 initial_labels=block.initial_labels,
+                references=block.references,
             )
             if trial.id in trials:
                 raise InputError(

@@ -27,6 +27,9 @@ _T = TypeVar("_T")
 CLASSES = "classes"
 """As a query size: as many labels as there are classes."""
 
+REFERRED = "random"
+"""The selector whose trials measure the reference lines."""
+
 BLOCK = "block"
 
 Names = Annotated[list[str], Field(min_length=1)]
@@ -70,6 +73,8 @@ class Block(BaseModel):
         compared_as: name of the recipe in tables, so that blocks with different recipes are compared as one.
         views: name of a view geometry of the file, or of a built-in one; by default that of the data set.
         group: name under which the data sets are averaged before ranking; by default each is ranked by itself.
+        references: also measure the reference lines, in the trials of ``random``: the student with all labels of the
+            pool, and a linear probe and CLAP on the teacher's features with the labels of the round.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,6 +94,16 @@ class Block(BaseModel):
     compared_as: str | None = None
     views: str | None = None
     group: str | None = None
+    references: bool = False
+
+    @model_validator(mode="after")
+    def _references_are_measured(self) -> "Block":
+        if self.references and REFERRED not in self.selectors:
+            raise ValueError(
+                f"references = true with selectors {', '.join(self.selectors)}; expected: also {REFERRED}, in whose "
+                f"trials the reference lines are measured"
+            )
+        return self
 
     def recipe_of(self, student: str) -> str:
         """Name of the recipe of one of its students."""

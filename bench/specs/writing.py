@@ -37,7 +37,17 @@ SEEDS, MOST_ROUNDS = 3, 8
 HEADERS = 200
 """Images whose size is read."""
 
-OTHERS = ("start", "shots", "initial_labels", "query_size", "distillation", "recipe", "group", "compared_as")
+OTHERS = (
+    "start",
+    "shots",
+    "initial_labels",
+    "query_size",
+    "distillation",
+    "recipe",
+    "group",
+    "compared_as",
+    "references",
+)
 """Keys with a default, as comments in this order."""
 
 WIDTH = 110

@@ -83,6 +83,8 @@ class ResolvedTrial:
         for index in range(first_round, trial.rounds):
             labeled = trial.initial.n_labels(self.dataset.n_classes) + index * self.query_size
             steps += trial.recipe.n_steps(labeled, max(0, n_pool - labeled))
+        if trial.measures_references and first_round == 0:
+            steps += trial.recipe.n_steps(n_pool, n_pool)
         images = trial.recipe.batch_labeled
         if trial.distillation in {"unlabeled", "both"}:
             images += trial.recipe.batch_unlabeled

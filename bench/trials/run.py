@@ -98,7 +98,10 @@ def run_cohort_rows(
         first.dataset,
         student_views(first.dataset, first.student, names.views, first.banked, banked, execution.device),
         teacher,
-        [Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]]) for t in trials],
+        [
+            Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]], t.trial.measures_references)
+            for t in trials
+        ],
         names.recipe,
         names.views,
         rounds=names.rounds,
