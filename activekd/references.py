@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from activekd.datasets import Dataset, Labeled, reveal
+from activekd.datasets import Dataset, reveal
 from activekd.errors import InputError
 from activekd.fitted import Fitted
 from activekd.fitting import Fitter, Wanted

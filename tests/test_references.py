@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from small_arrays import saved_arrays, spec_on
-from test_cohorts import ADAPTER, CLASSES, COSTS, GEOMETRY, N, RECIPE, features, student_views, teacher_views, world
+from test_cohorts import ADAPTER, CLASSES, COSTS, GEOMETRY, RECIPE, N, features, student_views, teacher_views, world
 from typer.testing import CliRunner
 
 from activekd.datasets import Labeled
@@ -69,7 +69,7 @@ def references_of(one: Round) -> list[float | None]:
 
 
 def test_the_probe_is_logistic_regression_on_features_of_unit_norm() -> None:
-    """At the optimum the gradient of .5 ||w||^2 + C sum of losses is 0: w_c = C sum_i ([c is the class of i] - p_ic) x_i."""
+    """Where the gradient of .5 ||w||^2 + C sum of losses is 0, w_c = C sum_i ([c is the class of i] - p_ic) x_i."""
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(0)

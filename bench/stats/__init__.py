@@ -87,6 +87,7 @@ from bench.stats.ranking import (
     win_matrix,
     with_stage,
 )
+from bench.stats.references import has_references, main_references, reference_seeds, references
 from bench.stats.rows import REQUIRED, alike, check_rows, first_rounds, last_rounds, seed_means
 from bench.stats.runs import common_cells, run_differences
 from bench.stats.savings import labels_saved
@@ -131,6 +132,7 @@ __all__ = [
     "gain_split",
     "gain_summary",
     "gap_closed",
+    "has_references",
     "headline",
     "headline_confidence",
     "heads",
@@ -141,6 +143,7 @@ __all__ = [
     "labels_saved",
     "last_rounds",
     "main_averages",
+    "main_references",
     "main_table",
     "margins",
     "mean_interval",
@@ -161,6 +164,8 @@ __all__ = [
     "rank_table_by",
     "ranks",
     "recipe_areas",
+    "reference_seeds",
+    "references",
     "references_in",
     "run_areas",
     "run_differences",
