@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
 
+import numpy as np
+from jaxtyping import Int64
+
 from activekd.datasets import Labeled
 from activekd.errors import InputError
 from activekd.fitted import Fitted, Taught, naming
@@ -29,6 +32,7 @@ class Wanted:
         pool: at the start of the round.
         labeled: its labeled rows and their labels.
         features: whether a selector needs the student's features.
+        all_labels: whether every row of the pool is labeled, as for the reference line of all labels.
     """
 
     index: int
@@ -36,6 +40,17 @@ class Wanted:
     pool: Pool
     labeled: Labeled
     features: bool
+    all_labels: bool = False
+
+    @property
+    def stream_key(self) -> int | str:
+        """The last part of the names of its random streams."""
+        return "all labels" if self.all_labels else self.index
+
+    @property
+    def unlabeled(self) -> Int64[np.ndarray, " unlabeled"]:
+        """The rows of its unlabeled batches: the unlabeled rows; with ``all_labels`` the whole pool."""
+        return np.arange(self.pool.n) if self.all_labels else self.pool.unlabeled
 
 
 @dataclass(frozen=True)
@@ -70,13 +85,14 @@ class Fitter:
         if not network.frozen:
             return 1
         (dim,) = self.student.train.shape
-        steps = self.recipe.n_steps(len(want.labeled.rows), len(want.pool.unlabeled), self.distillation)
+        steps = self.recipe.n_steps(len(want.labeled.rows), len(want.unlabeled), self.distillation)
         width = 0 if self.teacher is None else self.teacher.train.shape[0]
         return together(dim, self.n_classes, self.recipe, trunk=network.trunk, steps=steps, teacher_width=width)
 
     def fit(self, block: Sequence[Wanted], width: int) -> Iterator[Fitted | InputError]:
         """Each fit of a block, or why it is not finite."""
-        keeper = None if self.student.network.frozen or block[0].index > 0 else self.first_fits
+        shares = block[0].index == 0 and not block[0].all_labels and not self.student.network.frozen
+        keeper = self.first_fits if shares else None
         if keeper is not None and (kept := keeper.read(block[0].seed)) is not None:
             yield self._restored(block[0], kept)
             return
@@ -111,6 +127,20 @@ class Fitter:
             failed = isinstance(student, InputError)
             yield student if failed else self._fitted(want, student, one, 0.0, train_seconds)
 
+    def taught(self, want: Wanted) -> Taught:
+        """The fitted teacher of a fit, alone.
+
+        Raises:
+            InputError: its prototypes are not finite.
+            ValueError: there is no teacher.
+        """
+        (taught,) = self._teachers([want], width=1)
+        if taught is None:
+            raise ValueError("a teacher's fit without a teacher; expected: a teacher")
+        if isinstance(taught, InputError):
+            raise taught
+        return taught
+
     def _teachers(self, block: Sequence[Wanted], width: int) -> list[Taught | InputError | None]:
         """The fitted teacher of each fit, or why it is not finite; None without a teacher."""
         teacher, index = self.teacher, block[0].index
@@ -124,7 +154,7 @@ class Fitter:
                 self.teacher_geometry,
                 [want.labeled for want in padded],
                 self.recipe.clap,
-                [stream(want.seed, "teacher", index) for want in padded],
+                [stream(want.seed, "teacher", want.stream_key) for want in padded],
                 self.device,
             )
         out: list[Taught | InputError | None] = []
@@ -155,8 +185,8 @@ class Fitter:
     def _start(self, want: Wanted, taught: Taught | None) -> MemberFit:
         """A student before its fit."""
         guide = None if taught is None else taught.guide(self.device)
-        rng = stream(want.seed, "batches", want.index)
-        return MemberFit(self._new_student(want), want.labeled, want.pool.unlabeled, guide, rng)
+        rng = stream(want.seed, "batches", want.stream_key)
+        return MemberFit(self._new_student(want), want.labeled, want.unlabeled, guide, rng)
 
     def _new_student(self, want: Wanted) -> Student:
         return build_student(
@@ -165,7 +195,7 @@ class Fitter:
             self.n_classes,
             trunk_width=self.recipe.trunk_width,
             batch_norm=self.recipe.batch_norm,
-            rng=stream(want.seed, "student", want.index),
+            rng=stream(want.seed, "student", want.stream_key),
         )
 
     def _fit_alone(self, start: MemberFit) -> InputError | None:

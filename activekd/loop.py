@@ -6,9 +6,9 @@ from itertools import islice
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
-from torch import Tensor
+from jaxtyping import Int64
 
+from activekd.accuracies import accuracy, recalls
 from activekd.asking import PREDICTED, ask
 from activekd.datasets import Dataset, buy, reveal
 from activekd.devices import check_device
@@ -19,13 +19,14 @@ from activekd.fitting import Fitter, Wanted
 from activekd.memory import forget_peak, peak_rss_bytes
 from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
+from activekd.references import References
 from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews, Transfer
 from activekd.selectors.selector import Selector
 from activekd.starts import Start
 from activekd.starts.checks import train_labels
 from activekd.starts.rows import initial_rows
 from activekd.streams import stream
-from activekd.transfer import Transferred, accuracy
+from activekd.transfer import Transferred
 
 
 def run_rounds(
@@ -44,10 +45,12 @@ def run_rounds(
     picked: Sequence[Sequence[int]] = (),
     device: str = "cpu",
     diagnostics: bool = False,
+    references: bool = False,
 ) -> Iterator[Round]:
     """Active learning with distillation (ActiveKD; Kang et al. 2025, Algorithm 1), one Round at a time.
 
-    A cohort of one; see ``run_cohort`` for the arguments, and ``Member`` for ``selector``, ``seed`` and ``picked``.
+    A cohort of one; see ``run_cohort`` for the arguments, and ``Member`` for ``selector``, ``seed``, ``picked`` and
+    ``references``.
 
     Yields:
         The rounds after those of ``picked``, in order.
@@ -61,7 +64,7 @@ def run_rounds(
         dataset,
         student,
         teacher,
-        [Member(selector, seed, picked)],
+        [Member(selector, seed, picked, references)],
         recipe,
         geometry,
         rounds=rounds,
@@ -142,14 +145,14 @@ def run_cohort(
     transferred = None
     if transfer is not None:
         transferred = Transferred(fitter_of(transfer.student, transfer.recipe, None), dataset.test.labels)
-    measure = _Measuring(dataset, rounds, query_size, diagnostics=diagnostics)
+    measure = _Measuring(dataset, rounds, query_size, References(dataset, fitter), diagnostics=diagnostics)
     initial = {s: initial_rows(dataset, start, s, student, teacher, device) for s in {m.seed: None for m in members}}
     trials: dict[int, _Trial] = {}
     for position, member in enumerate(members):
         pool = buy(dataset, Pool(len(dataset.train)), initial[member.seed])
         for bought in member.picked:
             pool = buy(dataset, pool, bought)
-        trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool)
+        trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool, member.references)
     while open_trials := {position: trial for position, trial in trials.items() if trial.index < rounds}:
         index = min(trial.index for trial in open_trials.values())
         before = [(position, trial) for position, trial in open_trials.items() if trial.index == index]
@@ -169,6 +172,7 @@ class _Trial:
     seed: int
     index: int
     pool: Pool
+    references: bool
 
     def after(self, done: Round, dataset: Dataset) -> "_Trial":
         return replace(self, index=self.index + 1, pool=buy(dataset, self.pool, done.picked))
@@ -240,6 +244,7 @@ class _Measuring:
     dataset: Dataset
     rounds: int
     query_size: int
+    references: References
     diagnostics: bool
 
     def round_of(self, want: Wanted, fitted: Fitted, trial: _Trial, *, read_again: bool) -> Round | Exception:
@@ -282,7 +287,7 @@ class _Measuring:
             )
         select_seconds = perf_counter() - start
         peak = peak_rss_bytes()
-        recalls = _recalls(test.probabilities, labels)
+        of_classes = recalls(test.probabilities, labels)
         return Round(
             index=index,
             n_labeled=want.pool.n_bought,
@@ -295,10 +300,11 @@ class _Measuring:
             select_seconds=select_seconds,
             peak_rss_bytes=peak,
             diagnostics=self._diagnosed(want, fitted, trial, rows) if self.diagnostics else None,
-            macro_accuracy=float(recalls.mean()),
-            worst_class_accuracy=float(recalls.min()),
+            macro_accuracy=float(of_classes.mean()),
+            worst_class_accuracy=float(of_classes.min()),
             wasted_labels=len(want.pool.wasted),
             forward_passes=fitted.forward_passes,
+            **(self.references.of(want, fitted) if trial.references else {}),
         )
 
     def _truth(self) -> Int64[np.ndarray, " n"]:
@@ -315,12 +321,3 @@ class _Measuring:
         )
         rng = stream(trial.seed, "diagnostics", want.index)
         return diagnose(self.dataset, trial.pool, np.array(rows, dtype=np.int64), measured, rng=rng)
-
-
-def _recalls(
-    probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]
-) -> Float64[np.ndarray, " tested"]:
-    """The accuracy on the images of each class that has some."""
-    right = probabilities.argmax(dim=1).cpu().numpy() == labels
-    counts = np.bincount(labels)
-    return np.bincount(labels, weights=right)[counts > 0] / counts[counts > 0]

@@ -102,6 +102,11 @@ class Round:
             None where they were not counted.
         transfer_accuracy: top-1 accuracy on the test split, in [0, 1], of another student that is fitted on the same
             labels; None without one. Times and memory exclude it.
+        all_labels_accuracy: reference, in round 0 alone: accuracy of the student that is fitted with every label of the
+            pool. None unless requested, as the other two; times and memory exclude them.
+        probe_accuracy: reference: accuracy of a linear probe of the teacher's features, fitted on the labels of the
+            round; None without a teacher, or without its features of the test split.
+        clap_accuracy: reference: accuracy of CLAP on these features and labels; None likewise.
     """
 
     index: int
@@ -120,6 +125,9 @@ class Round:
     wasted_labels: int | None = None
     forward_passes: int | None = None
     transfer_accuracy: float | None = None
+    all_labels_accuracy: float | None = None
+    probe_accuracy: float | None = None
+    clap_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,11 +138,13 @@ class Member:
         selector: the query strategy.
         seed: names every random stream of the trial, together with its purpose and round.
         picked: the rows of the queries of finished rounds, from round 0; the trial resumes at the next round.
+        references: whether its rounds measure the reference lines; no other number depends on it.
     """
 
     selector: Selector
     seed: int
     picked: Sequence[Sequence[int]] = ()
+    references: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
-from torch import Tensor
+from jaxtyping import Int64
 
+from activekd.accuracies import accuracy
 from activekd.errors import InputError
 from activekd.fitted import Fitted, Taught
 from activekd.fitting import Fitter, Wanted
-
-
-def accuracy(probabilities: Float32[Tensor, "n classes"], labels: Int64[np.ndarray, " n"]) -> float:
-    """Top-1 accuracy, in [0, 1]."""
-    return float(np.mean(probabilities.argmax(dim=1).cpu().numpy() == labels))
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,14 @@ PROVENANCE = names("provenance")
 HEADS = ("label_head_accuracy", "distill_head_accuracy")
 """Diagnostics of the two heads of a student that is distilled; its accuracy is that of their mixture."""
 
+REFERENCES: Mapping[str, str] = {
+    "all_labels_accuracy": "reference: all labels",
+    "teacher_accuracy": "reference: teacher alone",
+    "probe_accuracy": "reference: linear probe",
+    "clap_accuracy": "reference: CLAP",
+}
+"""Columns that are reference lines, with their labels in figures and in the main table."""
+
 FIRST_DIAGNOSTICS = ("picks_coverage", "picks_feature_diversity", "picks_entropy", "student_ece")
 """Diagnostics that a report shows first."""
 

@@ -81,7 +81,11 @@ def check(
         if odd := [name for name in bases if name not in CATALOG and name not in given and name not in embedded]:
             raise InputError(*(str(unknown("data set", name, known)) for name in odd))
         root = Path() if names and len(given) + len(embedded) == len(names) else data_folder()
-        chosen = [name for name in dict.fromkeys(bases) if name not in embedded] if names else [name for name in CATALOG if (root / CATALOG[name].folder).is_dir()]
+        chosen = (
+            [name for name in dict.fromkeys(bases) if name not in embedded]
+            if names
+            else [name for name in CATALOG if (root / CATALOG[name].folder).is_dir()]
+        )
         lines = DecodingLines()
         audits = []
         for name in chosen:

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 KINDS = ("dataset", "group", "teacher", "student", "recipe", "selector")
 """Kinds of names: columns of a table of rounds."""
 
-KIND_OF: Mapping[str, str] = {**{kind: kind for kind in KINDS}, "against": "selector", "oracle": "selector"}
+KIND_OF: Mapping[str, str] = {
+    **{kind: kind for kind in KINDS},
+    "against": "selector",
+    "oracle": "selector",
+    "reference": "selector",
+}
 """The kind of the names in a column of a frame."""
 
 NO_DISTILLATION = "no distillation"

@@ -15,7 +15,7 @@ from activekd.defaults import default_recipe
 from activekd.errors import InputError, unknown
 from activekd.recipes import NO_TEACHER, Distillation, Recipe, ViewGeometry
 from activekd.starts import BALANCED, Start
-from bench.specs.file import CLASSES, Resources, SpecFile, validated
+from bench.specs.file import CLASSES, REFERRED, Resources, SpecFile, validated
 
 PROTOCOL = 2
 """Part of every trial id; bumped when a change alters the numbers of a trial. CHANGELOG lists such changes."""
@@ -25,7 +25,7 @@ SPEC_NAMES = tuple(sorted(path.stem for path in SPECS.glob("*.toml")))
 """Names of the specs in SPECS."""
 
 
-NOT_IN_ID = frozenset({"recipe_name", "group", "transfer", "transfer_recipe"})
+NOT_IN_ID = frozenset({"recipe_name", "group", "transfer", "transfer_recipe", "references"})
 """Fields of a trial on which its id does not depend."""
 
 
@@ -39,9 +39,9 @@ def _plain(shared: Recipe | ViewGeometry) -> dict[str, Any]:
 class Trial:
     """One active-learning run, with everything that defines its numbers.
 
-    ``group`` and ``recipe_name`` are labels for tables. ``transfer`` is another student, fitted in each round on the
-    same labels with ``transfer_recipe``: it adds a number to a row and changes no other. The id depends on none of the
-    four, so stored rows stay those of the trial when they change.
+    The id does not depend on NOT_IN_ID, so stored rows stay those of the trial when they change: ``group`` and
+    ``recipe_name`` are labels for tables; ``references`` asks for more columns; ``transfer`` is another student, fitted
+    in each round on the same labels with ``transfer_recipe``. They change no number of other columns.
     """
 
     dataset: str
@@ -61,6 +61,7 @@ class Trial:
     initial_labels: int | None = None
     transfer: str | None = None
     transfer_recipe: Recipe | None = None
+    references: bool = False
 
     @cached_property
     def id(self) -> str:
@@ -76,6 +77,11 @@ class Trial:
         content |= {"recipe": _plain(self.recipe), "views": _plain(self.views)}
         text = json.dumps({"protocol": PROTOCOL, **content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def measures_references(self) -> bool:
+        """Whether its rounds measure the reference lines, as those of REFERRED do: one trial a seed."""
+        return self.references and self.selector == REFERRED
 
     @property
     def initial(self) -> Start:
@@ -193,6 +199,7 @@ def _expand(file: SpecFile, path: Path) -> tuple[Trial, ...]:
                 initial_labels=block.initial_labels,
                 transfer=block.transfer,
                 transfer_recipe=_transfer_recipe(file, block.transfer, file.recipe(recipe)),
+                references=block.references,
             )
             if trial.id in trials:
                 raise InputError(

@@ -73,7 +73,8 @@ def test_the_page_of_specs_has_every_key_with_its_default(title: str) -> None:
     assert set(there) == set(expected)
     for key in set(expected) - IN_WORDS:
         default = expected[key]
-        written = "required" if default is MISSING else f"`{default!r}`".replace("'", '"')
+        shown = str(default).lower() if isinstance(default, bool) else repr(default).replace("'", '"')
+        written = "required" if default is MISSING else f"`{shown}`"
         assert there[key] == written, key
 
 

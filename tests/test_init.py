@@ -68,7 +68,7 @@ def test_every_commented_key_is_one_of_a_block_with_its_default(ok: Path, tmp_pa
     write_spec(path, str(ok), replace=False)
     before, text = read_spec(str(path)).trials, path.read_text(encoding="utf-8")
     assert described_keys().keys() == Block.model_fields.keys()
-    commented = re.findall(r'^# ((\w+) = ["\[\d].*)', text, re.MULTILINE)
+    commented = re.findall(r'^# ((\w+) = ["\[\dtf].*)', text, re.MULTILINE)
     assert {key for _, key in commented} | tomllib.loads(text).keys() == {*Block.model_fields, "name"}
     kept = [line for line, key in commented if key not in {"teachers", "views", "initial_labels"}]
     path.write_text("\n".join([text, *kept, ""]), encoding="utf-8")

@@ -39,6 +39,8 @@ def estimate(
     counts = {
         **_counts(trials),
         "fits of round 0 that trials share": of_trials.n_shared,
+        **({"fits of reference lines, all labels": n} if (n := of_trials.n_all_labels) else {}),
+        **({"linear probes of reference lines, in no hours": n} if (n := of_trials.n_probes) else {}),
         "optimiser steps": of_trials.n_steps,
     }
     return Estimate(

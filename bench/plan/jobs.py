@@ -19,6 +19,9 @@ from bench.trials.resolved import ResolvedTrial
 NOT_FITTED = "zeroshot"
 """The adaptation whose class prototypes are the text embeddings."""
 
+CLAP = "clap"
+"""The adaptation that a reference line has."""
+
 
 @dataclass(frozen=True)
 class _Crops:
@@ -86,6 +89,8 @@ class TrialWork:
         jobs: cohorts, the largest first.
         n_steps: optimiser steps of all students.
         n_shared: fits of round 0 that are not done, since a trial that differs in the selector alone has the same.
+        n_all_labels: fits of reference lines with all labels, one a configuration and seed.
+        n_probes: linear probes of reference lines, one a round, which no rate covers.
     """
 
     def __init__(self, trials: Sequence[Trial], names: Names, slots: int, device: str, *, diagnostics: bool) -> None:
@@ -93,7 +98,7 @@ class TrialWork:
         self._means: dict[Task, _Mean] = {}
         self._crops: defaultdict[_Crops, list[int]] = defaultdict(list)
         self._first_fits: set[Trial] = set()
-        self.n_steps = self.n_shared = 0
+        self.n_steps = self.n_shared = self.n_all_labels = self.n_probes = 0
         self.jobs = [self._job(cohort) for cohort in cohorts(_stand_ins(trials, names), slots, {})]
 
     @property
@@ -114,6 +119,7 @@ class TrialWork:
         first = trials[0]
         size = self._names.sizes[first.dataset]
         together = self._add_fits(work, trials, size)
+        self._add_references(work, [trial for trial in trials if trial.measures_references], size)
         self._add_predictions(work, trials, size)
         if first.rounds > 1:
             per_query = first.labels_per_query(size.n_classes)
@@ -207,12 +213,43 @@ class TrialWork:
         """Fits of a round of a cohort: in round 0, one a seed, and none where another job has the same."""
         if index > 0:
             return len(trials)
-        nothing = {"selector": "", "group": "", "recipe_name": "", "rounds": 1, "query_size": 1}
+        nothing = {"selector": "", "group": "", "recipe_name": "", "rounds": 1, "query_size": 1, "references": False}
         fits = {replace(trial, **nothing) for trial in trials}
         new = fits if frozen else fits - self._first_fits
         self._first_fits |= new
         self.n_shared += len(trials) - len(new)
         return len(new)
+
+    def _add_references(self, work: "Counter[Task]", trials: Sequence[Trial], size: Sizes) -> None:
+        """Add the reference lines: fits with all labels, each alone, and CLAP in each round; probes are counted."""
+        for trial in trials:
+            recipe, guide = trial.recipe, self._names.teachers.get(trial.teacher)
+            student = self._names.students[trial.student]
+            images = recipe.images_a_step(trial.distillation)
+            steps = recipe.n_steps(size.n_pool, size.n_pool, trial.distillation)
+            sizes = {"n_classes": size.n_classes, "n_labeled": size.n_pool, "n_pool": size.n_pool}
+            self.n_all_labels += 1
+            self.n_steps += steps
+            amount = steps * (1 if student.frozen else images)
+            self._add(work, Task("student", trial.student, images), trial, amount, {**sizes, "steps": steps})
+            self._add(work, Task("predict", trial.student), trial, size.n_test, sizes)
+            if guide is None:
+                continue
+            self.n_probes += trial.rounds
+            if guide.adaptation != NOT_FITTED:
+                self._add_clap(work, trial, size, size.n_pool)
+            if guide.adaptation != CLAP:
+                adapted = replace(trial, teacher=f"{guide.network.name}+{CLAP}")
+                for index in range(trial.rounds):
+                    query_size = trial.labels_per_query(size.n_classes)
+                    self._add_clap(work, adapted, size, trial.initial.n_labels(size.n_classes) + index * query_size)
+
+    def _add_clap(self, work: "Counter[Task]", trial: Trial, size: Sizes, n_labeled: int) -> None:
+        """Add a fit of a trial's teacher on so many labels."""
+        recipe = trial.recipe.clap
+        sizes = {"n_classes": size.n_classes, "n_labeled": n_labeled, "n_pool": size.n_pool, "steps": 1}
+        amount = recipe.epochs * -(-n_labeled // recipe.batch)
+        self._add(work, Task("teacher", trial.teacher), trial, amount, sizes)
 
     def _together(self, trial: Trial, size: Sizes, steps: int) -> int:
         from activekd.students.cohort import together

@@ -10,7 +10,7 @@ from activekd.errors import InputError
 from bench import stats
 from bench.display import Display, distilled_on
 from bench.report import markdown
-from bench.report.cells import interval, percent, points, rank_table
+from bench.report.cells import interval, percent, points
 from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
@@ -26,7 +26,7 @@ BY_STUDENT = [name for name in stats.GAIN_BY_STUDENT if name != "round"]
 
 def table_block(frames: Frames) -> str:
     """The headline and the rank table."""
-    table = rank_table(frames["rank_table"], frames["first_places"], frames.display)
+    table = frames.shown_ranks
     ranks = "\n".join([markdown.head(table.header), *map(markdown.row, table.rows)])
     return f"**{escaped(frames.headline)}**\n\n{ranks}"
 

@@ -31,6 +31,7 @@ RECIPES = "Recipes side by side"
 BY_RECIPE = "Gain of distillation by recipe"
 CONDITIONS = "What breaks which strategy"
 CLAIMS = "The paper's two claims on this run"
+REFERENCES = "Reference lines"
 PUBLISHED = "Published numbers"
 """Titles of the sections of a run's page."""
 
@@ -210,6 +211,8 @@ INTERVAL_HEADER = "95% over seeds"
 PARTIAL_MARK = " (partial)"
 """Behind the name of a selector that did not take part in every setting of a rank table."""
 
+MEAN_ACCURACY = "mean accuracy"
+
 RANK_COLUMNS: Columns = {
     LABELS["selector"]: lambda record: f"{record['selector']}{PARTIAL_MARK if record['partial'] else ''}",
     "first": lambda record: f"{record['first']} ({record['first_share']:.1%})",
@@ -222,11 +225,13 @@ RANK_COLUMNS: Columns = {
     **text("settings"),
     "mean rank": of("mean_rank", decimals(2)),
     "95% of the mean rank": limits(ranks_between, "rank_low", "rank_high"),
-    "mean accuracy": of("mean_accuracy", percent),
+    MEAN_ACCURACY: of("mean_accuracy", percent),
 }
 
 
-def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, display: Display, title: str = "") -> Table:
+def rank_table(
+    ranks: pd.DataFrame, first_places: pd.DataFrame, display: Display, title: str = "", measure: str = MEAN_ACCURACY
+) -> Table:
     """The rank table with the intervals of its first places.
 
     Args:
@@ -234,8 +239,10 @@ def rank_table(ranks: pd.DataFrame, first_places: pd.DataFrame, display: Display
         first_places: ``stats.first_place_intervals`` of the same settings.
         display: labels of the names.
         title: above it.
+        measure: header of the means of what is ranked.
     """
-    return table(display.applied(with_intervals(ranks, first_places)), RANK_COLUMNS, title)
+    columns = {measure if name == MEAN_ACCURACY else name: cell for name, cell in RANK_COLUMNS.items()}
+    return table(display.applied(with_intervals(ranks, first_places)), columns, title)
 
 
 def with_intervals(ranks: pd.DataFrame, first_places: pd.DataFrame) -> pd.DataFrame:

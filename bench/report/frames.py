@@ -8,7 +8,8 @@ import pandas as pd
 
 from bench import stats
 from bench.display import Display
-from bench.report.cells import Table
+from bench.report.cells import MEAN_ACCURACY, Table, rank_table
+from bench.report.metrics import ACCURACY, METRICS, Metric
 
 Show = Callable[[pd.DataFrame, Display], list[Table]]
 
@@ -43,6 +44,7 @@ class Frames:
         budgets: numbers of labels of the main table; none for its default columns.
         display: labels of names, which stand on pages and in figures and not in the frames.
         oracles: rows of oracles in the configurations, rounds and seeds of ``rows``; None without any.
+        metric: whose values are the accuracies of ``rows``.
     """
 
     rows: pd.DataFrame
@@ -53,6 +55,7 @@ class Frames:
     budgets: tuple[str, ...] = ()
     display: Display = field(default_factory=Display)
     oracles: pd.DataFrame | None = None
+    metric: Metric = METRICS[ACCURACY]
     _computed: dict[str, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -78,7 +81,14 @@ class Frames:
     def headline(self) -> str:
         """First places of the subject, with its label."""
         subject = None if self.subject is None else self.display.selector(self.subject)
-        return stats.headline(self.display.applied(self["rank_table"]), subject)
+        places = stats.headline(self.display.applied(self["rank_table"]), subject)
+        return f"{places}, {self.metric.order}" if self.metric.order else places
+
+    @property
+    def shown_ranks(self) -> Table:
+        """The rank table with the intervals of its first places."""
+        measure = self.metric.worded(MEAN_ACCURACY)
+        return rank_table(self["rank_table"], self["first_places"], self.display, measure=measure)
 
     @property
     def confidence(self) -> str:
@@ -96,6 +106,11 @@ class Frames:
     def areas(self) -> pd.DataFrame:
         """``stats.seed_areas``."""
         return stats.seed_areas(self.run_areas)
+
+    @cached_property
+    def reference_seeds(self) -> pd.DataFrame:
+        """``stats.reference_seeds``."""
+        return stats.reference_seeds(self.rows)
 
     @cached_property
     def oracle_seeds(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from activekd.errors import InputError
 from bench import stats
-from bench.columns import CONFIGURATION
+from bench.columns import CONFIGURATION, REFERENCES
 from bench.display import ceiling_label, display_of, names_in
 from bench.report import latex
 from bench.report.contents import Page, fact_lines, missing_of, run_page, shown_names
@@ -20,7 +20,9 @@ from bench.report.figures.fonts import fallbacks
 from bench.report.figures.style import save
 from bench.report.frames import Frames
 from bench.report.main_table import STEM, main_latex
+from bench.report.metrics import ACCURACY, METRICS, Metric, by_metric
 from bench.report.ranked import Ranked, ranked
+from bench.report.reference_lines import MAIN_LINES
 from bench.report.rendering import RunParts, run_html, run_markdown, side_by_side_html, side_by_side_markdown
 from bench.report.sections import sections
 from bench.report.side_by_side import RunSummary, common_cells, side_by_side_page
@@ -73,7 +75,12 @@ class Contents:
 
 
 def contents_of(
-    run: Run, *, partial: bool = False, subject: str | None = None, budgets: Sequence[str] = ()
+    run: Run,
+    *,
+    partial: bool = False,
+    subject: str | None = None,
+    budgets: Sequence[str] = (),
+    metric: str = ACCURACY,
 ) -> Contents:
     """The tables and the page of a run; nothing is drawn or written.
 
@@ -83,11 +90,13 @@ def contents_of(
         subject: the selector that the headline is about and others are tested against; by default the leader has the
             headline, and others are tested against that of ``claims.control_of``.
         budgets: numbers of labels of the main table; by default those of ``stats.main_table``.
+        metric: what is ranked and plotted, a key of METRICS.
 
     Raises:
         InputError: a subject that is an oracle or took no part, rows that cannot be compared, budgets that no
-            configuration has, or an unfinished run without ``partial``.
+            configuration has, a metric that is unknown or not measured, or an unfinished run without ``partial``.
     """
+    run, ranking, remarks = by_metric(run, metric)
     if subject in run.oracles:
         others = ", ".join(sorted(set(run.plan["selector"]) - run.oracles))
         raise InputError(f"subject '{subject}' is an oracle, which is not ranked; expected: one of {others}")
@@ -100,12 +109,13 @@ def contents_of(
             f"--partial"
         )
     chosen = ranked(run)
-    frames = _frames(run, chosen, subject, budgets)
+    frames = _frames(run, chosen, subject, budgets, ranking)
     facts = stats.facts_of(frames.rows, frames.oracles)
     drawn = drawings(frames)
     folded = {figure.stem for figure in drawn if figure.folded}
     below = sections(frames, {figure.stem: figure.section for figure in drawn}, folded)
     page = run_page(run, frames, facts, below, all_styles_of(frames))
+    page.caveats[:0] = remarks
     if lacking := fallbacks(drawn_names(frames))[1]:
         page.caveats.append(
             f"Figures show {len(lacking)} characters of names as boxes, since no installed font has them: {lacking}"
@@ -127,31 +137,43 @@ def frames_of(run: Run) -> Frames:
     Raises:
         InputError: rows that cannot be compared, or without a query round.
     """
-    return _frames(run, ranked(run), None, ())
+    return _frames(run, ranked(run), None, (), METRICS[ACCURACY])
 
 
-def _frames(run: Run, chosen: Ranked, subject: str | None, budgets: Sequence[str]) -> Frames:
+def _frames(run: Run, chosen: Ranked, subject: str | None, budgets: Sequence[str], metric: Metric) -> Frames:
     rows, oracles = chosen.rows, chosen.oracles
     stats.check_rows(rows)
     names = oracles["selector"].drop_duplicates().tolist()
     for name in names:
         stats.check_rows(oracles[oracles["selector"] == name])
     every = pd.concat([rows, oracles], ignore_index=True) if names else rows
-    display = display_of(names_in(every), {**run.display, **{name: ceiling_label(name, run.display) for name in names}})
+    has_references = metric.is_accuracy and stats.has_references(rows)
+    shown, given = names_in(every), {**run.display, **{name: ceiling_label(name, run.display) for name in names}}
+    if has_references:
+        shown["selector"] += REFERENCES
+        given |= REFERENCES
+    display = display_of(shown, given)
     return Frames(
         rows,
         run.picks,
         claims.control_of(rows, subject),
-        tables_of(rows, has_oracles=bool(names)),
+        tables_of(rows, metric, has_oracles=bool(names), has_references=has_references),
         subject,
         tuple(budgets),
         display,
         oracles if names else None,
+        metric,
     )
 
 
 def write_report(
-    run: Run, out: Path, *, partial: bool = False, subject: str | None = None, budgets: Sequence[str] = ()
+    run: Run,
+    out: Path,
+    *,
+    partial: bool = False,
+    subject: str | None = None,
+    budgets: Sequence[str] = (),
+    metric: str = ACCURACY,
 ) -> Report:
     """Write report.html, report.md, figures/, tables/ and rounds.parquet from the rows alone; same rows, same bytes.
 
@@ -161,11 +183,12 @@ def write_report(
         partial: report an unfinished run on the rows that ``ranked`` chooses.
         subject: as in ``contents_of``.
         budgets: as in ``contents_of``.
+        metric: as in ``contents_of``.
 
     Raises:
         InputError: as ``contents_of``, or a folder that cannot be written.
     """
-    contents = contents_of(run, partial=partial, subject=subject, budgets=budgets)
+    contents = contents_of(run, partial=partial, subject=subject, budgets=budgets, metric=metric)
     with _writing(out):
         for folder in ("figures", "tables"):
             shutil.rmtree(out / folder, ignore_errors=True)
@@ -186,10 +209,13 @@ def write_tables(frames: Frames, folder: Path) -> None:
     for name, frame in frames.items():
         frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     order = frames["rank_table"]["selector"].tolist()
-    texts = main_latex(frames["main"], frames["main_averages"], frames.display, order)
+    lines = frames[MAIN_LINES] if MAIN_LINES in frames.tables else None
+    tables = frames["main"], frames["main_averages"]
+    texts = main_latex(*tables, frames.display, order, lines, frames.metric.worded)
     for name, frame in frames.items():
         if name != STEM and len(frame):
-            texts[name] = latex.table(frames.display.applied(frame), frames.tables[name].caption)
+            caption = frames.metric.worded(frames.tables[name].caption)
+            texts[name] = latex.table(frames.display.applied(frame), caption)
     for stem, text in texts.items():
         (folder / f"{stem}.tex").write_text(text, encoding="utf-8")
     (folder / "all_tables.tex").write_text(latex.document(list(texts)), encoding="utf-8")
@@ -213,7 +239,8 @@ def drawn_names(frames: Frames) -> str:
 def digest_of(frames: Frames) -> str:
     """Equal tables and labels, equal digest: figures with another one are stale."""
     tables = "".join(frame.to_csv(index=False, float_format="%.6g") for _, frame in frames.items())
-    return sha256(f"{tables}{drawn_names(frames)}{frames.subject or ''}".encode()).hexdigest()
+    metric = "" if frames.metric.is_accuracy else frames.metric.name
+    return sha256(f"{tables}{drawn_names(frames)}{frames.subject or ''}{metric}".encode()).hexdigest()
 
 
 def write_side_by_side(runs: Mapping[str, Run], out: Path) -> Path:

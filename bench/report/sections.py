@@ -1,7 +1,7 @@
 """The sections of a run's page: their text, and the tables and figures that belong to each."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 from bench import stats
@@ -24,17 +24,19 @@ from bench.report.cells import (
     PUBLISHED,
     RANKS,
     RECIPES,
+    REFERENCES,
     SAVED,
     SEEDS,
     TESTS,
     WINS,
     Section,
     Table,
-    rank_table,
 )
 from bench.report.frames import Frames
 from bench.report.main_table import main_tables, rule
 from bench.report.occasional import BY_RECIPE_NOTE, CONDITIONS_NOTE
+from bench.report.reference_lines import LINES, MAIN_LINES
+from bench.report.reference_lines import NOTE as LINES_NOTE
 from bench.stats import claims
 
 
@@ -83,18 +85,20 @@ def ranking_note(frames: Frames) -> str:
 
 def first_tables(frames: Frames) -> list[Table]:
     """The averages of the main table; the first configuration where there is none."""
-    tables = _main_tables(frames)
+    worded = frames.metric.worded
+    tables = [replace(table, note=worded(table.note)) for table in _main_tables(frames)]
     return tables[: max(1, frames["main"]["average"].max())]
 
 
 def _main_tables(frames: Frames) -> list[Table]:
     order = frames["rank_table"]["selector"].tolist()
-    return main_tables(frames["main"], frames["main_averages"], frames.display, order)
+    lines = frames[MAIN_LINES] if MAIN_LINES in frames.tables else None
+    return main_tables(frames["main"], frames["main_averages"], frames.display, order, lines)
 
 
 def first_note(frames: Frames) -> str:
     """Below the first tables: what their numbers and marks mean."""
-    return rule(frames["main"])
+    return frames.metric.worded(rule(frames["main"], has_references=LINES in frames.tables))
 
 
 def sections(frames: Frames, figures: Mapping[str, str], folded: Collection[str] = ()) -> list[Section]:
@@ -115,19 +119,30 @@ def sections(frames: Frames, figures: Mapping[str, str], folded: Collection[str]
         text = spec.text if isinstance(spec.text, str) else spec.text(frames)
         if shown or stems or points:
             open_figures, on_click = ([s for s in stems if (s in folded) is wanted] for wanted in (False, True))
-            out.append(Section(spec.title, [text] if text else [], points, open_figures, shown, on_click))
+            worded = frames.metric.worded if spec.title in MEASURED else str
+            shown = [replace(table, header=[*map(worded, table.header)], note=worded(table.note)) for table in shown]
+            about = [worded(text)] if text else []
+            out.append(Section(worded(spec.title), about, points, open_figures, shown, on_click))
         elif spec.empty:
             out.append(Section(spec.title, [spec.empty]))
     return out
 
 
 def conclusions(frames: Frames) -> list[str]:
-    """Each claim of the paper with this run's conclusion, and the note on frozen backbones where one has that mark."""
+    """Each claim of the paper with this run's conclusion, and the note on frozen backbones where one has that mark.
+
+    The claims are about accuracy: none for another metric.
+    """
+    if not frames.metric.is_accuracy:
+        return []
     lead, lift = frames["claim_lead"], frames["claim_lift"]
     by_claim = claims.conclusions(frames["ranks"], lead, lift, frames.display)
     note = claims.frozen_note([*lead["student"], *lift["student"]])
     return [*(f"{claim}: {conclusion}" for claim, conclusion in by_claim.items()), *note]
 
+
+MEASURED = (MAIN, RANKS, CURVES, AREAS, GAINS, SAVED)
+"""Sections whose title and text are about the measure that is ranked."""
 
 CURVES_NOTE = (
     "Mean test accuracy over seeds; intervals are 95% Student t over the n seeds of a panel. On the HTML page, point "
@@ -149,7 +164,7 @@ def _share_of_queries(frames: Frames) -> list[str]:
 def _frozen(frames: Frames) -> list[str]:
     names = {name for name in frames["gain_by_student"]["student"] if stats.is_frozen(name)}
     students = sorted(frames.display.of("student", name) for name in names)
-    if not students:
+    if not students or not frames.metric.is_accuracy:
         return []
     return [
         f"{stats.FROZEN_NOTE}: {', '.join(students)}. The table of the parts shows both heads, their mixture and the "
@@ -166,6 +181,8 @@ def _left_out(frames: Frames) -> list[str]:
 
 
 def _notes(frames: Frames) -> list[str]:
+    if not frames.metric.is_accuracy:
+        return []
     sources = frames["published"][["source", "note"]].drop_duplicates()
     return [f"{source}: {note}" for source, note in sources.itertuples(index=False) if note]
 
@@ -179,9 +196,10 @@ SECTIONS = (
     SectionSpec(
         RANKS,
         ranking_note,
-        tables=lambda frames: [rank_table(frames["rank_table"], frames["first_places"], frames.display)],
+        tables=lambda frames: [frames.shown_ranks],
     ),
     SectionSpec(CURVES, CURVES_NOTE),
+    SectionSpec(REFERENCES, lambda frames: LINES_NOTE if LINES in frames.tables else ""),
     SectionSpec(
         TESTS,
         "A block is a (configuration, data set), its seeds averaged. A bar joins selectors that are not "

@@ -8,15 +8,17 @@ from bench.report import cells
 from bench.report.pages import Report
 from bench.terminal import say
 
-COLUMNS = ("selector", "first", cells.INTERVAL_HEADER, "clear", "mean rank", "mean accuracy")
+COLUMNS = ("selector", "first", cells.INTERVAL_HEADER, "clear", "mean rank")
+"""With the means of what is ranked after them."""
 
 
 def print_rank_table(report: Report, out: Console) -> None:
     """Print the headline, the rank table, what it leaves out, and the path of the page."""
-    ranks = cells.rank_table(report.frames["rank_table"], report.frames["first_places"], report.frames.display)
-    kept = [ranks.header.index(name) for name in COLUMNS]
+    ranks = report.frames.shown_ranks
+    columns = (*COLUMNS, ranks.header[-1])
+    kept = [ranks.header.index(name) for name in columns]
     shown = Table(title=Text(report.headline))
-    for name in COLUMNS:
+    for name in columns:
         is_name = name == "selector"
         shown.add_column(name, justify="left" if is_name else "right", no_wrap=is_name)
     for row in ranks.rows:

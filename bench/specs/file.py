@@ -27,6 +27,9 @@ _T = TypeVar("_T")
 CLASSES = "classes"
 """As a query size: as many labels as there are classes."""
 
+REFERRED = "random"
+"""The selector whose trials measure the reference lines."""
+
 BLOCK = "block"
 
 Names = Annotated[list[str], Field(min_length=1)]
@@ -102,6 +105,8 @@ class Block(BaseModel):
         transfer: another student, which is fitted in each round on the labels that a trial has bought and is never
             asked: the column transfer_accuracy. By default there is none.
         group: name under which the data sets are averaged before ranking; by default each is ranked by itself.
+        references: also measure the reference lines, in the trials of ``random``: the student with all labels of the
+            pool, and a linear probe and CLAP on the teacher's features with the labels of the round.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -122,6 +127,16 @@ class Block(BaseModel):
     views: str | None = None
     transfer: str | None = None
     group: str | None = None
+    references: bool = False
+
+    @model_validator(mode="after")
+    def _references_are_measured(self) -> "Block":
+        if self.references and REFERRED not in self.selectors:
+            raise ValueError(
+                f"references = true with selectors {', '.join(self.selectors)}; expected: also {REFERRED}, in whose "
+                f"trials the reference lines are measured"
+            )
+        return self
 
     @model_validator(mode="after")
     def _compares_one_recipe(self) -> "Block":

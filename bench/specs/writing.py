@@ -47,6 +47,7 @@ OTHERS = (
     "transfer",
     "group",
     "compared_as",
+    "references",
 )
 """Keys with a default, as comments in this order."""
 

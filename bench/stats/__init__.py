@@ -90,6 +90,7 @@ from bench.stats.ranking import (
     win_matrix,
     with_stage,
 )
+from bench.stats.references import has_references, main_references, reference_seeds, references
 from bench.stats.rows import REQUIRED, alike, check_rows, first_rounds, last_rounds, seed_means
 from bench.stats.runs import common_cells, run_differences
 from bench.stats.savings import labels_saved
@@ -138,6 +139,7 @@ __all__ = [
     "gain_split",
     "gain_summary",
     "gap_closed",
+    "has_references",
     "headline",
     "headline_confidence",
     "heads",
@@ -148,6 +150,7 @@ __all__ = [
     "labels_saved",
     "last_rounds",
     "main_averages",
+    "main_references",
     "main_table",
     "margins",
     "mean_interval",
@@ -169,6 +172,8 @@ __all__ = [
     "ranks",
     "recipe_areas",
     "recipe_gains",
+    "reference_seeds",
+    "references",
     "references_in",
     "run_areas",
     "run_differences",

@@ -15,6 +15,21 @@ COLUMN = "column"
 
 MEMBERS = ("average", *CONFIGURATION)
 
+MAIN_COLUMNS = (
+    *MEMBERS,
+    "n_configurations",
+    "selector",
+    COLUMN,
+    "round",
+    "n_labeled",
+    "mean",
+    "sd",
+    "n_seeds",
+    "best",
+    "p_holm",
+    "not_different",
+)
+
 
 def main_table(seeds: pd.DataFrame, budgets: Sequence[str] = ()) -> pd.DataFrame:
     """Mean and standard deviation over seeds of every selector at some numbers of labels, and which are best.
@@ -41,20 +56,41 @@ def main_table(seeds: pd.DataFrame, budgets: Sequence[str] = ()) -> pd.DataFrame
     Raises:
         InputError: a budget that no configuration has after a query.
     """
-    cells = _chosen(seeds, budgets)
-    members = _members(cells)
-    table = ["average", *CONFIGURATION]
+    cells = chosen(seeds, budgets)
+    whole = averaged(cells, members_of(cells))
+    column = [*MEMBERS, COLUMN]
+    found = mean_and_spread(whole, budgets)
+    found = found.assign(best=found["mean"] >= found.groupby(column)["mean"].transform("max") - TIE)
+    found = found.merge(_tests(whole, found, column), on=[*column, "selector"], how="left")
+    return found.assign(not_different=found["p_holm"] >= ALPHA)[[*MAIN_COLUMNS]]
+
+
+def averaged(cells: pd.DataFrame, members: pd.DataFrame) -> pd.DataFrame:
+    """The cells of each average, then those of each configuration, seed by seed.
+
+    Args:
+        cells: ``chosen``, or other rows with its columns; an average has a selector where all its configurations do.
+        members: ``members_of``.
+
+    Returns:
+        The columns of ``cells``, average (0 for one configuration) and n_configurations.
+    """
     averages = []
     for number, part in members.groupby("average"):
         alike = cells.merge(part, on=list(CONFIGURATION))
-        means = alike.groupby(["selector", COLUMN, "seed"]).agg(accuracy=("accuracy", "mean")).reset_index()
+        means = alike.groupby(["selector", COLUMN, "seed"]).agg(accuracy=("accuracy", "mean"), n=("accuracy", "size"))
+        means = means[means["n"] == len(part)].drop(columns="n").reset_index()
         n_labeled = alike.groupby(COLUMN)["n_labeled"].agg(lambda n: n.iloc[0] if len(set(n)) == 1 else np.nan)
         shared = {name: part[name].iloc[0] if len(set(part[name])) == 1 else "" for name in CONFIGURATION}
         averages.append(
             means.assign(average=number, **shared, n_configurations=len(part), n_labeled=means[COLUMN].map(n_labeled))
         )
-    whole = pd.concat([*averages, cells.assign(average=0, n_configurations=1)], ignore_index=True)
-    column = [*table, COLUMN]
+    return pd.concat([*averages, cells.assign(average=0, n_configurations=1)], ignore_index=True)
+
+
+def mean_and_spread(whole: pd.DataFrame, budgets: Sequence[str]) -> pd.DataFrame:
+    """Mean and standard deviation over seeds of ``averaged``, with the first columns of MAIN_COLUMNS."""
+    column = [*MEMBERS, COLUMN]
     found = whole.groupby([*column, "selector"], sort=False).agg(
         n_configurations=("n_configurations", "first"),
         n_labeled=("n_labeled", "first"),
@@ -63,21 +99,15 @@ def main_table(seeds: pd.DataFrame, budgets: Sequence[str] = ()) -> pd.DataFrame
         n_seeds=("accuracy", "size"),
     )
     found = found.reset_index()
-    found = found.assign(best=found["mean"] >= found.groupby(column)["mean"].transform("max") - TIE)
-    found = found.merge(_tests(whole, found, column), on=[*column, "selector"], how="left")
-    found = found.assign(
-        not_different=found["p_holm"] >= ALPHA, round=np.nan if budgets else found[COLUMN].astype(float)
-    )
-    names = [*table, "n_configurations", "selector", COLUMN, "round", "n_labeled"]
-    return found[[*names, "mean", "sd", "n_seeds", "best", "p_holm", "not_different"]]
+    return found.assign(round=np.nan if budgets else found[COLUMN].astype(float))
 
 
 def main_averages(seeds: pd.DataFrame, budgets: Sequence[str] = ()) -> pd.DataFrame:
     """The configurations of each average of ``main_table``, in columns MEMBERS; averages are numbered from 1 on."""
-    return _members(_chosen(seeds, budgets))
+    return members_of(chosen(seeds, budgets))
 
 
-def _chosen(seeds: pd.DataFrame, budgets: Sequence[str]) -> pd.DataFrame:
+def chosen(seeds: pd.DataFrame, budgets: Sequence[str]) -> pd.DataFrame:
     """The cells of the main table, with the column that each stands in."""
     queries = seeds[seeds["round"] >= 1]
     if budgets:
@@ -89,18 +119,18 @@ def _chosen(seeds: pd.DataFrame, budgets: Sequence[str]) -> pd.DataFrame:
                 f"--budgets {', '.join(lacking)}: no query round has so many labels; expected: some of "
                 f"{', '.join(f'{budget:g}' for budget in known)}"
             )
-        chosen = queries[shown.isin(list(budgets))]
-        return chosen.assign(**{COLUMN: chosen["n_labeled"]})
+        kept = queries[shown.isin(list(budgets))]
+        return kept.assign(**{COLUMN: kept["n_labeled"]})
     parts = []
     for _, part in queries.groupby(list(CONFIGURATION), sort=False):
         rounds = np.sort(part["round"].unique())
         wanted = {rounds[0], rounds[(len(rounds) - 1) // 2], rounds[-1]}
         parts.append(part[part["round"].isin(wanted)])
-    chosen = pd.concat(parts, ignore_index=True) if parts else queries
-    return chosen.assign(**{COLUMN: chosen["round"]})
+    kept = pd.concat(parts, ignore_index=True) if parts else queries
+    return kept.assign(**{COLUMN: kept["round"]})
 
 
-def _members(cells: pd.DataFrame) -> pd.DataFrame:
+def members_of(cells: pd.DataFrame) -> pd.DataFrame:
     """Sets of two configurations or more with equal columns, seeds and selectors, the largest first."""
     alike: dict[Hashable, list[tuple[Hashable, ...]]] = {}
     for key, part in cells.groupby(list(CONFIGURATION)):

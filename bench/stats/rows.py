@@ -107,20 +107,23 @@ def seed_means(rows: pd.DataFrame) -> pd.DataFrame:
     return data_set_means(rows, [*SETTING, "selector", "seed"], ["accuracy", "n_labeled"])
 
 
-def data_set_means(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+def data_set_means(
+    rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str], of: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Means over the data sets of a configuration, of those values of ``by`` that have all of them.
 
     Args:
         rows: one row per (``by``, dataset).
         by: keys that include CONFIGURATION.
         columns: averaged.
+        of: rows with all data sets of each configuration; None for ``rows``.
 
     Returns:
         Columns ``by`` and ``columns``.
     """
     groups = rows.groupby(list(by))
     means = groups[list(columns)].mean().assign(present=groups["dataset"].nunique()).reset_index()
-    whole = rows.groupby(list(CONFIGURATION))["dataset"].nunique().rename("whole").reset_index()
+    whole = (rows if of is None else of).groupby(list(CONFIGURATION))["dataset"].nunique().rename("whole").reset_index()
     means = means.merge(whole, on=list(CONFIGURATION))
     return means.loc[means["present"] == means["whole"], [*by, *columns]].reset_index(drop=True)
 

@@ -90,6 +90,8 @@ class ResolvedTrial:
         for index in range(first_round, trial.rounds):
             labeled = trial.initial.n_labels(self.dataset.n_classes) + index * self.query_size
             images += trial.recipe.forward_passes(labeled, max(0, n_pool - labeled), trial.distillation)
+        if trial.measures_references and first_round == 0:
+            images += trial.recipe.forward_passes(n_pool, n_pool, trial.distillation)
         transferred = 0.0 if self.transfer is None else self.transfer.work(first_round)
         return float(images * (1 if self.student.frozen else self.student.size**2)) + transferred
 

@@ -102,7 +102,10 @@ def run_cohort_rows(
         first.dataset,
         student,
         teacher,
-        [Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]]) for t in trials],
+        [
+            Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]], t.trial.measures_references)
+            for t in trials
+        ],
         names.recipe,
         names.views,
         rounds=names.rounds,

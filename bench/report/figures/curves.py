@@ -48,22 +48,33 @@ def most_measured(parts: list[tuple[str, str, pd.DataFrame]]) -> str:
     return max(sizes, key=sizes.__getitem__)
 
 
+TEST_ACCURACY = "test accuracy, %"
+"""Name of the vertical axis."""
+
+
 def learning_curves(
-    curves: pd.DataFrame, styles: Mapping[str, Style], *, title: str, subject: str | None = None
+    curves: pd.DataFrame,
+    styles: Mapping[str, Style],
+    *,
+    title: str,
+    subject: str | None = None,
+    axis: str = TEST_ACCURACY,
 ) -> Figure:
     """Accuracy over labels: one panel per (teacher, distillation) with a shared accuracy axis, one line per selector.
 
     Bands are the 95% intervals over the seeds that the title of a panel counts; more than MANY_LINES selectors have the
-    width of a page and no bands.
+    width of a page and no bands. Reference lines do not count.
 
     Args:
         curves: a part of ``curve_parts``, with labels; panels are in its order.
         styles: of at least every selector in it.
         title: of the figure.
         subject: a selector whose line is stressed.
+        axis: name of the vertical axis.
     """
     keys = list(curves[TEACHERS].drop_duplicates().itertuples(index=False))
-    many = curves["selector"].nunique() > MANY_LINES
+    ranked = [name for name, style in styles.items() if not style.thin]
+    many = curves.loc[curves["selector"].isin(ranked), "selector"].nunique() > MANY_LINES
     if many:
         curves, title = curves.assign(low=np.nan, high=np.nan), f"{title}\nintervals: see the tables"
     with rc_context(RC):
@@ -75,9 +86,10 @@ def learning_curves(
                 if not line.empty:
                     draw_line(axes, line, "n_labeled", "accuracy", style, selector, stressed=selector == subject)
             _label_axis(axes, part)
-            axes.set_title(f"{distilled_on(teacher, distillation)}\n{seeds_label(part['n_seeds'])}")
+            seeds = part.loc[part["selector"].isin(ranked), "n_seeds"]
+            axes.set_title(f"{distilled_on(teacher, distillation)}\n{seeds_label(seeds)}")
             axes.yaxis.set_major_formatter(points())
-        name_axes(panels, "labels", "test accuracy, %")
+        name_axes(panels, "labels", axis)
         figure.suptitle(title.replace(" · ", "\n"))
         legend(figure, panels)
     return figure

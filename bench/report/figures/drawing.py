@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench import stats
-from bench.columns import FIRST_DIAGNOSTICS
+from bench.columns import CONFIGURATION, FIRST_DIAGNOSTICS, SETTING
 from bench.report.cells import COST, CURVES, DIAGNOSED, GAINS, RANKS, TESTS, WINS, with_intervals
 from bench.report.figures.costs import cost_figure
 from bench.report.figures.curves import curve_parts, learning_curves, most_measured
@@ -17,9 +17,10 @@ from bench.report.figures.diagnostics import diagnostics_figure
 from bench.report.figures.gains import gain_figure
 from bench.report.figures.panels import Chart, curve_chart
 from bench.report.figures.ranks import critical_difference_figure, rank_figure
-from bench.report.figures.style import Style, oracle_styles, selector_styles
+from bench.report.figures.style import REFERENCE_STYLES, Style, oracle_styles, selector_styles
 from bench.report.figures.wins import win_figure
 from bench.report.frames import Frames
+from bench.report.reference_lines import LINES
 
 FIRST_SCREEN = ""
 """Instead of a section: the figure of the first screen."""
@@ -49,23 +50,44 @@ def styles_of(frames: Frames) -> dict[str, Style]:
 
 
 def all_styles_of(frames: Frames) -> dict[str, Style]:
-    """``styles_of`` and, after them, the style of each oracle, by its label."""
+    """``styles_of`` and, after them, the style of each oracle and of each reference line, by its label."""
     oracles = [] if frames.oracles is None else frames.oracles["selector"].unique().tolist()
-    return styles_of(frames) | {frames.display.selector(name): style for name, style in oracle_styles(oracles).items()}
+    lines = REFERENCE_STYLES if LINES in frames.tables else {}
+    others = oracle_styles(oracles) | lines
+    return styles_of(frames) | {frames.display.selector(name): style for name, style in others.items()}
 
 
-def _with_oracles(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Learning curves, and their differences from the baseline, with those of oracles, which have no bands."""
+def _with_others(frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Learning curves, and their differences from the baseline, with oracles and reference lines.
+
+    Neither have bands, and reference lines no differences.
+    """
     curves, differences = frames["curves"], frames["curve_differences"]
+    bare = {"low": np.nan, "high": np.nan}
+    if LINES in frames.tables:
+        curves = pd.concat([curves, _lines(frames[LINES]).assign(**bare)], ignore_index=True)
     if frames.oracles is None:
         return curves, differences
     base = frames.seeds[frames.seeds["selector"] == frames.baseline]
     above = stats.curve_differences(pd.concat([base, frames.oracle_seeds], ignore_index=True), frames.baseline)
-    bare = {"low": np.nan, "high": np.nan}
     return (
         pd.concat([curves, frames["oracle_curves"].assign(**bare)], ignore_index=True),
         pd.concat([differences, above.assign(**bare)], ignore_index=True),
     )
+
+
+def _lines(references: pd.DataFrame) -> pd.DataFrame:
+    """The reference lines as curves, without that of CLAP where the teacher is CLAP, and so has the same line."""
+    cells = [*SETTING]
+    of_teacher, of_clap = (
+        references[references["reference"] == name].set_index(cells)["accuracy"]
+        for name in ("teacher_accuracy", "clap_accuracy")
+    )
+    differs = (of_clap - of_teacher).abs().groupby(list(CONFIGURATION)).max()
+    same = differs.index[differs == 0]
+    doubled = pd.MultiIndex.from_frame(references[[*CONFIGURATION]]).isin(same)
+    kept = references[~(doubled & (references["reference"] == "clap_accuracy"))]
+    return kept.rename(columns={"reference": "selector"})
 
 
 def drawings(frames: Frames) -> list[Drawing]:
@@ -86,8 +108,9 @@ def drawings(frames: Frames) -> list[Drawing]:
     if several and len(frames["pareto_overall"]):
         out.append(Drawing("costs", COST, partial(cost_figure, labeled(frames["pareto_overall"]), styles)))
     first, subject = most_measured(curve_parts(frames["curves"], frames.display)), subject_of(frames)
-    for stem, title, part in curve_parts(_with_oracles(frames)[0], frames.display):
-        draw = partial(learning_curves, labeled(part), all_styles_of(frames), title=title, subject=subject)
+    axis = frames.metric.axis
+    for stem, title, part in curve_parts(_with_others(frames)[0], frames.display):
+        draw = partial(learning_curves, labeled(part), all_styles_of(frames), title=title, subject=subject, axis=axis)
         out.append(Drawing(stem, FIRST_SCREEN if stem == first else CURVES, draw))
     return out
 
@@ -119,10 +142,11 @@ def charts_of(frames: Frames) -> dict[str, Chart]:
     """The learning curves of the HTML page, by stem of the figure whose place they take."""
     labeled, styles, subject = frames.display.applied, all_styles_of(frames), subject_of(frames) or ""
     keys = ["group", "student", "recipe"]
-    curves, differences = _with_oracles(frames)
+    curves, differences = _with_others(frames)
+    names = frames.metric.axis, frames.metric.label
     by_part, nothing = dict(iter(differences.groupby(keys))), differences.iloc[:0]
     out = {}
     for stem, title, part in curve_parts(curves, frames.display):
         of_part = by_part.get(tuple(part[keys].iloc[0]), nothing)
-        out[stem] = curve_chart(labeled(part), labeled(of_part), styles, title, subject)
+        out[stem] = curve_chart(labeled(part), labeled(of_part), styles, title, subject, *names)
     return out

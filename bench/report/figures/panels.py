@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from bench.display import distilled_on
-from bench.report.figures.curves import TEACHERS
+from bench.report.figures.curves import TEACHERS, TEST_ACCURACY
 from bench.report.figures.style import Style
 
 WIDTH, HEIGHT = 340.0, 240.0
@@ -36,6 +36,7 @@ class Line:
         path: of the line.
         dots: of a dot at each round, drawn with round caps; empty for a line without markers.
         band: outline of its interval; empty without an interval.
+        thin: whether it is a reference line.
     """
 
     selector: str
@@ -44,6 +45,7 @@ class Line:
     path: str
     dots: str
     band: str
+    thin: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Chart:
         selectors: label and colour of each.
         reference: the selector from which differences are shown; empty without differences.
         subject: the selector that is chosen at first; may be empty.
+        axis: name of the vertical axis of the first view.
+        measure: what that view shows, in a word or two.
     """
 
     title: str
@@ -98,10 +102,18 @@ class Chart:
     selectors: list[tuple[str, str]]
     reference: str = ""
     subject: str = ""
+    axis: str = TEST_ACCURACY
+    measure: str = ACCURACY
 
 
 def curve_chart(
-    curves: pd.DataFrame, differences: pd.DataFrame, styles: Mapping[str, Style], title: str, subject: str = ""
+    curves: pd.DataFrame,
+    differences: pd.DataFrame,
+    styles: Mapping[str, Style],
+    title: str,
+    subject: str = "",
+    axis: str = TEST_ACCURACY,
+    measure: str = ACCURACY,
 ) -> Chart:
     """The learning curves of one (group, student, recipe): one panel per (teacher, distillation).
 
@@ -111,6 +123,8 @@ def curve_chart(
         styles: of at least every selector in it.
         title: of the chart.
         subject: the selector that is chosen at first; may be empty.
+        axis: name of the vertical axis.
+        measure: what the curves show, in a word or two.
     """
     keys = list(curves[TEACHERS].drop_duplicates().itertuples(index=False))
     panels = []
@@ -119,11 +133,11 @@ def curve_chart(
             frame[(frame["teacher"] == teacher) & (frame["distillation"] == distillation)]
             for frame in (curves, differences)
         )
-        panels.append(_panel(part, difference, styles, distilled_on(teacher, distillation)))
+        panels.append(_panel(part, difference, styles, distilled_on(teacher, distillation), axis))
     shown = set(curves["selector"])
     reference = str(differences["against"].iloc[0]) if len(differences) else ""
     selectors = [(name, color(style)) for name, style in styles.items() if name in shown]
-    return Chart(title, panels, selectors, reference, subject if subject in shown else "")
+    return Chart(title, panels, selectors, reference, subject if subject in shown else "", axis, measure)
 
 
 def color(style: Style) -> str:
@@ -131,9 +145,9 @@ def color(style: Style) -> str:
     return "currentColor" if style.color == BLACK else style.color
 
 
-def _panel(part: pd.DataFrame, differences: pd.DataFrame, styles: Mapping[str, Style], title: str) -> Panel:
+def _panel(part: pd.DataFrame, differences: pd.DataFrame, styles: Mapping[str, Style], title: str, axis: str) -> Panel:
     labels = np.sort(part["n_labeled"].unique())
-    views = [_view(part, ACCURACY, "test accuracy, %", labels, styles)]
+    views = [_view(part, ACCURACY, axis, labels, styles)]
     if len(differences):
         against = differences["against"].iloc[0]
         views.append(_view(differences, DIFFERENCE, f"difference from {against}, points", labels, styles))
@@ -172,7 +186,7 @@ def _view(part: pd.DataFrame, column: str, axis: str, labels: np.ndarray, styles
             lower, upper = down(line["low"].to_numpy()), down(line["high"].to_numpy())
             band = _path(np.concatenate([xs, xs[::-1]]), np.concatenate([upper, lower[::-1]])) + "Z"
         dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in zip(xs, ys, strict=True)) if style.marker else ""
-        lines.append(Line(selector, color(style), DASHES[style.line], _path(xs, ys), dots, band))
+        lines.append(Line(selector, color(style), DASHES[style.line], _path(xs, ys), dots, band, style.thin))
     return View(column, axis, [(round(float(down(tick / 100)), 1), f"{tick:g}") for tick in ticks], lines)
 
 

@@ -42,6 +42,9 @@ PANELS_PER_ROW = 3
 PNG_DPI = 200
 VECTOR_DPI = 72
 
+THIN_WIDTH = 0.8
+"""Of a reference line, in points."""
+
 STRESSED_WIDTH = 2.4
 """Of the line of a selector that is the subject of a report, in points."""
 
@@ -82,11 +85,19 @@ RC: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """Colour, marker and line of a selector or teacher in every figure."""
+    """Colour, marker and line of a selector, teacher or reference line in every figure.
+
+    Attributes:
+        color: as hexadecimal digits.
+        marker: of matplotlib; empty for none.
+        line: of matplotlib.
+        thin: whether the line is THIN_WIDTH wide, as those of references are.
+    """
 
     color: str
     marker: str
     line: str = "-"
+    thin: bool = False
 
 
 SELECTOR_STYLES: dict[str, Style] = {
@@ -132,6 +143,14 @@ SPARE_STYLES = tuple(
 )
 
 
+REFERENCE_STYLES: dict[str, Style] = {
+    "all_labels_accuracy": Style("#000000", "", "--", thin=True),
+    "teacher_accuracy": Style("#000000", "", ":", thin=True),
+    "probe_accuracy": Style("#000000", "", "-.", thin=True),
+    "clap_accuracy": Style("#000000", "", "-", thin=True),
+}
+"""Reference lines are thin and black, without markers and bands."""
+
 ORACLE_COLOR = "#404040"
 ORACLE_LINES = ("--", ":", "-.")
 """Oracles are lines without markers."""
@@ -175,7 +194,8 @@ def draw_line(
     """Columns ``y`` over ``x``, with a band from low to high where they are known; a stressed line is thicker."""
     size = 6.0 if style.marker == "*" else 4.0
     look: dict[str, Any] = {"color": style.color, "marker": style.marker, "ms": size, "linestyle": style.line}
-    axes.plot(line[x], line[y], **look, linewidth=STRESSED_WIDTH if stressed else None, label=label)
+    width = STRESSED_WIDTH if stressed else THIN_WIDTH if style.thin else None
+    axes.plot(line[x], line[y], **look, linewidth=width, label=label)
     if line["low"].notna().any():
         axes.fill_between(line[x], line["low"], line["high"], color=style.color, alpha=0.13, linewidth=0)
 
