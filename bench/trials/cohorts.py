@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from activekd.errors import InputError
-from bench.spec import NOT_IN_ID, Trial
+from bench.spec import Trial
 from bench.trials.resolved import ResolvedTrial
 
 JOBS_A_SLOT = 3
@@ -21,7 +21,8 @@ LEAST_MEMBERS = 16
 Smaller ones come where a slot would be idle, or where no more trials may share a cohort.
 """
 
-_NAMES = tuple(f.name for f in fields(Trial) if f.name not in {"selector", "seed", *NOT_IN_ID})
+_OF_MEMBERS = frozenset({"selector", "seed", "recipe_name", "group", "references"})
+_NAMES = tuple(f.name for f in fields(Trial) if f.name not in _OF_MEMBERS)
 
 Item = TypeVar("Item")
 

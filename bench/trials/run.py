@@ -95,12 +95,12 @@ def run_cohort_rows(
             raise ValueError(f"trial {first.id}: teacher '{first.teacher.name}' without its text head")
         conditioned = first.dataset.conditioned
         teacher = teacher_views(first.teacher, head, first.banked, banked, execution.device, conditioned=conditioned)
-    student, *others = (
+    students = [
         student_views(t.dataset, t.student, names.views, t.banked, banked, execution.device) for t in first.readers
-    )
+    ]
     outcomes = run_cohort(
         first.dataset,
-        student,
+        students[0],
         teacher,
         [
             Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]], t.trial.measures_references)
@@ -114,7 +114,7 @@ def run_cohort_rows(
         distillation=names.distillation,
         device=execution.device,
         diagnostics=execution.diagnostics,
-        transfer=Transfer(*others, first.transfer.trial.recipe) if first.transfer is not None else None,
+        transfer=Transfer(students[1], first.transfer.trial.recipe) if first.transfer is not None else None,
         first_fits=None if cohort.first_fit is None else StoredFits(cohort.first_fit, fit_place(execution)),
     )
     with deterministic_algorithms(execution.deterministic):
