@@ -19,6 +19,7 @@ from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
 from activekd.students.draws import draw
 from activekd.students.fit import Guide, check_fitted, distils
 from activekd.students.heads import Student
+from activekd.teachers.classifier import Classifier
 
 COHORT_BYTES = 225_000_000
 """Most memory, as estimated, of the students that are fitted together.
@@ -212,8 +213,7 @@ def _targets(
     guides = [fit.guide for fit in fits if fit.guide is not None]
     if not guides:
         return None
-    prototypes = torch.stack([guide.prototypes for guide in guides]).to(device)
-    guide = Guide(guides[0].views, prototypes, guides[0].logit_scale)
+    guide = Guide(guides[0].views, Classifier.stack([guide.classifier for guide in guides]).to(device))
     return guide.batches(rows.reshape(len(rows), -1), views.reshape(len(views), -1))
 
 

@@ -13,7 +13,7 @@ from activekd.bank.views import Views, ViewSource
 from activekd.datasets import Labeled
 from activekd.devices import naming_memory
 from activekd.errors import InputError
-from activekd.losses import dual_head_loss, teacher_logits
+from activekd.losses import dual_head_loss
 from activekd.recipes import Distillation, Recipe, ViewGeometry, learning_rate
 from activekd.streams import torch_seed
 from activekd.students.draws import Draws, draw
@@ -27,21 +27,20 @@ from activekd.students.step_memory import (
     parts_of_step,
     step_budget,
 )
+from activekd.teachers.classifier import Classifier
 
 
 @dataclass(frozen=True)
 class Guide:
-    """The fitted teacher as the student's fit reads it: banked features of the train views, and class prototypes.
+    """The fitted teacher as the student's fit reads it: banked features of the train views, and a classifier.
 
     Attributes:
         views: image features of the train split.
-        prototypes: class prototypes of the round, on the device of the fit; of each member for a cohort.
-        logit_scale: the network's factor from the cosine of image and text to a logit.
+        classifier: of the round, on the device of the fit; a stack of those of the members for a cohort.
     """
 
     views: Views
-    prototypes: Float32[Tensor, "*members classes dim"]
-    logit_scale: float
+    classifier: Classifier
 
     def batches(
         self, rows: Int64[np.ndarray, "steps batch"], views: Int64[np.ndarray, "steps batch"]
@@ -53,8 +52,7 @@ class Guide:
         if len(self.views) == 1:
             views = np.zeros_like(views)
         for features in self.views.batches(rows, views):
-            shown = features.to(self.prototypes.device).unflatten(0, (*self.prototypes.shape[:-2], -1))
-            yield teacher_logits(shown, self.prototypes, self.logit_scale)
+            yield self.classifier.logits(features.to(self.classifier.device).unflatten(0, (*self.classifier.shape, -1)))
 
 
 def distils(guide: Guide | None, distillation: Distillation, n_unlabeled: int) -> tuple[bool, bool]:

@@ -10,14 +10,12 @@ import numpy as np
 from activekd.datasets import Dataset, Split, drawn_for
 from activekd.datasets.sizes import Sizes
 from activekd.recipes import NO_TEACHER, ViewGeometry
+from activekd.teachers.fixed import fit_steps
 from bench.plan.names import Names
 from bench.plan.work import DIAGNOSTICS, PHOTOGRAPH, PICTURE, Example, Job, Task
 from bench.spec import Trial
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.resolved import ResolvedTrial
-
-NOT_FITTED = "zeroshot"
-"""The adaptation whose class prototypes are the text embeddings."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +166,9 @@ class TrialWork:
             sizes = {"n_classes": size.n_classes, "n_labeled": labeled, "n_pool": size.n_pool, "steps": steps}
             amount = fits * steps * (1 if student.frozen else images)
             self._add(work, Task("student", first.student, images), first, amount, sizes, members)
-            if guide is not None and guide.adaptation != NOT_FITTED:
-                amount = fits * recipe.clap.epochs * -(-labeled // recipe.clap.batch)
-                self._add(work, Task("teacher", first.teacher), first, amount, sizes, members)
+            of_teacher = 0 if guide is None else fit_steps(guide.adaptation, labeled, recipe.clap)
+            if of_teacher:
+                self._add(work, Task("teacher", first.teacher), first, fits * of_teacher, sizes, members)
         return largest
 
     def _n_fits(self, trials: Sequence[Trial], index: int, *, frozen: bool) -> int:
