@@ -126,7 +126,7 @@ def _of_cache(
     keys: Float32[Tensor, "*members labeled dim"],
     values: Int64[Tensor, "*members labeled"],
 ) -> Float32[Tensor, "*members batch classes"]:
-    """s f . t_c + alpha sum_j [c is the label of key j] exp(-beta (1 - f . k_j)) (Zhang et al. 2022, Equations 5, 6)."""
+    """s f . t_c + alpha sum_j [c is the label of key j] exp(-beta (1 - f . k_j)) (Zhang et al. 2022)."""
     alpha, beta, n_classes = TIP_RESIDUAL_RATIO, TIP_SHARPNESS, text.shape[-2]
     one_hot = F.one_hot(values, n_classes).float()
     if text.dim() == 2:

@@ -1,7 +1,7 @@
-"""Hyperparameters of the few-shot teachers, none of which is tuned, and the steps of each fit. Standard library only.
+"""Hyperparameters of the few-shot teachers, and the steps of each fit. Standard library only.
 
 CLAP's are a part of the recipe. The others are those of the papers and of the released code; where these search on
-validation images, one value is fixed here, as the critique of Silva-Rodriguez et al. (2024, Section 3) asks for.
+validation images, one value is fixed here for all data sets, as Silva-Rodriguez et al. (2024) ask for.
 """
 
 from activekd.recipes import ClapRecipe
@@ -26,18 +26,11 @@ LPP_ALPHA_START = 2.5
 """Start of LP++'s blending parameters, as a multiple of the logit scale times the mean cosine of the labeled images
 and the text of their class: 250 for CLIP's scale of 100 (Huang et al. 2024, Equation 15, as released)."""
 
-TRANSCLIP_TEXT, TRANSCLIP_LABELED = 0.5, 1.0
-"""lambda of TransCLIP-FS, the weight of the text prior, and the weight of all labeled images against all unlabeled ones.
-
-The second is 50 gamma in the released code, which searches gamma in {0.002, 0.01, 0.02, 0.2} on validation images; 0.02
-gives both sets of images the same weight.
-"""
-
-TRANSCLIP_LIKELIHOOD = 1 / 50
-"""Weight of the logarithm of the Gaussian density against that of the neighbours, as released with TransCLIP."""
+TRANSCLIP_TEXT, TRANSCLIP_LIKELIHOOD = 0.5, 1 / 50
+"""Weights of the text prior (lambda) and of the logarithm of the Gaussian density of TransCLIP-FS, as released."""
 
 TRANSCLIP_NEIGHBOURS, TRANSCLIP_OUTER, TRANSCLIP_INNER = 3, 10, 5
-"""Neighbours of an image, updates of the Gaussians, and updates of the assignments before each (Zanella et al. 2024)."""
+"""Neighbours of an image, updates of TransCLIP's Gaussians, and updates of the assignments before each, as released."""
 
 TRANSCLIP_CONFIDENT = 8
 """Confident images that start the mean of a class without labels, as of TransCLIP-ZS (Zanella et al. 2024)."""

@@ -31,10 +31,10 @@ def lp_plus_plus(
     """The LP++ teacher (Huang et al. 2024): a linear probe whose weights blend visual prototypes and text embeddings.
 
     The logits of an image with unit feature f are f . (w_c + alpha_c t_c), where t are the zero-shot text embeddings.
-    Full-batch block descent minimises the mean cross-entropy of the N labeled images: steps on w, with momentum, of size
-    4 N / lambda_max(F^T F) (Equation 10), and after every tenth one on alpha, of size
-    N / (4 max_c sum_i (f_i . t_c)^2) (Equation 11). w_c starts at the sum of the features of class c; all alpha start at
-    the same number, in proportion to the mean over classes of the mean cosine of the class's images and its text
+    Full-batch block descent minimises the mean cross-entropy of the N labeled images: steps on w, with momentum, of
+    size 4 N / lambda_max(F^T F) (Equation 10), and with every tenth one a step on alpha, of size
+    N / (4 max_c sum_i (f_i . t_c)^2) (Equation 11). w_c starts at the sum of the features of class c; all alpha start
+    at the same number, in proportion to the mean over classes of the mean cosine of the class's images and its text
     (Equation 15). ``activekd.teachers.fixed`` has the numbers; every round fits anew, without randomness.
 
     Departures from the released code: no bias, as in the paper; the step on alpha takes the gradient at the current

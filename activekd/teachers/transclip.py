@@ -17,7 +17,6 @@ from activekd.teachers.classifier import Classifier
 from activekd.teachers.fixed import (
     TRANSCLIP_CONFIDENT,
     TRANSCLIP_INNER,
-    TRANSCLIP_LABELED,
     TRANSCLIP_LIKELIHOOD,
     TRANSCLIP_NEIGHBOURS,
     TRANSCLIP_OUTER,
@@ -46,25 +45,27 @@ def transclip(
 ) -> Classifier:
     """The TransCLIP-FS teacher (Zanella et al. 2024): Gaussians of the classes, fitted to all images of the pool.
 
-    Let f_i be the unit features of the train rows in view 0, and y_i the softmax of s f_i . t, where t are the zero-shot
-    text embeddings. The unlabeled rows Q have assignments z_i, which start at y_i; those of the labeled rows S are their
-    labels. The classes have means mu_c and a shared diagonal covariance Sigma, and log p_ic is
-    -(f_i - mu_c)^T Sigma^-1 (f_i - mu_c) / 2. In turns, for i in Q,
+    Let f_i be the unit features of the train rows in view 0, and y_i the softmax of s f_i . t, where t are the text
+    embeddings of the zero-shot classifier. Unlabeled rows have assignments z_i, which start at y_i; those of labeled
+    rows are their labels. The classes have means mu_c and a shared diagonal covariance Sigma, and log p_ic is
+    -(f_i - mu_c)^T Sigma^-1 (f_i - mu_c) / 2. In turns,
 
-    z_i is proportional to y_i^lambda exp(a log p_i + sum_j w_ij z_j) (the assignments; repeated, all rows at once),
-    mu_c = the direction of sum_Q z_ic f_i / |Q| + g sum_S z_ic f_i / |S|,
-    Sigma = the mean of (f_i - mu_c)^2 with the same weights.
+    z_i is proportional to y_i^lambda exp(a log p_i + sum_j w_ij z_j), for unlabeled i, all at once and repeated,
+    mu_c = the direction of sum_i z_ic f_i, over all rows i,
+    Sigma = the mean over i of sum_c z_ic (f_i - mu_c)^2.
 
-    w_ij are the affinities of ``neighbour_graph``. ``activekd.teachers.fixed`` has lambda, a, g and the numbers of
-    turns. Every round fits anew, without randomness. The fitted teacher is inductive: the logits of any image are
+    w_ij are the affinities of ``neighbour_graph``. ``activekd.teachers.fixed`` has lambda, a and the numbers of turns.
+    Every round fits anew, without randomness. The fitted teacher is inductive: the logits of any image are
     a log p_c + lambda s f . t_c, which is linear in f up to a number that all classes share. So test images, other
     views and pool images are classified alike, and no feature of a test image is read in the fit.
 
-    Departures: the paper reads the assignments z of the images that it was fitted to, with the votes of their
-    neighbours; here these votes act in the fit alone. It adapts to the test images, this to the pool. g is fixed, not
-    searched on validation images. Neighbours are those among all train rows; in the released code those among the
-    unlabeled ones, where rows of labeled images are also mixed up with others. A class without labels starts at its most
-    confident images, as in TransCLIP-ZS. The factor s is the network's own, not 100.
+    Departures: the paper reads the assignments z of the images to which it was fitted, with the votes of their
+    neighbours; here these votes act in the fit alone. It adapts to the test images, this to the pool. Each labeled row
+    counts as much in mu and Sigma as an unlabeled one (gamma = |S| / |Q| in the paper's terms, where S and Q are the
+    labeled and the unlabeled images); the paper searches the weight on validation images. Neighbours are those among
+    all train rows; in the released code those among the unlabeled ones, and its rows of S and Q are in another order in
+    the graph than in z. A class without labels starts at its most confident images, as in TransCLIP-ZS. The factor s is
+    the network's own, not 100.
 
     The members of a cohort share the graph and are fitted one after the other, each as if alone: the largest arrays of
     a fit have a number for each row and class. Unlabeled rows are all train rows that are not labeled. Arguments as of
@@ -119,11 +120,9 @@ def fit_gaussians(
         logit_scale: factor of the text prior.
         labeled: labeled rows and their labels.
     """
-    n, (n_classes, dim) = views.n_rows, text.shape
+    n_classes, dim = text.shape
     rows, labels = (torch.from_numpy(some).to(text.device) for some in (labeled.rows, labeled.labels))
     one_hot = F.one_hot(labels, n_classes).float()
-    weight = torch.full((n,), 1 / max(1, n - len(rows)), device=text.device)
-    weight[rows] = TRANSCLIP_LABELED / len(rows)
     prior = _on_rows(views, logit_scale * text, torch.zeros(n_classes, device=text.device)).log_softmax(dim=1)
     z = prior.exp()
     z[rows] = one_hot
@@ -135,7 +134,7 @@ def fit_gaussians(
         for _ in range(TRANSCLIP_INNER):
             z = torch.sparse.mm(graph, z).add_(known).softmax(dim=1)
             z[rows] = one_hot
-        gaussians = _updated(views, gaussians, z * weight[:, None])
+        gaussians = _updated(views, gaussians, z)
     return gaussians
 
 
@@ -170,24 +169,18 @@ def _first_means(
     return F.normalize(means, dim=1)
 
 
-def _updated(views: Views, before: Gaussians, weights: Float32[Tensor, "rows classes"]) -> Gaussians:
-    """The Gaussians that maximise the weighted likelihood, with means of unit norm.
-
-    Args:
-        views: image features.
-        before: whose mean a class without any weight keeps.
-        weights: of each row for each class.
-    """
-    sums = torch.zeros(before.means.shape, dtype=torch.float64, device=weights.device)
-    squares = torch.zeros(before.variances.shape, dtype=torch.float64, device=weights.device)
+def _updated(views: Views, before: Gaussians, z: Float32[Tensor, "rows classes"]) -> Gaussians:
+    """The means and variances at these assignments; a class without any image keeps its mean."""
+    sums = torch.zeros(before.means.shape, dtype=torch.float64, device=z.device)
+    squares = torch.zeros(before.variances.shape, dtype=torch.float64, device=z.device)
     every = np.arange(views.n_rows)
     for block in blocks(views):
-        images, some = unit_features(views, every[block], weights.device.type), weights[block]
+        images, some = unit_features(views, every[block], z.device.type), z[block]
         sums += (some.mT @ images).double()
         squares += (some.sum(dim=1) @ images.square()).double()
     norms = sums.norm(dim=1, keepdim=True)
     means = torch.where(norms > LEAST_NORM, sums / norms.clamp(min=LEAST_NORM), before.means.double())
-    total = weights.sum(dim=0).double()
+    total = z.sum(dim=0).double()
     spread = squares - 2 * (means * sums).sum(dim=0) + (total[:, None] * means.square()).sum(dim=0)
     variances = (spread / total.sum()).clamp(min=LEAST_VARIANCE)
     return Gaussians(means.float(), variances.float())
