@@ -85,8 +85,8 @@ class BlockDescent:
         self._padded_text = padded
         self._one_hot = pad(F.one_hot(labels, self._n_classes).float(), -1)
         self._cosines = torch.bmm(images, padded.repeat(members, 1, 1).mT)
-        self._w = torch.bmm(self._one_hot.mT, images)
-        self._velocity = torch.zeros_like(self._w)
+        self.w = torch.bmm(self._one_hot.mT, images)
+        self._velocity = torch.zeros_like(self.w)
         sizes = [step_sizes(f, c) for f, c in zip(images, self._cosines, strict=True)]
         self._step_w, self._step_alpha = (
             torch.tensor(some, device=images.device, dtype=torch.float32)[:, None, None]
@@ -95,13 +95,13 @@ class BlockDescent:
         counts = self._one_hot.sum(dim=1)
         means = (self._one_hot * self._cosines).sum(dim=1) / counts.clamp(min=1)
         start = LPP_ALPHA_START * logit_scale * means.sum(dim=1, keepdim=True) / (counts > 0).sum(dim=1, keepdim=True)
-        self._alpha = start[:, None].repeat(1, 1, padded.shape[0])
+        self.alpha = start[:, None].repeat(1, 1, padded.shape[0])
 
     def gradients(
         self,
     ) -> tuple[Float32[Tensor, "members padded_classes padded_dim"], Float32[Tensor, "members 1 padded_classes"]]:
         """The gradients of the mean cross-entropy for w and for alpha at the current point; 0 in the padding."""
-        logits = torch.baddbmm(self._alpha * self._cosines, self._images, self._w.mT)
+        logits = torch.baddbmm(self.alpha * self._cosines, self._images, self.w.mT)
         probabilities = pad(logits[..., : self._n_classes].softmax(dim=-1), -1)
         residuals = (probabilities - self._one_hot).div_(self._n)
         return torch.bmm(residuals.mT, self._images), (residuals * self._cosines).sum(dim=1, keepdim=True)
@@ -110,13 +110,13 @@ class BlockDescent:
         """One step on w and, if ``blend``, one on alpha at the w before it, as the released code orders them."""
         of_w, of_alpha = self.gradients()
         self._velocity.mul_(LPP_MOMENTUM).add_(of_w)
-        self._w -= self._step_w * self._velocity
+        self.w -= self._step_w * self._velocity
         if blend:
-            self._alpha -= self._step_alpha * of_alpha
+            self.alpha -= self._step_alpha * of_alpha
 
     def weights(self) -> Float32[Tensor, "members classes dim"]:
         """w_c + alpha_c t_c, without the padding."""
-        return (self._w + self._alpha.mT * self._padded_text)[:, : self._n_classes, : self._dim].clone()
+        return (self.w + self.alpha.mT * self._padded_text)[:, : self._n_classes, : self._dim].clone()
 
 
 def step_sizes(images: Float[Tensor, "labeled dim"], cosines: Float[Tensor, "labeled classes"]) -> tuple[float, float]:
