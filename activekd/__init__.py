@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from activekd.arguments import FeatureTeacher, clap, zeroshot
+    from activekd.arguments import FeatureTeacher, clap, lp_plus_plus, tip_adapter, transclip, zeroshot
     from activekd.defaults import RECIPES, VIEWS
     from activekd.errors import InputError
     from activekd.learner import Learner
@@ -41,13 +41,16 @@ __all__ = [
     "ViewGeometry",
     "check",
     "clap",
+    "lp_plus_plus",
     "run",
     "selector",
+    "tip_adapter",
+    "transclip",
     "zeroshot",
 ]
 
 _HOMES = {
-    "activekd.arguments": ("FeatureTeacher", "clap", "zeroshot"),
+    "activekd.arguments": ("FeatureTeacher", "clap", "lp_plus_plus", "tip_adapter", "transclip", "zeroshot"),
     "activekd.defaults": ("RECIPES", "VIEWS"),
     "activekd.errors": ("InputError",),
     "activekd.learner": ("Learner",),

@@ -27,7 +27,7 @@ class FeatureTeacher:
     """A teacher given by image features and text embeddings of a vision-language network.
 
     Attributes:
-        adaptation: ``zeroshot`` or ``clap``.
+        adaptation: key of ``activekd.teachers.ADAPTATIONS``.
         features: image features of the rows of X, (rows, dim), in any scale.
         text: text embeddings of the classes, (classes, dim), in label order.
         features_test: image features of the rows of X_test, (rows, dim); None leaves out the teacher's accuracy.
@@ -81,6 +81,45 @@ def clap(
     50
     """
     return FeatureTeacher("clap", features, text, features_test, logit_scale)
+
+
+def tip_adapter(
+    features: "Rows", text: "Rows", *, features_test: "Rows | None" = None, logit_scale: float = 100.0
+) -> FeatureTeacher:
+    """The Tip-Adapter-F teacher (Zhang et al. 2022): a cache of the labels of a round, whose keys are trained.
+
+    ``activekd.teachers.tip_adapter`` has the equations and the departures; arguments as of ``zeroshot``.
+
+    >>> tip_adapter([[0.1, 0.9], [0.8, 0.3]], [[1, 0], [0, 1]]).adaptation
+    'tip_adapter'
+    """
+    return FeatureTeacher("tip_adapter", features, text, features_test, logit_scale)
+
+
+def lp_plus_plus(
+    features: "Rows", text: "Rows", *, features_test: "Rows | None" = None, logit_scale: float = 100.0
+) -> FeatureTeacher:
+    """The LP++ teacher (Huang et al. 2024): a linear probe that blends visual prototypes and the text.
+
+    ``activekd.teachers.lp_plus_plus`` has the equations and the departures; arguments as of ``zeroshot``.
+
+    >>> lp_plus_plus([[0.1, 0.9], [0.8, 0.3]], [[1, 0], [0, 1]]).adaptation
+    'lp++'
+    """
+    return FeatureTeacher("lp++", features, text, features_test, logit_scale)
+
+
+def transclip(
+    features: "Rows", text: "Rows", *, features_test: "Rows | None" = None, logit_scale: float = 100.0
+) -> FeatureTeacher:
+    """The TransCLIP-FS teacher (Zanella et al. 2024): Gaussians of the classes, fitted to labeled and unlabeled rows.
+
+    ``activekd.teachers.transclip`` has the equations and the departures; arguments as of ``zeroshot``.
+
+    >>> transclip([[0.1, 0.9], [0.8, 0.3]], [[1, 0], [0, 1]]).adaptation
+    'transclip'
+    """
+    return FeatureTeacher("transclip", features, text, features_test, logit_scale)
 
 
 @dataclass(frozen=True)
@@ -147,7 +186,7 @@ def chosen_teacher(chosen: FeatureTeacher | str | None, data: str) -> Teacher | 
     if in_memory and not isinstance(chosen, FeatureTeacher):
         raise InputError(
             f"teacher {chosen!r} for arrays in memory; expected: activekd.zeroshot(features, text), "
-            f"activekd.clap(features, text) or None"
+            f"another teacher of features, as activekd.clap(features, text), or None"
         )
     if isinstance(chosen, FeatureTeacher):
         if not in_memory:

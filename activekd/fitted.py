@@ -15,14 +15,14 @@ from activekd.bank.gathered import Gathered
 from activekd.devices import naming_memory, results_device
 from activekd.diagnostics import Opinion
 from activekd.errors import InputError
-from activekd.finite import check_rows, count_broken
-from activekd.losses import teacher_logits
+from activekd.finite import count_broken
 from activekd.recipes import Distillation, Recipe
 from activekd.rounds import StudentViews, TeacherViews
 from activekd.selectors.view import StudentHead
 from activekd.students.fit import Guide
 from activekd.students.heads import Student
 from activekd.students.predict import Prediction, label_weight, predict
+from activekd.teachers.classifier import Classifier
 
 SLICE = 8192
 """Train rows per slice of the teacher's predictions; bounds the memory of its probabilities."""
@@ -50,44 +50,44 @@ class Taught:
 
     Attributes:
         views: the teacher with its features.
-        prototypes: its class prototypes, on the device where it predicts.
+        classifier: its fit, on the device where it predicts.
     """
 
     views: TeacherViews
-    prototypes: Float32[Tensor, "classes dim"]
+    classifier: Classifier
 
     @classmethod
-    def checked(cls, views: TeacherViews, prototypes: Tensor, n_labeled: int, recipe: Recipe) -> "Taught":
-        """The teacher with these prototypes, after a fit on ``n_labeled`` rows.
+    def checked(cls, views: TeacherViews, classifier: Classifier, n_labeled: int, recipe: Recipe) -> "Taught":
+        """The teacher with this classifier, after a fit on ``n_labeled`` rows.
 
         Raises:
-            InputError: they are not finite, or have norm 0.
+            InputError: it is not finite, or has a class prototype of norm 0.
         """
-        what = f"class prototypes, fitted on {n_labeled} labeled rows,"
-        remedy = f"a fit that converges, as with a clap.lr below {recipe.clap.lr:g}"
-        check_rows(prototypes, what, remedy, nonzero=True)
-        return cls(views, prototypes)
+        remedy = "a fit that converges, on finite image features"
+        if classifier.kind == "prototypes":
+            remedy = f"a fit that converges, as with a clap.lr below {recipe.clap.lr:g}"
+        classifier.check(f"fitted on {n_labeled} labeled rows", remedy)
+        return cls(views, classifier)
 
     def guide(self, device: str) -> Guide:
         """The teacher as the student's fit reads it."""
-        return Guide(self.views.train, self.prototypes.to(device), self.views.head.logit_scale)
+        return Guide(self.views.train, self.classifier.to(device))
 
     @property
     def kept_on(self) -> str:
         """The device of predictions, as ``activekd.devices.results_device`` says."""
-        return results_device(self.prototypes.device.type)
+        return results_device(self.classifier.device.type)
 
     def probabilities(self, features: np.ndarray | Gathered) -> Float32[Tensor, "n classes"]:
         """Probabilities at temperature 1 of images with these features, computed in slices on the teacher's device.
 
         Like those of a student they stay there (``kept_on``).
         """
-        device = self.prototypes.device
-        out = torch.empty(len(features), len(self.prototypes), device=self.kept_on)
+        device = self.classifier.device
+        out = torch.empty(len(features), self.classifier.n_classes, device=self.kept_on)
         for start in range(0, len(features), SLICE):
             rows = torch.from_numpy(np.array(features[start : start + SLICE])).to(device)
-            logits = teacher_logits(rows, self.prototypes, self.views.head.logit_scale)
-            out[start : start + SLICE] = logits.softmax(dim=1)
+            out[start : start + SLICE] = self.classifier.logits(rows).softmax(dim=1)
         if broken := count_broken(out):
             raise InputError(
                 f"{self.views.who}: probabilities of {broken} of {len(out)} rows are not finite; "

@@ -114,8 +114,8 @@ class Fitter:
                 continue
             if keeper is not None:
                 state = {name: value.cpu() for name, value in fitted.state_dict().items()}
-                prototypes = None if one is None else one.prototypes.cpu()
-                keeper.write(want.seed, FirstFit(state, prototypes, teacher_seconds, train_seconds))
+                classifier = None if one is None else one.classifier.to("cpu")
+                keeper.write(want.seed, FirstFit(state, classifier, teacher_seconds, train_seconds))
             yield self._fitted(want, fitted, one, teacher_seconds, train_seconds)
 
     def fit_students(self, taught: Sequence[tuple[Wanted, Taught | None]], width: int) -> Iterator[Fitted | InputError]:
@@ -158,10 +158,10 @@ class Fitter:
                 self.device,
             )
         out: list[Taught | InputError | None] = []
-        for want, prototypes in zip(block, fitted, strict=False):
+        for want, classifier in zip(block, fitted.members(), strict=False):
             try:
                 with naming(index, teacher.who):
-                    out.append(Taught.checked(teacher, prototypes.to(self.device), len(want.labeled.rows), self.recipe))
+                    out.append(Taught.checked(teacher, classifier.to(self.device), len(want.labeled.rows), self.recipe))
             except InputError as fault:
                 out.append(fault)
         return out
@@ -225,8 +225,8 @@ class Fitter:
         student = self._new_student(want)
         student.load_state_dict(dict(kept.state))
         taught = None
-        if self.teacher is not None and kept.prototypes is not None:
-            taught = Taught(self.teacher, kept.prototypes.to(self.device))
+        if self.teacher is not None and kept.classifier is not None:
+            taught = Taught(self.teacher, kept.classifier.to(self.device))
         return self._fitted(want, student.to(self.device), taught, kept.teacher_seconds, kept.train_seconds)
 
     def _fitted(

@@ -55,7 +55,8 @@ class Learner:
     Args:
         X: features of the rows of the pool, (rows, width).
         class_names: one name per class, in label order.
-        teacher: ``zeroshot(features, text)`` or ``clap(features, text)``; None trains without distillation.
+        teacher: of features, as ``zeroshot(features, text)`` or ``clap(features, text)``; None trains without
+            distillation.
         selector: name of a query strategy, a function ``(view, query_size, *, rng) -> rows``, or a ``Selector``.
         student: ``adapter:given`` or ``frozen:given``.
         start: of the first query: ``random``; ``typiclust``, typical rows by X; or ``teacher``, the rows of each

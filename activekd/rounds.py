@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
 from torch import Tensor
 
 from activekd.bank.gathered import Gathered
@@ -14,6 +13,7 @@ from activekd.diagnostics import Diagnostics
 from activekd.recipes import Recipe
 from activekd.selectors.selector import Selector
 from activekd.students.networks import StudentNetwork
+from activekd.teachers.classifier import Classifier
 from activekd.teachers.text_heads import TextHead
 
 
@@ -56,7 +56,7 @@ class TeacherViews:
 
     Attributes:
         name: for messages, such as ``clip_rn50+clap``.
-        adapt: fits the class prototypes of a round, with the arguments of ``activekd.teachers.clap.clap``.
+        adapt: fits the teachers of a round, with the arguments and the result of ``activekd.teachers.clap.clap``.
         head: text embeddings of the classes, and the logit scale.
         train: features of the views of the train split; view 0 alone where the teacher has a single view.
         test: features of view 0 of the test split, (n_test, width); None where they are not known, and neither is the
@@ -64,7 +64,7 @@ class TeacherViews:
     """
 
     name: str
-    adapt: Callable[..., Tensor]
+    adapt: Callable[..., Classifier]
     head: TextHead
     train: Views
     test: np.ndarray | Gathered | None
@@ -166,13 +166,13 @@ class FirstFit:
 
     Attributes:
         state: weights and statistics of the fitted student, by name, on the CPU.
-        prototypes: class prototypes of the fitted teacher; None without a teacher.
+        classifier: of the fitted teacher, on the CPU; None without a teacher.
         teacher_seconds: time to fit the teacher.
         train_seconds: time to build and fit the student.
     """
 
     state: Mapping[str, Tensor]
-    prototypes: Float32[Tensor, "classes dim"] | None
+    classifier: Classifier | None
     teacher_seconds: float
     train_seconds: float
 

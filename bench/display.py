@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN, split_name
 from activekd.recipes import NO_TEACHER
+from activekd.teachers import split_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,14 @@ NETWORKS = {
 }
 """Labels of teacher networks."""
 
-ADAPTATIONS = {"zeroshot": "zero-shot", "clap": "CLAP"}
+ADAPTATIONS = {
+    "zeroshot": "zero-shot",
+    "clap": "CLAP",
+    "tip_adapter": "Tip-Adapter-F",
+    "lp++": "LP++",
+    "transclip": "TransCLIP",
+}
+"""Labels of adaptations."""
 
 BACKBONES = {
     "efficientnet_lite0": "EfficientNet-Lite0",
@@ -203,7 +211,7 @@ def _teacher(name: str) -> str:
     """Features from a file are named after the known network in its path, else after the file."""
     if name == NO_TEACHER:
         return NO_DISTILLATION
-    network, _, adaptation = name.rpartition("+")
+    network, adaptation = split_name(name)
     if network.startswith(FEATURES):
         file = network.removeprefix(FEATURES).split(":")[0].removesuffix(".npz")
         known = [NETWORKS[part] for part in PurePath(file).parts if part in NETWORKS]

@@ -28,6 +28,7 @@ from activekd.students.fit import Guide, fit_student
 from activekd.students.heads import Student, build_student
 from activekd.students.networks import StudentNetwork, student_network
 from activekd.teachers.clap import clap
+from activekd.teachers.classifier import from_prototypes
 from activekd.teachers.text_heads import TextHead
 
 N, DIM, CLASSES, WIDTH = 90, 37, 5, 16
@@ -141,9 +142,9 @@ def test_a_device_that_is_absent_is_refused_before_any_work() -> None:
 def test_a_teacher_predicts_on_its_device() -> None:
     views = teacher_views()
     assert views.test is not None
-    here = Taught(views, torch.from_numpy(views.head.text))
+    here = Taught(views, from_prototypes(torch.from_numpy(views.head.text), views.head.logit_scale))
     with Card():
-        there = Taught(views, here.prototypes.to("cuda"))
+        there = Taught(views, here.classifier.to("cuda"))
         found = there.probabilities(views.test)
         assert isinstance(found, OnCard)
         assert torch.equal(found.cpu(), here.probabilities(views.test))
@@ -194,7 +195,7 @@ def fitted(seeds: Sequence[int], dim: int, n_classes: int, *, stacked: bool = Tr
         student = build_student(ADAPTER, (dim,), n_classes, trunk_width=33, rng=stream(seed, "student", 0))
         rows = np.random.default_rng(seed).permutation(60)
         labeled = Labeled(rows[:20], labels[rows[:20]])
-        guide = Guide(teacher, torch.from_numpy(prototypes[seed]), 100.0)
+        guide = Guide(teacher, from_prototypes(torch.from_numpy(prototypes[seed]), 100.0))
         fits.append(MemberFit(student, labeled, rows[20:], guide, stream(seed, "batches", 0)))
     if stacked:
         assert fit_cohort(fits, inputs, "both", RECIPE, GEOMETRY) == [None] * len(fits)
@@ -217,7 +218,8 @@ def test_teachers_are_equal_bit_for_bit_with_any_number_of_threads(threads: int)
     def taught(some: Sequence[int]) -> torch.Tensor:
         recipe = replace(RECIPE.clap, epochs=3, batch=5)
         rngs = [stream(k, "teacher", 0) for k in some]
-        return clap(head, views, replace(GEOMETRY, count=2), [labeled[k] for k in some], recipe, rngs)
+        stack = clap(head, views, replace(GEOMETRY, count=2), [labeled[k] for k in some], recipe, rngs)
+        return stack.tensors["prototypes"]
 
     together_ = taught(range(6))
     for k in range(6):

@@ -115,7 +115,7 @@ def test_first_steps_of_clap_by_hand() -> None:
         [Labeled(np.arange(n), labels)],
         recipe,
         [stream(0, "clap")],
-    )[0]
+    ).tensors["prototypes"][0]
 
     x = features.astype(np.float64) / np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     t = text.astype(np.float64)

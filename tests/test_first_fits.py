@@ -50,7 +50,7 @@ def test_a_first_fit_is_read_as_it_was_written_and_a_torn_one_is_ignored(tmp_pat
     fits.write(0, fit_of(2.0))
     read = fits.read(0)
     assert read is not None
-    assert (read.teacher_seconds, read.train_seconds, read.prototypes) == (0.5, 1.0, None)
+    assert (read.teacher_seconds, read.train_seconds, read.classifier) == (0.5, 1.0, None)
     assert read.state["backbone.w"].tolist() == [[1.0] * 3] * 2
     assert read.state["n"].item() == 4
     assert has_fit(tmp_path / "fit")

@@ -21,6 +21,7 @@ from activekd.students.heads import Student, build_student
 from activekd.students.networks import student_network
 from activekd.students.predict import PREDICT_BATCH, predict_batch
 from activekd.students.step_memory import StepMemory, measure, n_micro_batches, parts_of_step
+from activekd.teachers.classifier import from_prototypes
 
 GEOMETRY = ViewGeometry(2, (0.5, 1.0), (0.75, 1.33), 0.5)
 LABELED = Labeled(np.arange(5), np.array([0, 1, 2, 0, 1]))
@@ -54,7 +55,7 @@ def pixels() -> Views:
 def guide() -> Guide:
     rng = np.random.default_rng(1)
     features = Views(tuple(rng.normal(size=(40, 4)).astype(np.float16) for _ in range(2)))
-    return Guide(features, torch.from_numpy(rng.normal(size=(3, 4)).astype(np.float32)), 10.0)
+    return Guide(features, from_prototypes(torch.from_numpy(rng.normal(size=(3, 4)).astype(np.float32)), 10.0))
 
 
 class Scaled(nn.Module):

@@ -120,8 +120,10 @@ def test_clap_learns_from_labels_and_stays_near_the_text() -> None:
     views = Views((features,))
     before = teacher_logits(torch.from_numpy(features), torch.from_numpy(head.zero_shot), 100.0)
     assert before.argmax(dim=1).tolist() == [1, 0]
-    (prototypes,) = clap(head, views, geometry, [labeled], CLAP, [stream(0, "teacher", 0)])
+    (fitted,) = clap(head, views, geometry, [labeled], CLAP, [stream(0, "teacher", 0)]).members()
+    prototypes = fitted.tensors["prototypes"]
     after = teacher_logits(torch.from_numpy(features), prototypes, 100.0)
+    assert torch.equal(fitted.logits(torch.from_numpy(features)), after)
     assert after.argmax(dim=1).tolist() == [0, 1]
     assert prototypes.dtype == torch.float32
 

@@ -20,6 +20,7 @@ from activekd.starts.checks import train_labels
 from activekd.streams import stream
 from activekd.students.encoders import FrozenFeatures
 from activekd.students.networks import StudentNetwork
+from activekd.teachers.classifier import from_prototypes
 
 INITIAL = "initial"
 """Purpose of the streams of the initial labels."""
@@ -131,10 +132,10 @@ def confident(teacher: TeacherViews, n: int, device: str = "cpu") -> tuple[int, 
     """Class-balanced rows by the zero-shot teacher; the same for each seed.
 
     Repeatedly the class with the fewest picks and, of the rows that are predicted as it, the one with the largest
-    probability; a class without such a row is passed over. Ties go to the lowest class and the lowest row. A CLAP
-    teacher, which is not fitted yet, counts by the zero-shot classifier of its network.
+    probability; a class without such a row is passed over. Ties go to the lowest class and the lowest row. A teacher
+    that is fitted to labels counts by the zero-shot classifier of its network.
     """
-    head = torch.from_numpy(teacher.head.zero_shot).to(device)
+    head = from_prototypes(torch.from_numpy(teacher.head.zero_shot).to(device), teacher.head.logit_scale)
     opinion = Taught(teacher, head).opinion()
     return tuple(by_class(opinion.classes, opinion.confidence, n).tolist())
 

@@ -23,6 +23,7 @@ from activekd.students.draws import Draws, draw
 from activekd.students.fit import Guide, check_fitted, distils
 from activekd.students.heads import Student
 from activekd.students.terms import Terms
+from activekd.teachers.classifier import Classifier
 
 COHORT_BYTES = 225_000_000
 """Most memory, as estimated, of the students that are fitted together.
@@ -225,8 +226,7 @@ def _guide(fits: Sequence[MemberFit], device: str) -> Guide | None:
     guides = [fit.guide for fit in fits if fit.guide is not None]
     if not guides:
         return None
-    prototypes = torch.stack([guide.prototypes for guide in guides]).to(device)
-    return Guide(guides[0].views, prototypes, guides[0].logit_scale)
+    return Guide(guides[0].views, Classifier.stack([guide.classifier for guide in guides]).to(device))
 
 
 class _Matching(NamedTuple):

@@ -14,7 +14,6 @@ from activekd.bank.views import Views, ViewSource
 from activekd.datasets import Labeled
 from activekd.devices import naming_memory
 from activekd.errors import InputError
-from activekd.losses import teacher_logits
 from activekd.objectives.features import TeacherFeatures, class_centres, feature_loss, projection
 from activekd.objectives.strong import feature_dropout, generators, strong
 from activekd.objectives.unlabeled import Running
@@ -31,6 +30,7 @@ from activekd.students.step_memory import (
     step_budget,
 )
 from activekd.students.terms import Terms
+from activekd.teachers.classifier import Classifier
 
 
 class Shown(NamedTuple):
@@ -42,17 +42,15 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Guide:
-    """The fitted teacher as the student's fit reads it: banked features of the train views, and class prototypes.
+    """The fitted teacher as the student's fit reads it: banked features of the train views, and a classifier.
 
     Attributes:
         views: image features of the train split.
-        prototypes: class prototypes of the round, on the device of the fit; of each member for a cohort.
-        logit_scale: the network's factor from the cosine of image and text to a logit.
+        classifier: of the round, on the device of the fit; a stack of those of the members for a cohort.
     """
 
     views: Views
-    prototypes: Float32[Tensor, "*members classes dim"]
-    logit_scale: float
+    classifier: Classifier
 
     @property
     def width(self) -> int:
@@ -69,13 +67,13 @@ class Guide:
         if len(self.views) == 1:
             views = np.zeros_like(views)
         for features in self.views.batches(rows, views):
-            shown = features.to(self.prototypes.device).unflatten(0, (*self.prototypes.shape[:-2], -1))
-            yield Shown(shown, teacher_logits(shown, self.prototypes, self.logit_scale))
+            shown = features.to(self.classifier.device).unflatten(0, (*self.classifier.shape, -1))
+            yield Shown(shown, self.classifier.logits(shown))
 
     def centres(self, labeled: Labeled) -> Float32[Tensor, "classes dim"]:
         """The unit direction of each class among the labeled images, as ``class_centres``; on the device of the fit."""
         features = self.views.gather(labeled.rows, np.zeros_like(labeled.rows)).cpu().numpy()
-        return class_centres(features, labeled.labels, self.prototypes.shape[-2]).to(self.prototypes.device)
+        return class_centres(features, labeled.labels, self.classifier.n_classes).to(self.classifier.device)
 
 
 def distils(guide: Guide | None, distillation: Distillation, n_unlabeled: int) -> tuple[bool, bool]:

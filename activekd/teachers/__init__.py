@@ -31,8 +31,21 @@ class Teacher:
 
     @property
     def adapt(self) -> Callable[..., Any]:
-        """Fits the class prototypes of a round, with the arguments of ``activekd.teachers.clap.clap``."""
+        """Fits the teachers of a round, with the arguments and the result of ``activekd.teachers.clap.clap``."""
         return resolve_name(ADAPTATIONS[self.adaptation])
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The network and the adaptation in the name of a teacher; no network where no plus sign parts the two.
+
+    Plus signs at the end belong to the adaptation.
+
+    >>> split_name("clip_rn50+lp++"), split_name("features:a+b.npz+clap"), split_name("none")
+    (('clip_rn50', 'lp++'), ('features:a+b.npz', 'clap'), ('', 'none'))
+    """
+    stem = name.rstrip("+")
+    network, _, adaptation = stem.rpartition("+")
+    return network, adaptation + name[len(stem) :]
 
 
 def teacher(name: str) -> Teacher:
@@ -41,8 +54,8 @@ def teacher(name: str) -> Teacher:
     Raises:
         InputError: the adaptation is missing or unknown, the network is unknown, or a file is missing.
     """
-    network, plus, adaptation = name.rpartition("+")
-    if not plus:
+    network, adaptation = split_name(name)
+    if not network:
         raise unknown("teacher", name, [NO_TEACHER, *(f"{n}+{a}" for n in NETWORKS for a in ADAPTATIONS)])
     if adaptation not in ADAPTATIONS:
         raise unknown("teacher adaptation", adaptation, ADAPTATIONS)
@@ -55,5 +68,8 @@ def teacher(name: str) -> Teacher:
 ADAPTATIONS: dict[str, str] = {
     "zeroshot": "activekd.teachers.zeroshot:zeroshot",
     "clap": "activekd.teachers.clap:clap",
+    "tip_adapter": "activekd.teachers.tip_adapter:tip_adapter",
+    "lp++": "activekd.teachers.lp_plus_plus:lp_plus_plus",
+    "transclip": "activekd.teachers.transclip:transclip",
 }
-"""The module and function of each adaptation; all take the arguments of ``clap``."""
+"""The module and function of each adaptation; all take the arguments of ``clap``, and return a stack."""

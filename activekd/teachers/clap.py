@@ -13,6 +13,7 @@ from activekd.datasets import Labeled
 from activekd.devices import one_thread
 from activekd.losses import clap_multipliers, teacher_logits
 from activekd.recipes import ClapRecipe, ViewGeometry, linear_schedule
+from activekd.teachers.classifier import Classifier, from_prototypes
 from activekd.teachers.text_heads import TextHead
 
 LEAST_NORM = 1e-12
@@ -28,7 +29,7 @@ def clap(
     recipe: ClapRecipe,
     rngs: Sequence[np.random.Generator],
     device: str = "cpu",
-) -> Float32[Tensor, "members classes dim"]:
+) -> Classifier:
     """The CLAP teacher (Silva-Rodriguez et al. 2024): class prototypes trained on the labeled images, near the text.
 
     Prototypes start at the un-normalised mean text embedding. SGD minimises CE + mean_c lambda_c ||w_c - t_c||^2
@@ -53,12 +54,12 @@ def clap(
         device: where to fit.
 
     Returns:
-        The class prototypes of each member, on the CPU.
+        A stack of the teachers of the members, on the CPU: class prototypes.
     """
     members, n = len(labeled), len(labeled[0].rows)
     multipliers = torch.stack([_multipliers(head, views, some) for some in labeled]).to(device)
     labels = torch.from_numpy(np.stack([some.labels for some in labeled])).to(device)
-    drawn = [_draw(n, recipe.epochs, geometry, rng) for rng in rngs]
+    drawn = [draw_epochs(n, recipe.epochs, geometry, rng) for rng in rngs]
     orders = torch.from_numpy(np.stack([order for order, _ in drawn], axis=1)).to(device)
     rows = np.concatenate([some.rows[order] for some, (order, _) in zip(labeled, drawn, strict=True)], axis=1)
     chosen = np.concatenate([views for _, views in drawn], axis=1)
@@ -73,7 +74,8 @@ def clap(
             some = slice(batch * recipe.batch, (batch + 1) * recipe.batch)
             factor = linear_schedule(epoch * batches + batch, total, recipe.warmup)
             descent.step(images[:, some], norms[:, some], classes[:, some], recipe.lr * factor, recipe.momentum)
-    return descent.prototypes[:, : len(head.text), : head.text.shape[1]].cpu()
+    prototypes = descent.prototypes[:, : len(head.text), : head.text.shape[1]].cpu()
+    return from_prototypes(prototypes, head.logit_scale)
 
 
 class _Descent:
@@ -138,9 +140,9 @@ def _multipliers(head: TextHead, views: Views, labeled: Labeled) -> Float32[Tens
     return clap_multipliers(zero_shot, torch.from_numpy(labeled.labels))
 
 
-def _draw(
+def draw_epochs(
     n: int, epochs: int, geometry: ViewGeometry, rng: np.random.Generator
 ) -> tuple[Int64[np.ndarray, "epochs n"], Int64[np.ndarray, "epochs n"]]:
-    """The order of the images in each epoch, and the view of each."""
+    """The order of n images in each epoch, and a training view of each."""
     order = rng.permuted(np.tile(np.arange(n), (epochs, 1)), axis=1)
     return order, rng.choice(np.asarray(geometry.training), size=(epochs, n))

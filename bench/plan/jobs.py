@@ -10,14 +10,12 @@ import numpy as np
 from activekd.datasets import Dataset, Split, banked_name, drawn_for
 from activekd.datasets.sizes import Sizes
 from activekd.recipes import NO_TEACHER, ViewGeometry
+from activekd.teachers.fixed import fit_steps
 from bench.plan.names import Names
 from bench.plan.work import DIAGNOSTICS, PHOTOGRAPH, PICTURE, Example, Job, Task
 from bench.spec import Trial
 from bench.trials.cohorts import Cohort, cohorts
 from bench.trials.resolved import ResolvedTrial
-
-NOT_FITTED = "zeroshot"
-"""The adaptation whose class prototypes are the text embeddings."""
 
 CLAP = "clap"
 """The adaptation that a reference line has."""
@@ -179,15 +177,15 @@ class TrialWork:
     def _add_fits(self, work: "Counter[Task]", trials: Sequence[Trial], size: Sizes) -> int:
         """Add the fits of all rounds; returns the most that are computed together."""
         first = trials[0]
-        guide, clap, largest = self._names.teachers.get(first.teacher), first.recipe.clap, 1
+        guide, largest = self._names.teachers.get(first.teacher), 1
         for index in range(first.rounds):
             if not (fits := self._n_fits(trials, index, frozen=self._names.students[first.student].frozen)):
                 continue
             fits, members, sizes = self._add_student_fits(work, first, fits, index, size)
             largest = max(largest, ceil(members))
-            if guide is not None and guide.adaptation != NOT_FITTED:
-                amount = fits * clap.epochs * -(-sizes["n_labeled"] // clap.batch)
-                self._add(work, Task("teacher", first.teacher), first, amount, sizes, members)
+            of_teacher = 0 if guide is None else fit_steps(guide.adaptation, sizes["n_labeled"], first.recipe.clap)
+            if of_teacher:
+                self._add(work, Task("teacher", first.teacher), first, fits * of_teacher, sizes, members)
         return largest
 
     def _add_student_fits(
@@ -236,20 +234,20 @@ class TrialWork:
             if guide is None:
                 continue
             self.n_probes += trial.rounds
-            if guide.adaptation != NOT_FITTED:
-                self._add_clap(work, trial, size, size.n_pool)
+            self._add_teacher(work, trial, guide.adaptation, size, size.n_pool)
             if guide.adaptation != CLAP:
                 adapted = replace(trial, teacher=f"{guide.network.name}+{CLAP}")
                 for index in range(trial.rounds):
                     query_size = trial.labels_per_query(size.n_classes)
-                    self._add_clap(work, adapted, size, trial.initial.n_labels(size.n_classes) + index * query_size)
+                    self._add_teacher(
+                        work, adapted, CLAP, size, trial.initial.n_labels(size.n_classes) + index * query_size
+                    )
 
-    def _add_clap(self, work: "Counter[Task]", trial: Trial, size: Sizes, n_labeled: int) -> None:
+    def _add_teacher(self, work: "Counter[Task]", trial: Trial, adaptation: str, size: Sizes, n_labeled: int) -> None:
         """Add a fit of a trial's teacher on so many labels."""
-        recipe = trial.recipe.clap
         sizes = {"n_classes": size.n_classes, "n_labeled": n_labeled, "n_pool": size.n_pool, "steps": 1}
-        amount = recipe.epochs * -(-n_labeled // recipe.batch)
-        self._add(work, Task("teacher", trial.teacher), trial, amount, sizes)
+        if steps := fit_steps(adaptation, n_labeled, trial.recipe.clap):
+            self._add(work, Task("teacher", trial.teacher), trial, steps, sizes)
 
     def _together(self, trial: Trial, size: Sizes, steps: int) -> int:
         from activekd.students.cohort import together

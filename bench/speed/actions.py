@@ -18,7 +18,6 @@ from activekd.diagnostics import Measured, Opinion, diagnose
 from activekd.images.decoding import SHORT_SIDE
 from activekd.images.pixels import Images
 from activekd.images.rendering import render
-from activekd.losses import teacher_logits
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.recipes import ViewGeometry
 from activekd.selectors import selector
@@ -31,6 +30,8 @@ from activekd.students.heads import build_student
 from activekd.students.networks import StudentNetwork
 from activekd.students.predict import predict
 from activekd.teachers import teacher
+from activekd.teachers.classifier import from_prototypes
+from activekd.teachers.fixed import fit_steps
 from activekd.teachers.text_heads import TextHead
 from bench.plan.work import PHOTO, PHOTOGRAPH, Estimate, Example, Task
 from bench.speed.untrained import untrained_encoder, untrained_student
@@ -206,19 +207,19 @@ def _geometry(of: Subject) -> ViewGeometry:
 
 def _teaching(of: Subject) -> Timed:
     assert of.example is not None
-    example, recipe = of.example, of.example.trial.recipe.clap
+    example, recipe, taught = of.example, of.example.trial.recipe.clap, teacher(of.example.trial.teacher)
     n, n_classes = example.n_labeled, example.n_classes
     batches = -(-n // recipe.batch)
     recipe = replace(recipe, epochs=max(1, min(recipe.epochs, 200 // batches)))
-    views, head = _features(of, n, of.teacher_width), _head(n_classes, of.teacher_width)
+    views, head = _features(of, max(n, min(example.n_pool, POOL)), of.teacher_width), _head(n_classes, of.teacher_width)
     labeled, geometry = _labeled(n, n_classes), _geometry(of)
-    adapt, members = teacher(example.trial.teacher).adapt, example.members
+    adapt, members = taught.adapt, example.members
 
     def fit() -> None:
         rngs = [stream(member, "speed") for member in range(members)]
         adapt(head, views, geometry, [labeled] * members, recipe, rngs, of.device)
 
-    return Timed(fit, members * recipe.epochs * batches)
+    return Timed(fit, members * fit_steps(taught.adaptation, n, recipe))
 
 
 def _training(of: Subject) -> Timed:
@@ -236,7 +237,8 @@ def _guide(of: Subject, n: int) -> Guide | None:
     if not of.teacher_width:
         return None
     head = _head(of.example.n_classes, of.teacher_width)
-    return Guide(_features(of, n, of.teacher_width), torch.from_numpy(head.text).to(of.device), head.logit_scale)
+    classifier = from_prototypes(torch.from_numpy(head.text).to(of.device), head.logit_scale)
+    return Guide(_features(of, n, of.teacher_width), classifier)
 
 
 def _cohort(of: Subject) -> Timed:
@@ -312,7 +314,7 @@ def _predicting(of: Subject) -> Timed:
         predict(made, inputs, trial.recipe, trial.distillation, features=True, device=of.device)
         if guide is not None:
             features = torch.from_numpy(guide.views.arrays[0])
-            teacher_logits(features, guide.prototypes.cpu(), guide.logit_scale).softmax(dim=1)
+            guide.classifier.to("cpu").logits(features).softmax(dim=1)
 
     return Timed(foretell, n)
 
@@ -348,8 +350,8 @@ def _measuring(of: Subject) -> Timed:
     def measure() -> None:
         opinion = None
         if guide is not None:
-            shown = torch.from_numpy(guide.views.arrays[0]).to(guide.prototypes.device)
-            top = teacher_logits(shown, guide.prototypes, guide.logit_scale).softmax(dim=1).max(dim=1)
+            shown = torch.from_numpy(guide.views.arrays[0]).to(guide.classifier.device)
+            top = guide.classifier.logits(shown).softmax(dim=1).max(dim=1)
             opinion = Opinion(top.indices.cpu().numpy(), top.values.cpu().numpy())
         teacher_test = None if guide is None else student
         measured = Measured(

@@ -21,6 +21,7 @@ from activekd.students.cohort import MemberFit, fit_cohort, together
 from activekd.students.fit import Guide, fit_student
 from activekd.students.heads import build_student
 from activekd.students.networks import student_network
+from activekd.teachers.classifier import from_prototypes
 from bench.speed.bars import Bar, apart
 from bench.speed.gpu_older import COMMIT, OlderProcess
 from bench.speed.gpu_world import LOGIT_SCALE, Size, World, clock, wait_for
@@ -237,7 +238,7 @@ def _starts(world: World, members: int, labeled: int, device: str) -> list[Membe
     """Adapters before their fits, each with other labeled rows."""
     dataset, taught = world.dataset, world.teacher("zeroshot", device)
     assert taught is not None
-    guide = Guide(taught.train, torch.from_numpy(taught.head.zero_shot).to(device), LOGIT_SCALE)
+    guide = Guide(taught.train, from_prototypes(torch.from_numpy(taught.head.zero_shot).to(device), LOGIT_SCALE))
     fits = []
     for seed in range(members):
         rows = stream(seed, "speed rows").permutation(len(dataset.train))

@@ -25,6 +25,7 @@ from activekd.networks.backbones import backbone
 from activekd.recipes import Recipe, ViewGeometry
 from activekd.students.fit import Guide, fit_student
 from activekd.students.predict import mixed_precision
+from activekd.teachers.classifier import from_prototypes
 from activekd.teachers.encoder import VisionLanguageEncoder
 from bench.speed.bars import Bar
 from bench.speed.gpu_older import older_processes
@@ -110,7 +111,7 @@ class Trial:
         shape = (task.images, task.feature_width)
         features = Views(tuple(rng.normal(size=shape).astype(np.float16) for _ in range(GEOMETRY.count)), device)
         prototypes = rng.normal(size=(task.classes, task.feature_width)).astype(np.float32)
-        self._guide = Guide(features, torch.from_numpy(prototypes).to(device), LOGIT_SCALE)
+        self._guide = Guide(features, from_prototypes(torch.from_numpy(prototypes).to(device), LOGIT_SCALE))
         self._labeled = Labeled(rows[: task.labeled], rng.integers(task.classes, size=task.labeled))
         self._unlabeled = rows[task.labeled :]
 

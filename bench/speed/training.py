@@ -17,7 +17,7 @@ from activekd.images.cache import decode_files
 from activekd.images.pixels import Images
 from activekd.images.rendering import render
 from activekd.inputs import compute_shard
-from activekd.losses import dual_head_loss, teacher_logits
+from activekd.losses import dual_head_loss
 from activekd.networks.backbones import backbone
 from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
@@ -25,6 +25,7 @@ from activekd.recipes import ViewGeometry
 from activekd.streams import stream
 from activekd.students.fit import Guide, fit_student
 from activekd.students.heads import build_student
+from activekd.teachers.classifier import from_prototypes
 from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
 from bench.checks import resolve
 from bench.settings import cache_folder
@@ -63,7 +64,7 @@ class LiveGuide(Guide):
         crops = render(self.images, rows, views, self.geometry, size=size, interpolation=interpolation)
         with torch.no_grad():
             features = self.encoder.encode(crops)
-        return teacher_logits(features, self.prototypes, self.logit_scale)
+        return self.classifier.logits(features)
 
 
 def _median_seconds(action: Callable[[], object], repeats: int) -> float:
@@ -94,7 +95,7 @@ def distillation_step(repeats: int) -> tuple[float, float]:
     dataset, geometry = trial.dataset, name.views
     encoder = load_encoder(trial.teacher.network)
     prototypes = torch.from_numpy(encoder.text_head(dataset.class_names, dataset.prompts).zero_shot)
-    scale = encoder.logit_scale
+    classifier = from_prototypes(prototypes, encoder.logit_scale)
     pool = Pool(len(dataset.train), tuple(range(N_LABELED)))
     labeled = reveal(dataset, pool)
     recipe = replace(name.recipe, steps=STEPS, step_rule="fixed")
@@ -112,8 +113,8 @@ def distillation_step(repeats: int) -> tuple[float, float]:
         )
         fit_student(student, inputs, labeled, pool.unlabeled, guide, "both", recipe, geometry, rng=batches)
 
-    live = LiveGuide(teacher, prototypes, scale, images, geometry, encoder)
-    of_bank = _median_seconds(lambda: fit(Guide(teacher, prototypes, scale)), repeats) / STEPS
+    live = LiveGuide(teacher, classifier, images, geometry, encoder)
+    of_bank = _median_seconds(lambda: fit(Guide(teacher, classifier)), repeats) / STEPS
     return of_bank, _median_seconds(lambda: fit(live), repeats) / STEPS
 
 
@@ -136,6 +137,7 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng(0)
     bank = Views(tuple(rng.normal(size=(n, FEATURE_WIDTH)).astype(np.float16) for _ in range(geometry.count)))
     prototypes = torch.from_numpy(rng.normal(size=(PAPER_CLASSES, FEATURE_WIDTH)).astype(np.float32))
+    classifier = from_prototypes(prototypes, encoder.logit_scale)
     labels = torch.from_numpy(rng.integers(PAPER_CLASSES, size=recipe.batch_labeled))
 
     def step(files: Images, live: bool) -> dict[str, float]:
@@ -155,9 +157,9 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
         lap("render")
         if live:
             with torch.inference_mode():
-                logits = teacher_logits(encoder.encode(inputs), prototypes, encoder.logit_scale)
+                logits = classifier.logits(encoder.encode(inputs))
         else:
-            logits = next(Guide(bank, prototypes, encoder.logit_scale).batches(rows[None], views[None]))
+            logits = next(Guide(bank, classifier).batches(rows[None], views[None]))
         lap("teacher")
         out = student(inputs)
         k = recipe.batch_labeled

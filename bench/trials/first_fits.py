@@ -12,18 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from activekd.bank.shards import is_whole, write_whole
 from activekd.errors import InputError
 from activekd.rounds import FirstFit
+from activekd.teachers.classifier import Classifier
 from bench.spec import PROTOCOL
 from bench.trials.resolved import ResolvedTrial
 
 FOLDER = "first-fits"
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files, part of their address."""
 
 
@@ -100,7 +102,11 @@ class StoredFits:
             content = BytesIO(path.read_bytes()) if is_whole(path) else None
         except FileNotFoundError:
             return None
-        return content and FirstFit(**torch.load(content, map_location="cpu", weights_only=True))
+        if content is None:
+            return None
+        kept = torch.load(content, map_location="cpu", weights_only=True)
+        classifier = kept.pop("classifier")
+        return FirstFit(**kept, classifier=classifier and Classifier(**classifier))
 
     def write(self, seed: int, fit: FirstFit) -> None:
         """Write the fit of this seed to disk, unless another process has.
@@ -108,11 +114,15 @@ class StoredFits:
         A fit that cannot be written is computed again by each selector, and a warning says so.
         """
         content = BytesIO()
-        torch.save({f.name: getattr(fit, f.name) for f in fields(fit)}, content)
+        torch.save({**_plain(fit), "classifier": fit.classifier and _plain(fit.classifier)}, content)
         try:
             write_whole(self._path(seed), lambda file: file.write(content.getbuffer()))
         except InputError as fault:
             warnings.warn(f"a fit of round 0 is not kept for the other selectors: {fault}", stacklevel=2)
+
+
+def _plain(kept: FirstFit | Classifier) -> dict[str, Any]:
+    return {f.name: getattr(kept, f.name) for f in fields(kept)}
 
 
 class FitFolders:

@@ -13,7 +13,7 @@ from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, own_code
 from activekd.starts.checks import start_faults
 from activekd.students.networks import StudentNetwork, student_network
-from activekd.teachers import Teacher
+from activekd.teachers import Teacher, split_name
 from bench.spec import Trial, with_transfers
 from bench.store.folder import Sources
 
@@ -69,7 +69,7 @@ class ResolvedTrial:
 
     @property
     def head_key(self) -> tuple[str, str] | None:
-        """(teacher network, data set) of its text head, which all draws and conditions share; None without a teacher."""
+        """(teacher network, data set) of its text head, which draws and conditions share; None without a teacher."""
         return None if self.teacher is None else (self.teacher.network.name, banked_name(self.trial.dataset))
 
     def split(self, name: str) -> Split:
@@ -242,7 +242,7 @@ def networks_of(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> 
         **{name: network.fingerprint for name, network in teachers.items() if not isinstance(network, GivenByData)},
     }
     used = {student_network(t.student).base for t in with_transfers(with_rows)}
-    used |= {t.teacher.rpartition("+")[0] for t in with_rows}
+    used |= {split_name(t.teacher)[0] for t in with_rows}
     return hashes, Sources({}, {}, {name: hashes[name] for name in hashes if name in used})
 
 
