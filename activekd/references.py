@@ -81,7 +81,7 @@ class References:
             return out
         test_labels = self.dataset.test.labels
         train = teacher.train.arrays[0][want.labeled.rows]
-        probe = probe_accuracy(train, want.labeled.labels, teacher.test, test_labels)
+        probe = probe_accuracy(train, want.labeled.labels, np.asarray(teacher.test), test_labels)
         return {**out, "probe_accuracy": probe, "clap_accuracy": self._clap(teacher, want, fitted)}
 
     def _all_labels(self, seed: int) -> float:
