@@ -110,6 +110,9 @@ COSTS = names("seconds", "memory")
 DIAGNOSTICS = names("diagnostic")
 PROVENANCE = names("provenance")
 
+ACCURACY = "accuracy"
+"""The column that reports rank by default."""
+
 HEADS = ("label_head_accuracy", "distill_head_accuracy")
 """Diagnostics of the two heads of a student that is distilled; its accuracy is that of their mixture."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from activekd.errors import InputError
-from bench.columns import LABELS
+from bench.columns import ACCURACY, LABELS
 from bench.store.folder import RUNS, results_folder
 from bench.terminal import Version, command_line, console, examples, say, user_errors
 
@@ -20,6 +20,7 @@ app = command_line()
     epilog=examples(
         "activekd report results/runs/demo",
         "activekd report results/runs/mine --subject mine:narrow --budgets 100,200",
+        "activekd report results/runs/mine --metric macro_accuracy",
         "activekd report results/runs/a results/runs/b --merge",
         "activekd report results/demo results/runs/demo --out results/runs/demos",
         "activekd report results/caltech-real --readme README.md --block caltech",
@@ -60,6 +61,14 @@ def main(
             "and the last]",
         ),
     ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="What is ranked and plotted: accuracy, macro_accuracy, worst_class_accuracy or wasted_labels, fewest "
+            "first; another one than accuracy is written to the folder METRIC of RUN.",
+        ),
+    ] = ACCURACY,
     merge: Annotated[
         bool, typer.Option("--merge", help="Rank the union of several RUNs of one protocol, instead of side by side.")
     ] = False,
@@ -81,11 +90,13 @@ def main(
         chosen = _budgets(budgets)
         if len(runs) == 1 or merge:
             target = runs[0] if len(runs) == 1 else RUNS / "merged"
-            _one(runs, out or target, partial, subject, chosen, readme, block, show)
+            of_metric = target if metric == ACCURACY else target / metric
+            _one(runs, out or of_metric, partial, subject, chosen, metric, readme, block, show)
             return
-        if partial or subject or chosen or readme is not None:
+        if partial or subject or chosen or metric != ACCURACY or readme is not None:
             raise InputError(
-                "several RUNs with --partial, --subject, --budgets or --readme; expected: one RUN with them, or --merge"
+                "several RUNs with --partial, --subject, --budgets, --metric or --readme; expected: one RUN with them, "
+                "or --merge"
             )
         _several(runs, out or RUNS / "side-by-side")
 
@@ -105,6 +116,7 @@ def _one(
     partial: bool,
     subject: str | None,
     budgets: list[str],
+    metric: str,
     readme: Path | None,
     block: str,
     show: str,
@@ -116,7 +128,7 @@ def _one(
 
     if readme is not None:
         around_block(readme, block)
-    report = write_report(read_merged(runs), out, partial=partial, subject=subject, budgets=budgets)
+    report = write_report(read_merged(runs), out, partial=partial, subject=subject, budgets=budgets, metric=metric)
     if readme is not None:
         replace_block(readme, block, BLOCKS[show](report.frames))
     print_rank_table(report, console)

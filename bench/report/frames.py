@@ -7,9 +7,10 @@ from functools import cached_property
 import pandas as pd
 
 from bench import stats
+from bench.columns import ACCURACY
 from bench.display import Display
 from bench.report.cells import MEAN_ACCURACY, Table, rank_table
-from bench.report.metrics import ACCURACY, METRICS, Metric
+from bench.report.metrics import METRICS, Metric
 
 Show = Callable[[pd.DataFrame, Display], list[Table]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from activekd.errors import InputError, unknown
-from bench.columns import CONFIGURATION
+from bench.columns import ACCURACY, CONFIGURATION
 from bench.store.table import Run
 
 NAMED = 3
@@ -21,6 +21,7 @@ class Metric:
     Attributes:
         name: on the command line; a column of a table of rounds.
         label: as text and axes name the values.
+        plural: of the label.
         of: the values of rows, as fractions; NaN where it is not measured.
         caveat: above the first table; empty for accuracy.
         order: how the headline names the ranking; empty for accuracy.
@@ -28,6 +29,7 @@ class Metric:
 
     name: str
     label: str
+    plural: str
     of: Callable[[pd.DataFrame], pd.Series]
     caveat: str = ""
     order: str = ""
@@ -35,7 +37,7 @@ class Metric:
     @property
     def is_accuracy(self) -> bool:
         """Whether it is that of every report without ``--metric``."""
-        return not self.caveat
+        return self.name == ACCURACY
 
     @property
     def axis(self) -> str:
@@ -48,23 +50,17 @@ class Metric:
         >>> METRICS["macro_accuracy"].worded("Mean test accuracy; accuracies")
         'Mean test macro accuracy; macro accuracies'
         >>> METRICS["wasted_labels"].worded("Test accuracy")
-        'Share of labels that are not wasted'
+        'Share of labels not wasted'
         """
         if self.is_accuracy:
             return text
 
         def other(found: re.Match[str]) -> str:
-            test, word = found[1] or "", found[2]
-            if self.label.endswith(ACCURACY):
-                out = test.lower() + self.label.removesuffix(ACCURACY) + word.lower()
-            else:
-                out = self.label
+            test = (found[1] or "").lower() if self.label.endswith(ACCURACY) else ""
+            out = test + (self.label if found[2].endswith("y") else self.plural)
             return out[0].upper() + out[1:] if found[0][0].isupper() else out
 
         return re.sub(r"\b([Tt]est )?([Aa]ccuracy|[Aa]ccuracies)\b", other, text)
-
-
-ACCURACY = "accuracy"
 
 
 def _column(name: str) -> Callable[[pd.DataFrame], pd.Series]:
@@ -79,10 +75,11 @@ def _not_wasted(rows: pd.DataFrame) -> pd.Series:
 _LEFT_OUT = "What is about accuracy alone is left out: reference lines, both heads, the paper's claims and numbers."
 
 METRICS: Mapping[str, Metric] = {
-    ACCURACY: Metric(ACCURACY, ACCURACY, _column(ACCURACY)),
+    ACCURACY: Metric(ACCURACY, ACCURACY, "accuracies", _column(ACCURACY)),
     "macro_accuracy": Metric(
         "macro_accuracy",
         "macro accuracy",
+        "macro accuracies",
         _column("macro_accuracy"),
         f"Ranked and plotted: macro accuracy, the mean over classes of the accuracy on their test images. {_LEFT_OUT}",
         "by macro accuracy",
@@ -90,15 +87,17 @@ METRICS: Mapping[str, Metric] = {
     "worst_class_accuracy": Metric(
         "worst_class_accuracy",
         "worst-class accuracy",
+        "worst-class accuracies",
         _column("worst_class_accuracy"),
         f"Ranked and plotted: worst-class accuracy, the accuracy on the test images of the worst class. {_LEFT_OUT}",
         "by worst-class accuracy",
     ),
     "wasted_labels": Metric(
         "wasted_labels",
-        "share of labels that are not wasted",
+        "share of labels not wasted",
+        "shares of labels not wasted",
         _not_wasted,
-        f"Ranked: wasted labels, the fewest first. Shown: the share of the labels that are not wasted. {_LEFT_OUT}",
+        f"Ranked: wasted labels, the fewest first. Shown: the share of labels not wasted. {_LEFT_OUT}",
         "by wasted labels, the fewest first",
     ),
 }
@@ -139,5 +138,7 @@ def by_metric(run: Run, name: str) -> tuple[Run, Metric, list[str]]:
     if len(lacking):
         named = "; ".join(" ".join(map(str, row)) for row in lacking.head(NAMED).itertuples(index=False))
         more = "; ..." if len(lacking) > NAMED else ""
-        caveats.append(f"{len(lacking)} of {n} configurations are left out, which lack {metric.label}: {named}{more}.")
+        caveats.append(
+            f"{len(lacking)} of {n} configurations are left out, since rows of them lack {name}: {named}{more}."
+        )
     return replace(kept, rows=rows), metric, caveats

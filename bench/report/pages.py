@@ -11,7 +11,7 @@ import pandas as pd
 
 from activekd.errors import InputError
 from bench import stats
-from bench.columns import CONFIGURATION, REFERENCES
+from bench.columns import ACCURACY, CONFIGURATION, REFERENCES
 from bench.display import ceiling_label, display_of, names_in
 from bench.report import latex
 from bench.report.contents import Page, fact_lines, missing_of, run_page, shown_names
@@ -20,7 +20,7 @@ from bench.report.figures.fonts import fallbacks
 from bench.report.figures.style import save
 from bench.report.frames import Frames
 from bench.report.main_table import STEM, main_latex
-from bench.report.metrics import ACCURACY, METRICS, Metric, by_metric
+from bench.report.metrics import METRICS, Metric, by_metric
 from bench.report.ranked import Ranked, ranked
 from bench.report.reference_lines import MAIN_LINES
 from bench.report.rendering import RunParts, run_html, run_markdown, side_by_side_html, side_by_side_markdown

@@ -57,9 +57,14 @@ def references(reference_seeds: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of SETTING, reference, n_labeled, accuracy, low, high (95% Student t over seeds; NaN for one seed),
-        n_seeds.
+        n_seeds; in the order of REFERENCES.
     """
-    return curves(reference_seeds).rename(columns={"selector": REFERENCE})
+    place = {name: index for index, name in enumerate(REFERENCES)}
+    found = curves(reference_seeds).rename(columns={"selector": REFERENCE})
+    found = found.sort_values(
+        [*SETTING, REFERENCE], key=lambda values: values.map(place) if values.name == REFERENCE else values
+    )
+    return found.reset_index(drop=True)
 
 
 def main_references(reference_seeds: pd.DataFrame, seeds: pd.DataFrame, budgets: Sequence[str] = ()) -> pd.DataFrame:

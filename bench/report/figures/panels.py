@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from bench.columns import ACCURACY
 from bench.display import distilled_on
 from bench.report.figures.curves import TEACHERS, TEST_ACCURACY
 from bench.report.figures.style import Style
@@ -21,8 +22,8 @@ TICKS = 5
 BLACK = "#000000"
 DASHES = {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}
 
-ACCURACY, DIFFERENCE = "accuracy", "difference"
-"""The two views of a panel: accuracy, and the difference from a reference; also the columns that they show."""
+DIFFERENCE = "difference"
+"""The second view of a panel beside ACCURACY: the difference from a reference; also the columns that they show."""
 
 
 @dataclass(frozen=True)
