@@ -76,8 +76,9 @@ def skyline_gaps(rows: pd.DataFrame) -> pd.DataFrame:
     columns = [*keys, SKYLINE, "accuracy", "gap", "low", "high", "n_seeds"]
     if SKYLINE not in rows or rows[SKYLINE].isna().all():
         return pd.DataFrame(columns=columns)
-    ends = last_rounds(rows[rows[SKYLINE].notna()], CONFIGURATION)
-    per_seed = ends.groupby([*keys, "seed"])[["accuracy", SKYLINE]].mean().reset_index()
+    above = rows[rows[SKYLINE].notna()].groupby([*CONFIGURATION, "seed"])[SKYLINE].mean().reset_index()
+    ends = last_rounds(rows.drop(columns=SKYLINE), CONFIGURATION)
+    per_seed = ends.groupby([*keys, "seed"])["accuracy"].mean().reset_index().merge(above, on=[*CONFIGURATION, "seed"])
     means = per_seed.groupby(keys)[["accuracy", SKYLINE]].mean().reset_index()
     best = means.loc[means.groupby(list(CONFIGURATION))["accuracy"].idxmax()]
     pairs = per_seed.merge(best[keys], on=keys)

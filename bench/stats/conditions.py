@@ -46,7 +46,7 @@ def conditions(rows: pd.DataFrame) -> pd.DataFrame:
         harder = tuple(choices for _, choices in names)
         found.append((group, " ".join(base for base, _ in names), harder, any(harder), sizes))
     table = pd.DataFrame(found, columns=["group", "base", "harder", "is_harder", "sizes"])
-    kinds = table.assign(kind=list(zip(table["harder"], table["sizes"], strict=True)))
+    kinds = table.assign(kind=pd.Series(zip(table["harder"], table["sizes"], strict=True)))
     table = table[kinds.groupby("base")["kind"].transform("nunique") > 1]
     plain = [
         _only(table[(table["base"] == base) & ~table["is_harder"] & table["sizes"].map(lambda s, own=sizes: s == own)])
