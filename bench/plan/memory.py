@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from activekd.errors import InputError
-from activekd.teachers import split_name
+from activekd.given import split_teacher
 from bench.plan.bank import BYTES, row_bytes
 from bench.plan.work import Estimate, Job
 
@@ -121,7 +121,7 @@ def cohort_needs(estimated: Estimate) -> dict[str, CohortNeeds]:
 def _feature_bytes(job: Job, estimated: Estimate) -> int:
     """Bytes of the features that a cohort reads: of every view of the pool and view 0 of the test split."""
     size, trial = estimated.sizes[job.trial.dataset], job.trial
-    network, _ = split_name(trial.teacher)
+    network, _ = split_teacher(trial.teacher)
     of_student = row_bytes(estimated.students[trial.student], estimated.widths[trial.student])
     of_teacher = BYTES * estimated.widths[network] if network else 0
     return (of_student + of_teacher) * (size.n_pool * trial.views.count + size.n_test)

@@ -7,13 +7,14 @@ from activekd.bank.given import GivenByData
 from activekd.bank.shards import Shard
 from activekd.banked import TEACHER, BankedShards, Encoder, banked_shards, encoder_of, pairing_faults
 from activekd.datasets import Dataset, Split
+from activekd.given import split_teacher
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, own_code
 from activekd.starts.checks import start_faults
 from activekd.students.networks import StudentNetwork, student_network
-from activekd.teachers import Teacher, split_name
+from activekd.teachers import Teacher
 from bench.spec import Trial
 from bench.store.folder import Sources
 
@@ -215,7 +216,7 @@ def networks_of(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> 
         **{name: content for name, student in students.items() if (content := student.weights_hash())},
         **{name: network.fingerprint for name, network in teachers.items() if not isinstance(network, GivenByData)},
     }
-    used = {student_network(t.student).base for t in with_rows} | {split_name(t.teacher)[0] for t in with_rows}
+    used = {student_network(t.student).base for t in with_rows} | {split_teacher(t.teacher)[0] for t in with_rows}
     return hashes, Sources({}, {}, {name: hashes[name] for name in hashes if name in used})
 
 
