@@ -47,3 +47,16 @@ def is_arrays(name: str) -> bool:
     (True, False)
     """
     return name.startswith(ARRAYS) or name == IN_MEMORY
+
+
+def split_teacher(name: str) -> tuple[str, str]:
+    """The network and the adaptation in the name of a teacher; no network where no plus sign parts the two.
+
+    Plus signs at the end belong to the adaptation.
+
+    >>> split_teacher("clip_rn50+lp++"), split_teacher("features:a+b.npz+clap"), split_teacher("none")
+    (('clip_rn50', 'lp++'), ('features:a+b.npz', 'clap'), ('', 'none'))
+    """
+    stem = name.rstrip("+")
+    network, _, adaptation = stem.rpartition("+")
+    return network, adaptation + name[len(stem) :]

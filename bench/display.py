@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN, split_name
+from activekd.given import ARRAYS, FEATURES, FOLDER, GIVEN, split_name, split_teacher
 from activekd.recipes import NO_TEACHER
-from activekd.teachers import split_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,7 +210,7 @@ def _teacher(name: str) -> str:
     """Features from a file are named after the known network in its path, else after the file."""
     if name == NO_TEACHER:
         return NO_DISTILLATION
-    network, adaptation = split_name(name)
+    network, adaptation = split_teacher(name)
     if network.startswith(FEATURES):
         file = network.removeprefix(FEATURES).split(":")[0].removesuffix(".npz")
         known = [NETWORKS[part] for part in PurePath(file).parts if part in NETWORKS]

@@ -18,6 +18,8 @@ from bench.display import Display, built_in, display_of, distilled_on, label_of
         ("teacher", "none", "no distillation"),
         ("teacher", "clip_vitb16+clap", "CLIP ViT-B/16, CLAP"),
         ("teacher", "features:clip_vitb32/caltech101.npz:clip_vitb32/head.npz+zeroshot", "CLIP ViT-B/32, zero-shot"),
+        ("teacher", "clip_rn50+lp++", "CLIP RN50, LP++"),
+        ("teacher", "features:mine/a+b.npz+tip_adapter", "mine/a+b, Tip-Adapter-F"),
         ("teacher", "features:mine/birds.npz+zeroshot", "mine/birds, zero-shot"),
         ("teacher", "t+zeroshot", "t+zeroshot"),
         ("student", "efficientnet_lite0@64", "EfficientNet-Lite0 at 64 px"),

@@ -203,7 +203,8 @@ def test_a_name_comes_without_arrays_and_with_a_teacher_by_name(tmp_path: Path) 
     name, arrays = saved_arrays(tmp_path / "a.npz"), made_arrays()
     found = faults(lambda: ak.run(name, arrays["y"], teacher=a_teacher()))
     assert found == [
-        f"a teacher of features for the data set {name}; expected: a name, NETWORK+zeroshot, NETWORK+clap, or None",
+        f"a teacher of features for the data set {name}; expected: a name, NETWORK+zeroshot, NETWORK+clap, "
+        f"NETWORK+tip_adapter, NETWORK+lp++, NETWORK+transclip, or None",
         f"y with the data set {name}; expected: arrays, or a name alone",
     ]
     short = {"recipe": RECIPE, "rounds": 2, "query_size": 4, "selector": "margin"}

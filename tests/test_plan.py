@@ -89,6 +89,16 @@ def test_a_small_plan_by_hand(tiny: Estimate, tiny_spec: Path, tmp_path: Path) -
     assert len(tiny.jobs) == 4
 
 
+def test_every_teacher_that_is_fitted_has_a_task(tiny_spec: Path, tmp_path: Path) -> None:
+    """Five fits, of 10, 20, 20, 30 and 30 labels; the step of Tip-Adapter-F holds them all."""
+    text = tiny_spec.read_text(encoding="utf-8")
+    steps = {"zeroshot": 0, "tip_adapter": 5 * 20, "lp++": 5 * 300, "transclip": 5 * 10}
+    for adaptation, amount in steps.items():
+        tiny_spec.write_text(text.replace("glyphclip+clap", f"glyphclip+{adaptation}"), encoding="utf-8")
+        made = estimate(read_spec(str(tiny_spec)).trials, tmp_path)
+        assert made.work.get(Task("teacher", f"glyphclip+{adaptation}"), 0) == amount
+
+
 def test_crops_are_rendered_once_a_worker(tiny: Estimate, tiny_spec: Path, tmp_path: Path) -> None:
     read = sum(n for task, n in tiny.work.items() if task.part in {"student", "predict", "diagnose"})
     crops = 2 * POOL + TEST

@@ -10,7 +10,7 @@ from typing import Any
 
 from activekd.bank.given import GivenByData, GivenFeatures, given_features
 from activekd.errors import unknown
-from activekd.given import FEATURES, GIVEN
+from activekd.given import FEATURES, GIVEN, split_teacher
 from activekd.networks.vision_language import NETWORKS, VisionLanguageNetwork, vision_language_network
 from activekd.recipes import NO_TEACHER
 
@@ -35,26 +35,13 @@ class Teacher:
         return resolve_name(ADAPTATIONS[self.adaptation])
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """The network and the adaptation in the name of a teacher; no network where no plus sign parts the two.
-
-    Plus signs at the end belong to the adaptation.
-
-    >>> split_name("clip_rn50+lp++"), split_name("features:a+b.npz+clap"), split_name("none")
-    (('clip_rn50', 'lp++'), ('features:a+b.npz', 'clap'), ('', 'none'))
-    """
-    stem = name.rstrip("+")
-    network, _, adaptation = stem.rpartition("+")
-    return network, adaptation + name[len(stem) :]
-
-
 def teacher(name: str) -> Teacher:
     """The teacher of that name: ``NETWORK+ADAPTATION``.
 
     Raises:
         InputError: the adaptation is missing or unknown, the network is unknown, or a file is missing.
     """
-    network, adaptation = split_name(name)
+    network, adaptation = split_teacher(name)
     if not network:
         raise unknown("teacher", name, [NO_TEACHER, *(f"{n}+{a}" for n in NETWORKS for a in ADAPTATIONS)])
     if adaptation not in ADAPTATIONS:

@@ -42,10 +42,10 @@ def tip_adapter(
     """The Tip-Adapter-F teacher (Zhang et al. 2022): a key-value cache of the labeled images with trained keys.
 
     The logits of an image with unit feature f are s f . t_c + alpha sum_j Y_jc exp(-beta (1 - f . k_j)), where t are
-    the text embeddings of the zero-shot classifier and Y the one-hot labels. The key k_j starts at the mean feature of labeled
-    image j over its training views, at unit norm. AdamW minimises the cross-entropy of the labeled images over the keys
-    alone, and the learning rate falls to 0 along a cosine, step by step. Each epoch shows each labeled image once, in
-    a random training view. ``activekd.teachers.fixed`` has the hyperparameters; every round fits anew.
+    the text embeddings of the zero-shot classifier and Y the one-hot labels. The key k_j starts at the mean feature of
+    labeled image j over its training views, at unit norm. AdamW minimises the cross-entropy of the labeled images over
+    the keys alone, and the learning rate falls to 0 along a cosine, step by step. Each epoch shows each labeled image
+    once, in a random training view. ``activekd.teachers.fixed`` has the hyperparameters; every round fits anew.
 
     Departures from the released code: the last iterate is used, not the epoch that is best on test images; alpha and
     beta stay as in training and are not searched on validation images; keys start at the mean of all training views,

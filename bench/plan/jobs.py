@@ -9,8 +9,8 @@ import numpy as np
 
 from activekd.datasets import Dataset, Split, banked_name, drawn_for
 from activekd.datasets.sizes import Sizes
+from activekd.given import split_teacher
 from activekd.recipes import NO_TEACHER, ViewGeometry
-from activekd.teachers import split_name
 from activekd.teachers.fixed import fit_steps
 from bench.plan.names import Names
 from bench.plan.work import DIAGNOSTICS, PHOTOGRAPH, PICTURE, Example, Job, Task
@@ -254,7 +254,7 @@ class TrialWork:
         from activekd.students.cohort import together
 
         trunk, widths = self._names.students[trial.student].trunk, self._names.widths
-        taught = widths[split_name(trial.teacher)[0]] if trial.teacher != NO_TEACHER else 0
+        taught = widths[split_teacher(trial.teacher)[0]] if trial.teacher != NO_TEACHER else 0
         return together(
             widths[trial.student], size.n_classes, trial.recipe, trunk=trunk, steps=steps, teacher_width=taught
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from activekd.errors import InputError
-from activekd.teachers import split_name
+from activekd.given import split_teacher
 from bench.plan.bank import BYTES, row_bytes
 from bench.plan.work import Estimate, Job
 from bench.spec import Trial, with_transfers
@@ -129,7 +129,7 @@ def cohort_needs(estimated: Estimate) -> dict[str, CohortNeeds]:
 def _feature_bytes(job: Job, estimated: Estimate) -> int:
     """Bytes of the features that a cohort reads: of every view of the pool and view 0 of the test split."""
     size, trial = estimated.sizes[job.trial.dataset].banked, job.trial
-    network, _ = split_name(trial.teacher)
+    network, _ = split_teacher(trial.teacher)
     students = {name: estimated.students[name] for name in (one.student for one in with_transfers([trial]))}
     of_students = sum(row_bytes(s, estimated.widths[name]) for name, s in students.items() if s.frozen)
     of_teacher = BYTES * estimated.widths[network] if network else 0

@@ -15,6 +15,7 @@ from activekd.bank.views import RenderedViews, Views, ViewSource
 from activekd.datasets import Dataset, Labeled, Split
 from activekd.devices import results_device
 from activekd.diagnostics import Measured, Opinion, diagnose
+from activekd.given import split_teacher
 from activekd.images.decoding import SHORT_SIDE
 from activekd.images.pixels import Images
 from activekd.images.rendering import render
@@ -29,7 +30,7 @@ from activekd.students.fit import Guide, fit_student
 from activekd.students.heads import build_student
 from activekd.students.networks import StudentNetwork
 from activekd.students.predict import predict
-from activekd.teachers import split_name, teacher
+from activekd.teachers import teacher
 from activekd.teachers.classifier import from_prototypes
 from activekd.teachers.fixed import fit_steps
 from activekd.teachers.text_heads import TextHead
@@ -102,7 +103,7 @@ class Subject:
 def subject(task: Task, estimated: Estimate, device: str) -> Subject:
     """A task of a plan as it is timed."""
     example = estimated.examples.get(task)
-    guide = "" if example is None else split_name(example.trial.teacher)[0]
+    guide = "" if example is None else split_teacher(example.trial.teacher)[0]
     student = task.name if task.part in {"student", "predict"} else "" if example is None else example.trial.student
     network = estimated.encoders.get(task.name) if task.part == "encode" else estimated.students.get(task.name)
     width = estimated.widths.get(student, 0)

@@ -7,13 +7,14 @@ from activekd.bank.given import GivenByData
 from activekd.bank.shards import Shard
 from activekd.banked import TEACHER, BankedShards, Encoder, banked_shards, encoder_of, objective_faults, pairing_faults
 from activekd.datasets import Dataset, Split, banked_name
+from activekd.given import split_teacher
 from activekd.images.decoding import SHORT_SIDE
 from activekd.networks.vision_language import WIDEST, VisionLanguageNetwork
 from activekd.recipes import NO_TEACHER
 from activekd.selectors import Selector, own_code
 from activekd.starts.checks import start_faults
 from activekd.students.networks import StudentNetwork, student_network
-from activekd.teachers import Teacher, split_name
+from activekd.teachers import Teacher
 from bench.spec import Trial, with_transfers
 from bench.store.folder import Sources
 
@@ -242,7 +243,7 @@ def networks_of(trials: Sequence[ResolvedTrial], with_rows: Sequence[Trial]) -> 
         **{name: network.fingerprint for name, network in teachers.items() if not isinstance(network, GivenByData)},
     }
     used = {student_network(t.student).base for t in with_transfers(with_rows)}
-    used |= {split_name(t.teacher)[0] for t in with_rows}
+    used |= {split_teacher(t.teacher)[0] for t in with_rows}
     return hashes, Sources({}, {}, {name: hashes[name] for name in hashes if name in used})
 
 

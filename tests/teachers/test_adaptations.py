@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 import numpy as np
 import pytest
 import torch
+from few_shot_teachers import DRAWS, accuracies
 from real import REAL, needs_real_data
 from small_recipe import CLAP, RECIPE
 
@@ -15,6 +16,7 @@ import activekd as ak
 from activekd.bank.views import Views
 from activekd.datasets import Dataset, Labeled, Split
 from activekd.errors import InputError
+from activekd.given import split_teacher
 from activekd.loop import run_cohort
 from activekd.recipes import ClapRecipe, ViewGeometry
 from activekd.rounds import FirstFit, Member, Round, StudentViews, TeacherViews
@@ -22,7 +24,7 @@ from activekd.selectors import selector
 from activekd.starts import Start
 from activekd.streams import stream
 from activekd.students.networks import student_network
-from activekd.teachers import ADAPTATIONS, split_name, teacher
+from activekd.teachers import ADAPTATIONS, teacher
 from activekd.teachers.classifier import Classifier
 from activekd.teachers.fixed import fit_steps
 from activekd.teachers.text_heads import TextHead, text_head
@@ -126,7 +128,7 @@ def test_a_kept_teacher_has_the_logits_it_had(adaptation: str, tmp_path: Path) -
     ],
 )
 def test_the_parts_of_a_name(name: str, parts: tuple[str, str]) -> None:
-    assert split_name(name) == parts
+    assert split_teacher(name) == parts
 
 
 def test_names_that_are_almost_right_have_a_suggestion() -> None:
@@ -161,21 +163,16 @@ def test_a_learner_takes_each_teacher_of_features(make: type) -> None:
 @needs_real_data
 @pytest.mark.parametrize("adaptation", [name for name in ADAPTATIONS if name != "zeroshot"])
 def test_four_labels_a_class_beat_zero_shot_on_real_features(adaptation: str) -> None:
-    """CLIP ViT-B/32 on the 70 classes of Caltech-101 with a text head: labels from the pool, accuracy on test images."""
-    arrays = np.load(REAL / "clip_vitb32" / "caltech101.npz")
-    stored = np.load(REAL / "clip_vitb32" / "caltech101_zeroshot_head.npz")
-    number = np.full(101, -1)
-    number[stored["class_idx"]] = np.arange(len(stored["class_idx"]))
-    (pool, y), (test, y_test) = (
-        (arrays[f"{part}_f"][number[arrays[f"{part}_y"]] >= 0], number[arrays[f"{part}_y"]]) for part in ("val", "test")
-    )
-    y, y_test = y[y >= 0], y_test[y_test >= 0]
-    head = text_head(stored["W"].astype(np.float32), 100.0)
-    rng = np.random.default_rng(0)
-    rows = np.concatenate([rng.permutation(np.flatnonzero(y == c))[:4] for c in range(len(head.text))])
-    adapt, recipe = resolve_name(ADAPTATIONS[adaptation]), ClapRecipe(0.01, 0.9, 300, 64, 0.1)
-    rngs = [stream(0, "teacher", 0)]
-    (found,) = adapt(head, Views((pool,)), SINGLE, [Labeled(rows, y[rows])], recipe, rngs).members()
-    accuracy = float((found.logits(torch.from_numpy(test)).argmax(dim=1).numpy() == y_test).mean())
-    assert head.accuracy(test, y_test) == pytest.approx(0.934, abs=0.001)
-    assert accuracy > head.accuracy(test, y_test) + 0.005
+    """CLIP ViT-B/32 on the 70 classes of Caltech-101 with text: labels from the pool, accuracy on test images."""
+    found = accuracies(REAL, 4, 1, ("zeroshot", adaptation))
+    assert found["zeroshot"] == pytest.approx(0.934, abs=0.001)
+    assert found[adaptation] > found["zeroshot"] + 0.005
+
+
+@needs_real_data
+def test_the_table_of_the_page_is_not_stale() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "teachers.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith("| 1 |")]
+    found = accuracies(REAL, 1, DRAWS)
+    wanted = [float(cell) for cell in row.strip("| ").split(" | ")[1:]]
+    assert [100 * found[name] for name in ADAPTATIONS] == pytest.approx(wanted, abs=0.15)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from small_recipe import CLAP
 from torch.nn import functional as F
 
 from activekd.aligned import LANES, pad
@@ -13,7 +14,6 @@ from activekd.teachers import fixed
 from activekd.teachers.clap import draw_epochs
 from activekd.teachers.text_heads import TextHead
 from activekd.teachers.tip_adapter import KeyTraining, tip_adapter
-from small_recipe import CLAP
 
 CROPS = ViewGeometry(3, (0.5, 1.0), (0.75, 1.3333), 0.5)
 N, DIM, CLASSES = 40, 21, 5
