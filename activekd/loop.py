@@ -22,7 +22,7 @@ from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.references import References
 from activekd.rounds import FirstFits, Member, Outcome, Round, StudentViews, TeacherViews, Transfer
 from activekd.selectors.selector import Selector
-from activekd.starts import Start
+from activekd.starts import BALANCED, Start
 from activekd.starts.checks import train_labels
 from activekd.starts.rows import initial_rows
 from activekd.streams import stream
@@ -152,7 +152,13 @@ def run_cohort(
         pool = buy(dataset, Pool(len(dataset.train)), initial[member.seed])
         for bought in member.picked:
             pool = buy(dataset, pool, bought)
-        trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool, member.references)
+        if pool.labeled:
+            trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool, member.references)
+        else:
+            fault = f"all {pool.n_bought} initial labels of seed {member.seed} are wasted on images of no class"
+            yield Outcome(
+                position, InputError(f"{dataset.name}: {fault}; expected: start '{BALANCED}', or more labels")
+            )
     while open_trials := {position: trial for position, trial in trials.items() if trial.index < rounds}:
         index = min(trial.index for trial in open_trials.values())
         before = [(position, trial) for position, trial in open_trials.items() if trial.index == index]

@@ -9,6 +9,7 @@ from activekd.datasets.catalog import CATALOG
 from activekd.datasets.choices import banked_name, choices_of, conditions_of
 from activekd.datasets.conditions import Conditions, part
 from activekd.datasets.coop import read_listing
+from activekd.errors import InputError
 from activekd.folders import data_folder
 from activekd.given import FOLDER
 
