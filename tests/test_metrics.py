@@ -118,7 +118,7 @@ def test_titles_and_axes_name_the_metric(run: Run, metric: str, headline: str, a
     assert "heads" not in contents.frames.tables
     before_diagnostics = text.partition("## Diagnostics")[0].replace(contents.page.caveats[0], "")
     for found in re.finditer(r"(\S+) accurac(y|ies)\b", before_diagnostics):
-        assert found[1] in label.split()[:-1], found[0]
+        assert found[1].lower() in label.split()[:-1], found[0]
 
 
 def test_the_report_is_written_with_the_rows_as_they_are(run: Run, tmp_path: Path) -> None:

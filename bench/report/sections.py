@@ -112,15 +112,18 @@ def sections(frames: Frames, figures: Mapping[str, str], folded: Collection[str]
     out = []
     for spec in SECTIONS:
         entries = [(frames[name], entry.show) for name, entry in frames.tables.items() if entry.section == spec.title]
-        of_entries = [table for frame, show in entries for table in show(frame, frames.display)]
+        worded = frames.metric.worded if spec.title in MEASURED else str
+        of_entries = [
+            replace(table, header=[*map(worded, table.header)])
+            for frame, show in entries
+            for table in show(frame, frames.display)
+        ]
         shown = [table for table in (*spec.tables(frames), *of_entries) if table.rows]
         stems = [stem for stem, section in figures.items() if section == spec.title]
         points = spec.points(frames)
         text = spec.text if isinstance(spec.text, str) else spec.text(frames)
         if shown or stems or points:
             open_figures, on_click = ([s for s in stems if (s in folded) is wanted] for wanted in (False, True))
-            worded = frames.metric.worded if spec.title in MEASURED else str
-            shown = [replace(table, header=[*map(worded, table.header)], note=worded(table.note)) for table in shown]
             about = [worded(text)] if text else []
             out.append(Section(worded(spec.title), about, points, open_figures, shown, on_click))
         elif spec.empty:
