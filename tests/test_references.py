@@ -100,11 +100,11 @@ def test_all_labels_is_a_fit_on_all_labels(adapt: object) -> None:
     data, views = world(), replace(teacher_views(), adapt=adapt)
     labeled = Labeled(np.arange(N), data.train.labels)
     rng = stream(SEED, "teacher", "all labels")
-    (prototypes,) = views.adapt(views.head, views.train, GEOMETRY, [labeled], RECIPE.clap, [rng])
+    (classifier,) = views.adapt(views.head, views.train, GEOMETRY, [labeled], RECIPE.clap, [rng]).members()
     student = build_student(
         ADAPTER, (37,), CLASSES, trunk_width=RECIPE.trunk_width, rng=stream(SEED, "student", "all labels")
     )
-    guide = Taught(views, prototypes).guide("cpu")
+    guide = Taught(views, classifier).guide("cpu")
     fit = MemberFit(student, labeled, np.arange(N), guide, stream(SEED, "batches", "all labels"))
     inputs = student_views()
     assert fit_cohort([fit], inputs.train, "both", RECIPE, GEOMETRY) == [None]
@@ -129,15 +129,15 @@ def test_probe_and_clap_see_the_labels_of_the_round() -> None:
     rows = np.array(balanced(data, CLASSES, SEED))
     labels = data.train.labels[rows]
     assert views.test is not None
-    probe = probe_accuracy(views.train.arrays[0][rows], labels, views.test, data.test.labels)
+    probe = probe_accuracy(views.train.arrays[0][rows], labels, np.asarray(views.test), data.test.labels)
     assert first.probe_accuracy == probe
     # CLAP on these labels is what the teacher with this adaptation has, whose draws are the same.
     as_clap = rounds(references=True, taught=teacher_views())
     assert [one.clap_accuracy for one in as_clap] == [one.teacher_accuracy for one in as_clap]
     assert first.clap_accuracy == as_clap[0].teacher_accuracy
     rng = stream(SEED, "teacher", 0)
-    (prototypes,) = clap(views.head, views.train, GEOMETRY, [Labeled(rows, labels)], RECIPE.clap, [rng])
-    predicted = torch.from_numpy(views.test).float() @ torch.nn.functional.normalize(prototypes, dim=1).T
+    (classifier,) = clap(views.head, views.train, GEOMETRY, [Labeled(rows, labels)], RECIPE.clap, [rng]).members()
+    predicted = classifier.logits(torch.from_numpy(np.asarray(views.test)))
     assert first.clap_accuracy == np.mean(predicted.argmax(dim=1).numpy() == data.test.labels)
 
 

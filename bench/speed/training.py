@@ -23,7 +23,7 @@ from activekd.networks.vision_language import VisionLanguageNetwork
 from activekd.pool import Pool
 from activekd.recipes import ViewGeometry
 from activekd.streams import stream
-from activekd.students.fit import Guide, fit_student
+from activekd.students.fit import Guide, Shown, fit_student
 from activekd.students.heads import build_student
 from activekd.teachers.classifier import from_prototypes
 from activekd.teachers.encoder import VisionLanguageEncoder, load_encoder
@@ -55,16 +55,16 @@ class LiveGuide(Guide):
     geometry: ViewGeometry
     encoder: VisionLanguageEncoder
 
-    def batches(self, rows: np.ndarray, views: np.ndarray) -> Iterator[torch.Tensor]:
-        """Teacher logits of crops that are rendered and encoded here, step by step."""
-        return map(self._logits, rows, views)
+    def batches(self, rows: np.ndarray, views: np.ndarray) -> Iterator[Shown]:
+        """Crops that are rendered and encoded here, step by step."""
+        return map(self._shown, rows, views)
 
-    def _logits(self, rows: np.ndarray, views: np.ndarray) -> torch.Tensor:
+    def _shown(self, rows: np.ndarray, views: np.ndarray) -> Shown:
         size, interpolation = self.encoder.size, self.encoder.interpolation
         crops = render(self.images, rows, views, self.geometry, size=size, interpolation=interpolation)
         with torch.no_grad():
             features = self.encoder.encode(crops)
-        return self.classifier.logits(features)
+        return Shown(features, self.classifier.logits(features))
 
 
 def _median_seconds(action: Callable[[], object], repeats: int) -> float:
@@ -159,7 +159,7 @@ def paper_steps(repeats: int) -> dict[str, dict[str, float]]:
             with torch.inference_mode():
                 logits = classifier.logits(encoder.encode(inputs))
         else:
-            logits = next(Guide(bank, classifier).batches(rows[None], views[None]))
+            logits = next(Guide(bank, classifier).batches(rows[None], views[None])).logits
         lap("teacher")
         out = student(inputs)
         k = recipe.batch_labeled

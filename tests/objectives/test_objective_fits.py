@@ -24,6 +24,7 @@ from activekd.students.networks import StudentNetwork, student_network
 from activekd.students.predict import label_weight, predict
 from activekd.students.step_memory import StepMemory, n_micro_batches
 from activekd.students.terms import Terms
+from activekd.teachers.classifier import from_prototypes
 
 ADAPTER, HEADS = student_network("adapter:efficientnet_lite0"), student_network("frozen:efficientnet_lite0")
 GEOMETRY = ViewGeometry(3, (0.5, 1.0), (1.0, 1.0), 0.0)
@@ -84,7 +85,7 @@ def fitted(
             network, (DIM,), CLASSES, trunk_width=recipe.trunk_width, rng=stream(seed, "student", 0)
         )
         rows = np.random.default_rng(seed).permutation(N)
-        guide = None if distillation == "none" else Guide(teacher, torch.from_numpy(prototypes[seed]), 10.0)
+        guide = None if distillation == "none" else Guide(teacher, from_prototypes(torch.from_numpy(prototypes[seed]), 10.0))
         labeled = Labeled(rows[:20], labels[rows[:20]])
         fits.append(MemberFit(student, labeled, rows[20:], guide, stream(seed, "batches", 0)))
     if stacked:
@@ -173,7 +174,7 @@ def trained(recipe: Recipe, distillation: Distillation, micro_batches: int = 1, 
     """A small student trained end to end, and the images that passed through its backbone in training."""
     rng = np.random.default_rng(0)
     pixels = Views(tuple(rng.integers(0, 256, (N, 3, 8, 8), dtype=np.uint8) for _ in range(count)))
-    guide = Guide(views(4, 1), torch.from_numpy(rng.normal(size=(3, 4)).astype(np.float32)), 10.0)
+    guide = Guide(views(4, 1), from_prototypes(torch.from_numpy(rng.normal(size=(3, 4)).astype(np.float32)), 10.0))
     student, seen = convolutional(), [0]
     student.backbone.register_forward_hook(lambda _, inputs, out: seen.append(len(out)))
     fit_student(
@@ -267,7 +268,8 @@ def test_strong_views_of_features_need_two_views() -> None:
 
 def test_features_towards_a_teacher_with_view_0_alone() -> None:
     inputs, rows = views(DIM, 0), np.arange(N)
-    guide = Guide(views(TEACHER_DIM, 9, 1), torch.from_numpy(views(TEACHER_DIM, 2).arrays[0][:CLASSES]).float(), 10.0)
+    prototypes = torch.from_numpy(views(TEACHER_DIM, 2).arrays[0][:CLASSES]).float()
+    guide = Guide(views(TEACHER_DIM, 9, 1), from_prototypes(prototypes, 10.0))
     for recipe in (TERMS["feature"], TERMS["feature_direction"]):
         student = build_student(ADAPTER, (DIM,), CLASSES, trunk_width=33, rng=stream(0, "student", 0))
         labeled = Labeled(rows[:10], rows[:10] % 4)
