@@ -75,8 +75,9 @@ def fitted(
     network: StudentNetwork = ADAPTER,
     *,
     stacked: bool = True,
+    device: str = "cpu",
 ) -> list[Student]:
-    inputs, teacher = views(DIM, 0), views(TEACHER_DIM, 9)
+    inputs, teacher = (replace(each, device=device) for each in (views(DIM, 0), views(TEACHER_DIM, 9)))
     rng = np.random.default_rng(5)
     labels, prototypes = rng.integers(CLASSES, size=N), rng.normal(size=(6, CLASSES, TEACHER_DIM)).astype(np.float32)
     fits = []
@@ -85,15 +86,24 @@ def fitted(
             network, (DIM,), CLASSES, trunk_width=recipe.trunk_width, rng=stream(seed, "student", 0)
         )
         rows = np.random.default_rng(seed).permutation(N)
-        guide = None if distillation == "none" else Guide(teacher, from_prototypes(torch.from_numpy(prototypes[seed]), 10.0))
+        classifier = from_prototypes(torch.from_numpy(prototypes[seed]).to(device), 10.0)
+        guide = None if distillation == "none" else Guide(teacher, classifier)
         labeled = Labeled(rows[:20], labels[rows[:20]])
         fits.append(MemberFit(student, labeled, rows[20:], guide, stream(seed, "batches", 0)))
     if stacked:
-        assert fit_cohort(fits, inputs, distillation, recipe, GEOMETRY) == [None] * len(fits)
+        assert fit_cohort(fits, inputs, distillation, recipe, GEOMETRY, device=device) == [None] * len(fits)
     else:
         for f in fits:
             fit_student(f.student, inputs, f.labeled, f.unlabeled, f.guide, distillation, recipe, GEOMETRY, rng=f.rng)
     return [f.student for f in fits]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["fixmatch", "freematch", "softmatch", "feature_direction"])
+def test_the_place_in_a_cohort_changes_no_number_on_a_card(name: str) -> None:
+    forwards, backwards = (fitted(seeds, TERMS[name], "both", device="cuda") for seeds in ([3, 4, 5], [5, 4, 3]))
+    for one, other in zip(forwards, backwards[::-1], strict=True):
+        assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
 
 
 MODES: tuple[Distillation, ...] = ("none", "both", "unlabeled", "labeled")
