@@ -45,12 +45,10 @@ def run_rounds(
     picked: Sequence[Sequence[int]] = (),
     device: str = "cpu",
     diagnostics: bool = False,
-    references: bool = False,
 ) -> Iterator[Round]:
     """Active learning with distillation (ActiveKD; Kang et al. 2025, Algorithm 1), one Round at a time.
 
-    A cohort of one; see ``run_cohort`` for the arguments, and ``Member`` for ``selector``, ``seed``, ``picked`` and
-    ``references``.
+    A cohort of one; see ``run_cohort`` for the arguments, and ``Member`` for ``selector``, ``seed`` and ``picked``.
 
     Yields:
         The rounds after those of ``picked``, in order.
@@ -64,7 +62,7 @@ def run_rounds(
         dataset,
         student,
         teacher,
-        [Member(selector, seed, picked, references)],
+        [Member(selector, seed, picked)],
         recipe,
         geometry,
         rounds=rounds,
