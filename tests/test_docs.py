@@ -38,6 +38,7 @@ IN_WORDS = {
     "views",
     "resources",
     "recipe",
+    "transfer",
     "compared_as",
     "group",
     "initial_labels",

@@ -44,10 +44,9 @@ def conditions(rows: pd.DataFrame) -> pd.DataFrame:
         names = sorted(map(split_name, part["dataset"].unique()), key=lambda name: (name[0], sorted(name[1])))
         sizes = tuple(sorted(part[["dataset", "query_size"]].drop_duplicates()["query_size"].tolist()))
         harder = tuple(choices for _, choices in names)
-        found.append((group, " ".join(base for base, _ in names), harder, any(harder), sizes))
-    table = pd.DataFrame(found, columns=["group", "base", "harder", "is_harder", "sizes"])
-    kinds = table.assign(kind=pd.Series(zip(table["harder"], table["sizes"], strict=True)))
-    table = table[kinds.groupby("base")["kind"].transform("nunique") > 1]
+        found.append((group, " ".join(base for base, _ in names), (harder, sizes), any(harder), sizes))
+    table = pd.DataFrame(found, columns=["group", "base", "kind", "is_harder", "sizes"])
+    table = table[table.groupby("base")["kind"].transform("nunique") > 1]
     plain = [
         _only(table[(table["base"] == base) & ~table["is_harder"] & table["sizes"].map(lambda s, own=sizes: s == own)])
         if is_harder

@@ -17,7 +17,7 @@ import activekd
 from activekd.devices import deterministic_algorithms, limit_memory
 from activekd.inputs import Banked, student_views, teacher_views
 from activekd.loop import run_cohort
-from activekd.rounds import Member, Round, Transfer
+from activekd.rounds import Member, Round, StudentViews, Transfer
 from activekd.teachers.text_heads import TextHead
 from bench.columns import PICKED, Row
 from bench.trials.cohorts import Cohort
@@ -95,12 +95,14 @@ def run_cohort_rows(
             raise ValueError(f"trial {first.id}: teacher '{first.teacher.name}' without its text head")
         conditioned = first.dataset.conditioned
         teacher = teacher_views(first.teacher, head, first.banked, banked, execution.device, conditioned=conditioned)
-    students = [
-        student_views(t.dataset, t.student, names.views, t.banked, banked, execution.device) for t in first.readers
-    ]
+
+    def inputs_of(trial: ResolvedTrial) -> StudentViews:
+        return student_views(trial.dataset, trial.student, names.views, trial.banked, banked, execution.device)
+
+    other = first.transfer
     outcomes = run_cohort(
         first.dataset,
-        students[0],
+        inputs_of(first),
         teacher,
         [
             Member(t.selector, t.trial.seed, [row[PICKED] for row in done[t.id]], t.trial.measures_references)
@@ -114,7 +116,7 @@ def run_cohort_rows(
         distillation=names.distillation,
         device=execution.device,
         diagnostics=execution.diagnostics,
-        transfer=Transfer(students[1], first.transfer.trial.recipe) if first.transfer is not None else None,
+        transfer=None if other is None else Transfer(inputs_of(other), other.trial.recipe),
         first_fits=None if cohort.first_fit is None else StoredFits(cohort.first_fit, fit_place(execution)),
     )
     with deterministic_algorithms(execution.deterministic):
