@@ -145,7 +145,9 @@ def run_cohort(
             trials[position] = _Trial(member.selector, member.seed, len(member.picked), pool)
         else:
             fault = f"all {pool.n_bought} initial labels of seed {member.seed} are wasted on images of no class"
-            yield Outcome(position, InputError(f"{dataset.name}: {fault}; expected: start '{BALANCED}', or more labels"))
+            yield Outcome(
+                position, InputError(f"{dataset.name}: {fault}; expected: start '{BALANCED}', or more labels")
+            )
     while open_trials := {position: trial for position, trial in trials.items() if trial.index < rounds}:
         index = min(trial.index for trial in open_trials.values())
         for position, result in _rounds(fitter, measure, [(p, t) for p, t in open_trials.items() if t.index == index]):

@@ -81,7 +81,11 @@ def check(
         if odd := [name for name in bases if name not in CATALOG and name not in given and name not in embedded]:
             raise InputError(*(str(unknown("data set", name, known)) for name in odd))
         root = Path() if names and len(given) + len(embedded) == len(names) else data_folder()
-        chosen = [name for name in dict.fromkeys(bases) if name not in embedded] if names else [name for name in CATALOG if (root / CATALOG[name].folder).is_dir()]
+        chosen = (
+            [name for name in dict.fromkeys(bases) if name not in embedded]
+            if names
+            else [name for name in CATALOG if (root / CATALOG[name].folder).is_dir()]
+        )
         lines = DecodingLines()
         audits = []
         for name in chosen:
@@ -198,7 +202,10 @@ def _listed(name: str) -> tuple[Sequence[str], Mapping[str, Listed]]:
         val = np.flatnonzero(np.isin(of.base.val.labels, of.classes))
         test = np.arange(len(dataset.test)) if of.test is None else of.test.rows
         splits = {"train": (of.train.rows, dataset.train), "val": (val, dataset.val), "test": (test, dataset.test)}
-        parts = {part: ([parts[part][0][row] for row in rows], split.labels) for part, (rows, split) in splits.items()}
+        parts = {
+            part: ([parts[part][0][row] for row in rows.tolist()], split.labels)
+            for part, (rows, split) in splits.items()
+        }
     return (*dataset.class_names, ""), parts
 
 

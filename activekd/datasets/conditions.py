@@ -113,9 +113,7 @@ def part(share: float, n: int) -> int:
     return round(share * n)
 
 
-def chosen(
-    name: str, pairs: tuple[tuple[str, str], ...], keys: Mapping[str, Key]
-) -> tuple[dict[str, str], list[str]]:
+def chosen(name: str, pairs: tuple[tuple[str, str], ...], keys: Mapping[str, Key]) -> tuple[dict[str, str], list[str]]:
     """The values of the choices in a name by key, and the faults of the others.
 
     Args:

@@ -154,4 +154,6 @@ def buy(dataset: Dataset, pool: Pool, rows: Sequence[SupportsIndex]) -> Pool:
         ValueError: a row is bought already, occurs twice or lies outside the pool.
     """
     labels = dataset.train.labels
-    return pool.buy(rows, wasted=[row for row in map(index, rows) if 0 <= row < len(labels) and labels[row] == NO_CLASS])
+    return pool.buy(
+        rows, wasted=[row for row in map(index, rows) if 0 <= row < len(labels) and labels[row] == NO_CLASS]
+    )

@@ -62,7 +62,7 @@ class ResolvedTrial:
 
     @property
     def head_key(self) -> tuple[str, str] | None:
-        """(teacher network, data set) of its text head, which all draws and conditions share; None without a teacher."""
+        """(teacher network, data set) of its text head, which draws and conditions share; None without a teacher."""
         return None if self.teacher is None else (self.teacher.network.name, banked_name(self.trial.dataset))
 
     def split(self, name: str) -> Split:

@@ -78,7 +78,9 @@ def test_all_faults_of_a_name_come_at_once() -> None:
 
 
 def test_published_classes_refuse_an_open_pool_before_any_file_is_read() -> None:
-    with pytest.raises(InputError, match=r"open=0.99 leaves 1 of 100 classes; expected: a share that leaves at least 2"):
+    with pytest.raises(
+        InputError, match=r"open=0.99 leaves 1 of 100 classes; expected: a share that leaves at least 2"
+    ):
         choices_of("caltech101?open=0.99")
     with pytest.raises(InputError, match=r"open=0.004 of 100 classes is none; expected: a share that is at least 1"):
         choices_of("caltech101?open=0.004")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_a_wasted_label_is_paid_for_and_trains_nothing(open_name: str, cache: Pa
     assert [r.n_labeled for r in done] == [6, 10, 14, 18]
     wasted, bought = int(done[0].wasted_labels or 0), set[int]()
     assert wasted > 0
-    for before, after in zip(done, done[1:], strict=False):
+    for before, after in pairwise(done):
         wasted += int(none[list(before.picked)].sum())
         assert after.wasted_labels == wasted
         assert bought.isdisjoint(before.picked)
@@ -141,7 +142,9 @@ def test_selectors_never_see_rows_whose_labels_were_wasted() -> None:
     assert rows.tolist() == pool.unlabeled[:5].tolist()
 
 
-def test_the_student_learns_the_labels_that_come_and_diagnostics_read_the_true_ones(tmp_path: Path, cache: Path) -> None:
+def test_the_student_learns_the_labels_that_come_and_diagnostics_read_the_true_ones(
+    tmp_path: Path, cache: Path
+) -> None:
     dataset = load_dataset(f"{saved_arrays(tmp_path / 'a.npz')}?noise=0.5&draw=1", cache)
     labeled = reveal(dataset, Pool(30, tuple(range(30))))
     assert (labeled.labels != dataset.true_labels).sum() == 15
@@ -199,4 +202,3 @@ def test_a_start_without_any_label_is_named(open_name: str, cache: Path) -> None
     )
     with pytest.raises(InputError, match="all 2 initial labels of seed 0 are wasted on images of no class; expected: "):
         list(found)
-
