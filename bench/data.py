@@ -202,7 +202,10 @@ def _listed(name: str) -> tuple[Sequence[str], Mapping[str, Listed]]:
         val = np.flatnonzero(np.isin(of.base.val.labels, of.classes))
         test = np.arange(len(dataset.test)) if of.test is None else of.test.rows
         splits = {"train": (of.train.rows, dataset.train), "val": (val, dataset.val), "test": (test, dataset.test)}
-        parts = {part: ([parts[part][0][row] for row in rows], split.labels) for part, (rows, split) in splits.items()}
+        parts = {
+            part: ([parts[part][0][row] for row in rows.tolist()], split.labels)
+            for part, (rows, split) in splits.items()
+        }
     return (*dataset.class_names, ""), parts
 
 

@@ -72,8 +72,8 @@ LABEL_READERS = {
     "activekd.datasets.repeats",
     "activekd.diagnostics",
 }
-"""Readers of the labels of a train split: the check of a source, the oracle, the conditions of a data set, the notes on equal pictures under
-other classes, the diagnostics of a finished query."""
+"""Readers of the labels of a train split: the check of a source, the oracle, the conditions of a data set, the notes on
+equal pictures under other classes, the diagnostics of a finished query."""
 
 
 def sources() -> dict[str, Path]:

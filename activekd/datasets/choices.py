@@ -1,4 +1,4 @@
-"""The choices in the name of a data set: its conditions, and of the benchmark's which split is the pool and which tests."""
+"""The choices in the name of a data set: its conditions and, of the benchmark's, splits, classes and prompts."""
 
 from dataclasses import dataclass
 

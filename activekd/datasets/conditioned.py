@@ -146,6 +146,6 @@ def _notes(conditions: Conditions, base: Dataset, of: Conditioned, n_wrong: int)
             f"smallest {sizes.min():,}{', copies included' if n_copies else ''}"
         )
     if n_copies:
-        yield f"duplicates={conditions.duplicates:g}: {n_copies:,} of {len(of.train):,} rows of the pool are near copies"
+        yield f"duplicates={conditions.duplicates:g}: {n_copies:,} of {len(of.train):,} rows of the pool are copies"
     if n_wrong:
         yield f"noise={conditions.noise:g}: {n_wrong:,} labels of the pool come wrong"

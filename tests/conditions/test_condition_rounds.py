@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_a_wasted_label_is_paid_for_and_trains_nothing(open_name: str, cache: Pa
     assert [r.n_labeled for r in done] == [6, 10, 14, 18]
     wasted, bought = int(done[0].wasted_labels or 0), set[int]()
     assert wasted > 0
-    for before, after in zip(done, done[1:], strict=False):
+    for before, after in pairwise(done):
         wasted += int(none[list(before.picked)].sum())
         assert after.wasted_labels == wasted
         assert bought.isdisjoint(before.picked)

@@ -88,6 +88,7 @@ def test_a_teacher_knows_the_kept_classes_and_their_images_alone(tmp_path: Path,
     assert (len(taught.test), student_views.test.n_rows, taught.train.n_rows) == (10, 10, 30)
     features = of.base.test.features
     assert features is not None
+    assert features.teacher is not None
     np.testing.assert_array_equal(taught.test[:], features.teacher[of.test.rows])
     # The bank is that of the file itself, and its arrays are not copied.
     assert banked_shards(dataset, student, taught_by, geometry) == banked_shards(of.base, student, taught_by, geometry)
