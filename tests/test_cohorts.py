@@ -308,7 +308,7 @@ def test_a_fit_that_is_not_finite_leaves_alone() -> None:
     first, second = (set(balanced(world(), CLASSES, seed)) for seed in (0, 1))
     inputs = features(DIM, N, 3)
     student = replace(student_views(HEADS), train=inputs)
-    for array in inputs.arrays[1:]:
+    for array in inputs.banked[1:]:
         array[min(second - first)] = np.nan
 
     def round_0(student: StudentViews, some: Sequence[Member]) -> list[Outcome]:

@@ -167,7 +167,7 @@ def test_a_reference_that_is_not_finite_is_named() -> None:
     inputs = features(37, N, 3)
     student = replace(student_views(), train=inputs)
     later = np.setdiff1d(np.arange(N), balanced(world(), CLASSES, SEED))
-    for array in inputs.arrays[1:]:
+    for array in inputs.banked[1:]:
         array[later] = np.nan
     arguments = (world(), student, None, [Member(selector("random"), SEED, (), references=True)], RECIPE, GEOMETRY)
     (outcome,) = run_cohort(*arguments, rounds=1, start=Start(), query_size=4, distillation="none")

@@ -138,7 +138,7 @@ def test_equal_transfers_are_fitted_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_transfer_that_is_not_finite_and_a_selector_that_raises_leave_alone() -> None:
     broken = replace(other("frozen:resnet18"), train=features(OTHER_DIM, N, 3, seed=5))
     assert isinstance(broken.train, Views)
-    for array in broken.train.arrays:
+    for array in broken.train.banked:
         array[:] = np.nan
     transfer = Transfer(broken, OTHER_RECIPE)
     (left,) = run(members(("random", 0)), student_views(ADAPTER), transfer)

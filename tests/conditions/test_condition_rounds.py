@@ -13,13 +13,14 @@ from small_arrays import saved_arrays
 from small_recipe import RECIPE
 from test_diagnostics import MEASURED, WORLD
 
+from activekd.accuracies import recalls
 from activekd.datasets import Conditioned, Split, load_dataset, reveal
 from activekd.datasets.row_map import RowMap
 from activekd.defaults import VIEWS
 from activekd.diagnostics import diagnose
 from activekd.errors import InputError
 from activekd.inputs import computed_inputs
-from activekd.loop import _recalls, run_cohort, run_rounds  # pyright: ignore[reportPrivateUsage]
+from activekd.loop import run_cohort, run_rounds
 from activekd.pool import NO_CLASS, Pool
 from activekd.rounds import Member, Round
 from activekd.selectors import SELECTORS, Selector, selector
@@ -168,9 +169,9 @@ def test_the_student_learns_the_labels_that_come_and_diagnostics_read_the_true_o
 def test_accuracy_by_class_by_hand() -> None:
     probabilities = torch.eye(4)[torch.tensor([0, 0, 1, 0, 3, 3])]
     # Class 0 is right in 2 of 2, class 1 in 1 of 2, class 3 in 2 of 2; class 2 has no test image.
-    found = _recalls(probabilities, np.array([0, 0, 1, 1, 3, 3]))
+    found = recalls(probabilities, np.array([0, 0, 1, 1, 3, 3]))
     assert found.tolist() == [1.0, 0.5, 1.0]
-    assert _recalls(probabilities[:2], np.array([1, 1])).tolist() == [0.0]
+    assert recalls(probabilities[:2], np.array([1, 1])).tolist() == [0.0]
 
 
 def test_rounds_have_accuracies_by_class(open_name: str, cache: Path) -> None:

@@ -75,7 +75,7 @@ def test_members_with_other_labels_have_other_teachers(adaptation: str) -> None:
 @pytest.mark.parametrize("adaptation", ["tip_adapter", "lp++", "transclip"])
 def test_company_changes_no_number_of_a_round(adaptation: str) -> None:
     head, views, labels = world()
-    inputs = Views(tuple(array[:, :20] for array in views.arrays))
+    inputs = Views(tuple(array[:, :20] for array in views.banked))
     dataset = Dataset(
         "world",
         tuple(f"class {k}" for k in range(CLASSES)),
@@ -85,7 +85,7 @@ def test_company_changes_no_number_of_a_round(adaptation: str) -> None:
         Split(None, labels[:40]),
     )
     adapt = resolve_name(ADAPTATIONS[adaptation])
-    taught = TeacherViews(f"given+{adaptation}", adapt, head, views, views.arrays[1][:40])
+    taught = TeacherViews(f"given+{adaptation}", adapt, head, views, views.banked[1][:40])
     students = StudentViews(student_network("adapter:given"), inputs, Views((inputs.arrays[2][:40],)))
 
     def rounds(*wanted: tuple[str, int]) -> list[list[str]]:
@@ -147,7 +147,7 @@ def test_steps_of_a_fit_by_hand() -> None:
 @pytest.mark.parametrize("make", [ak.tip_adapter, ak.lp_plus_plus, ak.transclip])
 def test_a_learner_takes_each_teacher_of_features(make: type) -> None:
     head, views, labels = world()
-    X, names = views.arrays[0].astype(np.float32), [f"class {k}" for k in range(CLASSES)]
+    X, names = views.banked[0].astype(np.float32), [f"class {k}" for k in range(CLASSES)]
 
     def asked() -> list[int]:
         learner = ak.Learner(X, names, teacher=make(X, head.text), selector="pcoreset", recipe=replace(RECIPE, lr=0.01))

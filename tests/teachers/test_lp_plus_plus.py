@@ -64,7 +64,7 @@ def test_a_fit_is_that_of_a_plain_loop(n_labels: int) -> None:
     head, views, labeled = world(n_labels)
     (found,) = lp_plus_plus(head, views, SINGLE, [labeled], CLAP, [stream(0, "teacher", 0)]).members()
 
-    f = F.normalize(torch.from_numpy(views.arrays[0][labeled.rows].astype(np.float64)), dim=1)
+    f = F.normalize(torch.from_numpy(views.banked[0][labeled.rows].astype(np.float64)), dim=1)
     t, y = torch.from_numpy(head.zero_shot).double(), torch.from_numpy(labeled.labels)
     present = [c for c in range(CLASSES) if (y == c).any()]
     assert len(present) == n_labels

@@ -59,7 +59,7 @@ def test_a_fit_is_that_of_a_plain_loop() -> None:
     labeled = Labeled(np.arange(0, N, 3), labels[::3])
     (found,) = tip_adapter(head, views, CROPS, [labeled], CLAP, [stream(0, "teacher", 0)]).members()
 
-    crops = np.stack([array.astype(np.float64) for array in views.arrays])
+    crops = np.stack([array.astype(np.float64) for array in views.banked])
     mean = torch.from_numpy(crops[1:, labeled.rows].mean(axis=0))
     keys = F.normalize(mean, dim=1).requires_grad_()
     text, of_keys = torch.from_numpy(head.zero_shot).double(), torch.from_numpy(labeled.labels)

@@ -54,7 +54,7 @@ def dense_affinities(f: np.ndarray, k: int) -> np.ndarray:
 
 def plain(head: TextHead, views: Views, labeled: Labeled) -> tuple[np.ndarray, np.ndarray]:
     """Weights and biases of the fit as the docstring of ``transclip`` has it."""
-    f, t = unit(views.arrays[0].astype(np.float64)), head.zero_shot.astype(np.float64)
+    f, t = unit(views.banked[0].astype(np.float64)), head.zero_shot.astype(np.float64)
     w, y = dense_affinities(f, 3), softmax(SCALE * f @ t.T)
     is_labeled = np.isin(np.arange(N), labeled.rows)
     one_hot = np.zeros((N, CLASSES))
@@ -98,7 +98,7 @@ def test_the_linear_form_of_the_density_by_hand() -> None:
 def test_unlabeled_rows_change_the_fit_and_their_labels_cannot() -> None:
     head, views, labels = world()
     labeled = Labeled(np.arange(4), labels[:4])
-    other = Views((np.concatenate([views.arrays[0][:4], views.arrays[0][4:] + np.float16(0.5)]),))
+    other = Views((np.concatenate([views.banked[0][:4], views.banked[0][4:] + np.float16(0.5)]),))
     assert not torch.equal(fit(head, views, labeled)["weights"], fit(head, other, labeled)["weights"])
 
 
@@ -107,13 +107,13 @@ def test_pools_without_unlabeled_rows_and_of_few_rows_are_fitted() -> None:
     whole = fit(head, views, Labeled(np.arange(N), labels))
     assert all(tensor.isfinite().all() for tensor in whole.values())
     for n in (1, 2, 3):
-        few = fit(head, Views((views.arrays[0][:n],)), Labeled(np.arange(1), labels[:1]))
+        few = fit(head, Views((views.banked[0][:n],)), Labeled(np.arange(1), labels[:1]))
         assert all(tensor.isfinite().all() for tensor in few.values())
 
 
 def test_a_feature_that_is_zero_everywhere_is_borne() -> None:
     head, views, labels = world()
-    features = views.arrays[0].copy()
+    features = views.banked[0].copy()
     features[:, 2] = 0
     found = fit(head, Views((features,)), Labeled(np.arange(4), labels[:4]))
     assert all(tensor.isfinite().all() for tensor in found.values())
@@ -126,7 +126,7 @@ def test_the_graph_in_blocks_is_that_of_all_cosines(at_a_time: int, monkeypatch:
     found = neighbour_graph(views, 3, "cpu")
     assert found.layout == torch.sparse_coo
     assert found.values().numel() <= 2 * 3 * N
-    wanted = dense_affinities(unit(views.arrays[0].astype(np.float64)), 3)
+    wanted = dense_affinities(unit(views.banked[0].astype(np.float64)), 3)
     np.testing.assert_allclose(found.to_dense().numpy(), wanted, atol=1e-6)
 
 
@@ -142,4 +142,4 @@ def test_the_graph_is_computed_once_for_features_in_use() -> None:
     first = neighbour_graph(views, 3, "cpu")
     assert neighbour_graph(views, 3, "cpu") is first
     assert neighbour_graph(views, 2, "cpu") is not first
-    assert neighbour_graph(Views(views.arrays), 3, "cpu") is not first
+    assert neighbour_graph(Views(views.banked), 3, "cpu") is not first
