@@ -201,11 +201,10 @@ def _listed(name: str) -> tuple[Sequence[str], Mapping[str, Listed]]:
     if of is not None:
         val = np.flatnonzero(np.isin(of.base.val.labels, of.classes))
         test = np.arange(len(dataset.test)) if of.test is None else of.test.rows
-        splits = {"train": (of.train.rows, dataset.train), "val": (val, dataset.val), "test": (test, dataset.test)}
-        parts = {
-            part: ([parts[part][0][row] for row in rows.tolist()], split.labels)
-            for part, (rows, split) in splits.items()
-        }
+        paths = (np.array(parts[part][0], dtype=object) for part in PARTS)
+        rows, splits = (of.train.rows, val, test), (dataset.train, dataset.val, dataset.test)
+        shown = zip(PARTS, paths, rows, splits, strict=True)
+        parts = {part: (of_part[some].tolist(), split.labels) for part, of_part, some, split in shown}
     return (*dataset.class_names, ""), parts
 
 
