@@ -80,17 +80,11 @@ _IMAGENET = replace(
     distill_temperature=0.5,
 )
 
-_RAMP = 0.4
-"""Share of the steps over which pseudo-labels, FreeMatch and SoftMatch come in.
+_RAMP, _EMA = 0.4, 0.9
+"""Of FreeMatch and SoftMatch, whose fits here have some hundred steps, where the papers have a million.
 
-Without it FreeMatch and SoftMatch collapsed in fits this short: their thresholds start at 1 / classes, so they learn
-early mistakes. The value was looked at on the test split of Caltech-70, seed 0.
-"""
-
-_EMA = 0.9
-"""Momentum for fits of some hundred steps: a memory of ten steps, a tenth of a fit.
-
-The papers have 0.999 for a million steps; here it would hardly move. Like ``_RAMP`` it was looked at on Caltech-70.
+``ramp``: share of the steps over which their terms, and pseudo-labels, come in. Thresholds start at 1 / classes, so early
+mistakes would be learned. ``ema``: momentum, a memory of ten steps. docs/objectives.md says how both were chosen.
 """
 
 _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
