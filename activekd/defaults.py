@@ -83,8 +83,8 @@ _IMAGENET = replace(
 _RAMP, _EMA = 0.4, 0.9
 """Of FreeMatch and SoftMatch, whose fits here have some hundred steps, where the papers have a million.
 
-``ramp``: share of the steps over which their terms, and pseudo-labels, come in. Thresholds start at 1 / classes, so early
-mistakes would be learned. ``ema``: momentum, a memory of ten steps. docs/objectives.md says how both were chosen.
+``ramp``: share of the steps over which their terms, and pseudo-labels, come in. Thresholds start at 1 / classes, so
+early mistakes would be learned. ``ema``: momentum, a memory of ten steps. docs/objectives.md says how both were chosen.
 """
 
 _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
