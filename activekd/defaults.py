@@ -93,7 +93,7 @@ _OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     "pseudo-label": {"objective": "pseudo_label", "ramp": _RAMP},
     "uda": {"objective": "uda", "confidence": 0.8},
     "fixmatch": {"objective": "fixmatch"},
-    "freematch": {"objective": "freematch", "ramp": _RAMP, "ema": _EMA},
+    "freematch": {"objective": "freematch", "ramp": _RAMP, "ema": _EMA, "weight_fairness": 0.005},
     "softmatch": {"objective": "softmatch", "ramp": _RAMP, "ema": _EMA},
     "feature": {"weight_feature": 0.5},
     "feature-direction": {"weight_feature_direction": 0.5},

@@ -24,8 +24,8 @@ from activekd.students.heads import Student
 from activekd.students.predict import Prediction, label_weight, predict
 from activekd.teachers.classifier import Classifier
 
-SLICE = 8192
-"""Train rows per slice of the teacher's predictions; bounds the memory of its probabilities."""
+SLICE, SLICE_NUMBERS = 8192, 2**25
+"""Most rows per slice of the teacher's predictions, and most numbers that they make on the way; both bound memory."""
 
 
 @contextmanager
@@ -85,9 +85,10 @@ class Taught:
         """
         device = self.classifier.device
         out = torch.empty(len(features), self.classifier.n_classes, device=self.kept_on)
-        for start in range(0, len(features), SLICE):
-            rows = torch.from_numpy(np.array(features[start : start + SLICE])).to(device)
-            out[start : start + SLICE] = self.classifier.logits(rows).softmax(dim=1)
+        step = max(1, min(SLICE, SLICE_NUMBERS // self.classifier.numbers_an_image))
+        for start in range(0, len(features), step):
+            rows = torch.from_numpy(np.array(features[start : start + step])).to(device)
+            out[start : start + step] = self.classifier.logits(rows).softmax(dim=1)
         if broken := count_broken(out):
             raise InputError(
                 f"{self.views.who}: probabilities of {broken} of {len(out)} rows are not finite; "

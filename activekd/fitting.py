@@ -11,6 +11,7 @@ from jaxtyping import Int64
 from activekd.datasets import Labeled
 from activekd.errors import InputError
 from activekd.fitted import Fitted, Taught, naming
+from activekd.given import split_teacher
 from activekd.pool import Pool
 from activekd.recipes import Distillation, Recipe, ViewGeometry
 from activekd.rounds import FirstFit, FirstFits, StudentViews, TeacherViews
@@ -18,6 +19,7 @@ from activekd.streams import stream
 from activekd.students.cohort import MemberFit, fit_cohort, together
 from activekd.students.fit import fit_student
 from activekd.students.heads import Student, build_student
+from activekd.teachers.fixed import fit_numbers
 
 _T = TypeVar("_T")
 
@@ -86,8 +88,19 @@ class Fitter:
             return 1
         (dim,) = self.student.train.shape
         steps = self.recipe.n_steps(len(want.labeled.rows), len(want.unlabeled), self.distillation)
-        width = 0 if self.teacher is None else self.teacher.train.shape[0]
-        return together(dim, self.n_classes, self.recipe, trunk=network.trunk, steps=steps, teacher_width=width)
+        width = held = 0
+        if self.teacher is not None:
+            width = self.teacher.train.shape[0]
+            held = fit_numbers(split_teacher(self.teacher.name)[1], len(want.labeled.rows), width)
+        return together(
+            dim,
+            self.n_classes,
+            self.recipe,
+            trunk=network.trunk,
+            steps=steps,
+            teacher_width=width,
+            teacher_numbers=held,
+        )
 
     def fit(self, block: Sequence[Wanted], width: int) -> Iterator[Fitted | InputError]:
         """Each fit of a block, or why it is not finite."""
@@ -241,9 +254,7 @@ class Fitter:
             self.distillation,
             self.device,
             features=want.features,
-            forward_passes=self.recipe.forward_passes(
-                len(want.labeled.rows), len(want.pool.unlabeled), self.distillation
-            ),
+            forward_passes=self.recipe.forward_passes(len(want.labeled.rows), len(want.unlabeled), self.distillation),
             teacher_seconds=teacher_seconds,
             train_seconds=train_seconds,
         )

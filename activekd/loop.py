@@ -213,16 +213,22 @@ def _rounds(
 
 
 def _block(fitter: Fitter, measuring: "_Measuring", block: Sequence[_Readers], width: int) -> Iterator[_Done]:
-    """The round of each trial of fits that are computed together."""
+    """The round of each trial of fits that are computed together; reference lines last, so that costs exclude them."""
     forget_peak()
     fits = fitter.fit([want for want, _ in block], width)
+    referring: list[tuple[int, Round, Wanted, Fitted]] = []
     for (want, some), fitted in zip(block, fits, strict=True):
         for position, trial in some:
             if isinstance(fitted, InputError):
                 yield position, fitted, None
+                continue
+            result = measuring.round_of(want, fitted, trial, read_again=trial is not some[-1][1])
+            if trial.references and isinstance(result, Round):
+                referring.append((position, result, want, fitted))
             else:
-                result = measuring.round_of(want, fitted, trial, read_again=trial is not some[-1][1])
                 yield position, result, (want, fitted.taught)
+    for position, done, want, fitted in referring:
+        yield position, measuring.referred(done, want, fitted), (want, fitted.taught)
 
 
 def _with_transfer(transferred: Transferred, done: Iterator[_Done]) -> Iterator[tuple[int, Round | Exception]]:
@@ -308,8 +314,14 @@ class _Measuring:
             worst_class_accuracy=float(of_classes.min()),
             wasted_labels=len(want.pool.wasted),
             forward_passes=fitted.forward_passes,
-            **(self.references.of(want, fitted) if trial.references else {}),
         )
+
+    def referred(self, done: Round, want: Wanted, fitted: Fitted) -> Round | Exception:
+        """A round with its reference lines, or the exception that one raised."""
+        try:
+            return replace(done, **self.references.of(want, fitted))
+        except Exception as fault:  # That of one trial leaves the others alone.
+            return fault
 
     def _truth(self) -> Int64[np.ndarray, " n"]:
         return train_labels(self.dataset)

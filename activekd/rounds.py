@@ -97,7 +97,7 @@ class Round:
         diagnostics: diagnostics of the query and the networks; None unless requested. Times and memory exclude them.
         macro_accuracy: the student's mean accuracy over the classes that have test images, in [0, 1].
         worst_class_accuracy: its least accuracy among these classes, in [0, 1].
-        wasted_labels: of ``n_labeled``, those spent on images of no class, on which nothing trains.
+        wasted_labels: of ``n_labeled``, those spent on images of no class, on which no student trains.
         forward_passes: images that passed through the student in its fit, as ``Recipe.forward_passes`` counts them;
             None where they were not counted.
         transfer_accuracy: top-1 accuracy on the test split, in [0, 1], of another student that is fitted on the same

@@ -1,5 +1,6 @@
 """Equal compute, gains by recipe, conditions and skylines, worked by hand; runs without them are unchanged."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from activekd.errors import InputError
 from bench import stats
 from bench.report.blocks import BLOCKS
 from bench.report.cells import Marked
+from bench.report.metrics import METRICS
 from bench.report.occasional import OCCASIONAL
 from bench.report.tables import TABLES
 from bench.stats.baselines import LAST
@@ -155,6 +157,15 @@ def test_gaps_to_the_skyline_are_those_of_the_best_strategy() -> None:
     assert found["high"] - found["gap"] == pytest.approx(2.7764451051977987 * 0.01 * np.sqrt(2.5 / 5))
 
 
+def test_gaps_to_the_skyline_are_of_seeds_that_have_it_on_every_data_set() -> None:
+    rows = make_rows(lambda selector, dataset, *_: 0.9 if dataset == "a" else 0.5, datasets=("a", "b"), rounds=2)
+    measured = (rows["selector"] == "random") & (rows["round"] == 0)
+    partly = rows.assign(all_labels_accuracy=np.where(measured & (rows["dataset"] == "a"), 0.95, np.nan))
+    assert stats.skyline_gaps(partly).empty
+    (found,) = stats.skyline_gaps(rows.assign(all_labels_accuracy=np.where(measured, 0.95, np.nan))).to_dict("records")
+    assert (found["accuracy"], found["gap"]) == pytest.approx((0.7, 0.25))
+
+
 PLAIN, NOISY = "digits", "digits?noise=0.2"
 
 
@@ -195,6 +206,22 @@ def test_conditions_are_groups_that_differ_in_pool_or_query_size() -> None:
     larger = shots.assign(group="35 a query", query_size=35)
     found = stats.conditions(pd.concat([rows, larger]))
     assert found.set_index("group")["plain"].to_dict() == {"plain": "", "noisy": "plain", "35 a query": ""}
+
+
+@pytest.mark.parametrize("other", [{"n_classes": 7}, {"n_labeled": 5}], ids=["left-out classes", "another budget"])
+def test_other_classes_or_budgets_have_no_plain_condition(other: dict[str, int]) -> None:
+    rows = conditions()
+    noisy = rows["group"] == "noisy"
+    assert stats.conditions(pd.concat([rows[~noisy], rows[noisy].assign(**other)]))["plain"].tolist() == ["", ""]
+
+
+def test_blocks_about_accuracy_refuse_another_metric() -> None:
+    found = replace(frames(conditions()), metric=METRICS["macro_accuracy"])
+    for show in ("baselines", "stress"):
+        with pytest.raises(
+            InputError, match=f"--show {show} with --metric macro_accuracy; expected: --metric accuracy"
+        ):
+            BLOCKS[show](found)
 
 
 def test_what_breaks_which_strategy() -> None:

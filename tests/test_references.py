@@ -1,8 +1,10 @@
 """Reference lines of a run: the probe and CLAP by hand, the fit with all labels, and that no other number changes."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +13,15 @@ from small_arrays import saved_arrays, spec_on
 from test_cohorts import ADAPTER, CLASSES, COSTS, GEOMETRY, RECIPE, N, features, student_views, teacher_views, world
 from typer.testing import CliRunner
 
+from activekd import loop
 from activekd.datasets import Labeled
 from activekd.errors import InputError
 from activekd.fitted import Taught
 from activekd.loop import run_cohort
 from activekd.recipes import Recipe
-from activekd.references import PROBE_C, PROBE_STEPS, probe_accuracy
+from activekd.references import PROBE_C, PROBE_STEPS, References, probe_accuracy
 from activekd.rounds import Member, Round, TeacherViews
-from activekd.selectors import selector
+from activekd.selectors import Selector, selector
 from activekd.starts import Start
 from activekd.starts.rows import balanced
 from activekd.streams import stream
@@ -161,6 +164,27 @@ def test_without_test_features_of_the_teacher_there_is_all_labels_alone() -> Non
     assert first.all_labels_accuracy is not None
     assert references_of(first)[1:] == [None, None]
     assert references_of(second) == [None, None, None]
+
+
+def test_references_come_after_all_trials_of_a_fit_so_that_costs_exclude_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    ask = loop.ask
+
+    def logged(asked: Selector, *arguments: Any, **keywords: Any) -> Sequence[int]:
+        log.append(asked.name)
+        return ask(asked, *arguments, **keywords)
+
+    def of(*_: object) -> dict[str, float]:
+        log.append("references")
+        return {}
+
+    monkeypatch.setattr(loop, "ask", logged)
+    monkeypatch.setattr(References, "of", of)
+    members = [Member(selector("random"), SEED, (), references=True), Member(selector("margin"), SEED)]
+    arguments = (world(), student_views(), None, members, RECIPE, GEOMETRY)
+    found = [*run_cohort(*arguments, rounds=2, start=Start(), query_size=4, distillation="none")]
+    assert [outcome.member for outcome in found] == [1, 0, 0, 1]
+    assert log == ["random", "margin", "references", "references"]
 
 
 def test_a_reference_that_is_not_finite_is_named() -> None:

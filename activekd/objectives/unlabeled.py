@@ -155,7 +155,8 @@ def fairness(
     equations write the term as minus a cross-entropy; where it falls, predictions become more diverse.
 
     A class that no chosen strong view is predicted as has no term, since the student has no part in it; in the released
-    code it adds a constant.
+    code it adds a constant. Departure: a share of the running histogram counts as at least one image of the batch. A
+    class that is not predicted for some steps of a short memory would else have nearly all of a, and no term.
 
     Args:
         strong: logits of the strong views.
@@ -168,7 +169,7 @@ def fairness(
     shares = (counted * F.one_hot(probabilities.argmax(dim=-1), strong.shape[-1])).mean(dim=-2)
     there = shares > 0
     batch = _normalised(torch.where(there, mean / shares.clamp(min=TINY), 0.0))
-    long_run = _normalised(running.probabilities / running.histogram.clamp(min=TINY))
+    long_run = _normalised(running.probabilities / running.histogram.clamp(min=1 / strong.shape[-2]))
     logs = pad(batch, -1).clamp(min=TINY).log()[..., : strong.shape[-1]]
     return torch.where(there, long_run * logs, 0.0).sum()
 

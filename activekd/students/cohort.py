@@ -54,7 +54,16 @@ class MemberFit:
     rng: np.random.Generator
 
 
-def together(dim: int, n_classes: int, recipe: Recipe, *, trunk: bool, steps: int, teacher_width: int = 0) -> int:
+def together(
+    dim: int,
+    n_classes: int,
+    recipe: Recipe,
+    *,
+    trunk: bool,
+    steps: int,
+    teacher_width: int = 0,
+    teacher_numbers: int = 0,
+) -> int:
     """Members that are fitted together within COHORT_BYTES, 1 to MOST_TOGETHER.
 
     A function of shapes alone, never of the number of members: on a GPU, whose kernels may round otherwise for another
@@ -67,6 +76,7 @@ def together(dim: int, n_classes: int, recipe: Recipe, *, trunk: bool, steps: in
         trunk: whether the students have a trunk.
         steps: of the fit.
         teacher_width: width of the teacher's features; 0 without a teacher. Terms on features read them.
+        teacher_numbers: that a fit of the teacher holds, by ``activekd.teachers.fixed.fit_numbers``.
     """
     batch = recipe.batch_labeled + recipe.batch_unlabeled * (1 + recipe.has_strong_views)
     width = recipe.trunk_width if trunk else dim
@@ -76,6 +86,7 @@ def together(dim: int, n_classes: int, recipe: Recipe, *, trunk: bool, steps: in
     if recipe.has_feature_terms:
         parameters += (width + 1) * teacher_width
         activations += 4 * batch * teacher_width
+    activations += teacher_numbers
     drawn = 2 * 8 * steps * batch
     return int(np.clip(COHORT_BYTES // (4 * (4 * parameters + 6 * folded + activations) + 2 * drawn), 1, MOST_TOGETHER))
 
@@ -178,7 +189,7 @@ def fit_cohort(
     rows, views = rows.reshape(steps, -1), views.reshape(steps, -1)
     stacked = _Stacked([fit.student for fit in fits], device)
     leaves, matching = [*stacked.leaves.values()], None
-    if guide is not None and recipe.has_feature_terms:
+    if guide is not None and recipe.has_feature_terms and terms.distils:
         matching = _matching(fits, drawn, guide.width, device)
         leaves += matching.leaves.values()
     optimiser = torch.optim.AdamW(leaves, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)

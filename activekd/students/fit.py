@@ -154,7 +154,7 @@ def fit_student(
             shown, matching = None, None
             if guide is not None:
                 shown = guide.batches(draws.rows[:, terms.distilled], draws.views[:, terms.distilled])
-                if recipe.has_feature_terms:
+                if recipe.has_feature_terms and terms.distils:
                     linear = projection(student.label_head.in_features, guide.width, draws.projection_seed)
                     matching = Matching(linear.to(device), guide.centres(labeled))
             _train(student, inputs, draws, shown, matching, terms, parts, device)

@@ -44,6 +44,11 @@ class Terms:
         return slice(0 if self.on_labeled else self.n_labeled, self.weak if self.on_unlabeled else self.n_labeled)
 
     @property
+    def distils(self) -> bool:
+        """Whether there are such images."""
+        return self.distilled.stop > self.distilled.start
+
+    @property
     def label_images(self) -> int:
         """The first images of the step, which the label head reads."""
         if self.recipe.has_strong_views:

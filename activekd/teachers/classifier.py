@@ -59,6 +59,11 @@ class Classifier:
         """Number of classes."""
         return next(iter(self.tensors.values())).shape[-2]
 
+    @property
+    def numbers_an_image(self) -> int:
+        """Numbers that the logits of an image make on the way: one for each class, or for each key of a cache."""
+        return max(tensor.shape[-2] for tensor in self.tensors.values() if tensor.dim() > len(self.shape) + 1)
+
     def to(self, device: str | torch.device) -> "Classifier":
         """The same on a device."""
         return replace(self, tensors={name: tensor.to(device) for name, tensor in self.tensors.items()})

@@ -54,3 +54,15 @@ def fit_steps(adaptation: str, n_labeled: int, clap: ClapRecipe) -> int:
         case "transclip":
             return TRANSCLIP_OUTER
     return clap.epochs * -(-n_labeled // clap.batch)
+
+
+def fit_numbers(adaptation: str, n_labeled: int, width: int) -> int:
+    """Numbers that the fit of one teacher holds for its labeled images: Tip-Adapter-F's keys, their gradient and both
+    moments of AdamW, and the images of an epoch; 0 for the others, whose fits hold a few rows of each class.
+
+    Args:
+        adaptation: key of ``activekd.teachers.ADAPTATIONS``.
+        n_labeled: labeled images.
+        width: of the image features.
+    """
+    return 5 * n_labeled * width if adaptation == "tip_adapter" else 0

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from activekd.bank.views import Views
 
-BLOCK_NUMBERS = 2**21
-"""Features that are held at a time; two such blocks give at most BLOCK_NUMBERS / width squared cosines."""
+BLOCK_NUMBERS, BLOCK_ROWS = 2**21, 4096
+"""Most numbers and most rows of the features that are held at a time; two blocks give BLOCK_ROWS squared cosines."""
 
 _GRAPHS: WeakKeyDictionary[Views, dict[tuple[int, str], Tensor]] = WeakKeyDictionary()
 """The graphs of the features that are in use, which all rounds and members of a cohort share."""
@@ -42,7 +42,7 @@ def unit_features(views: Views, rows: Int64[np.ndarray, " rows"], device: str) -
 
 def blocks(views: Views) -> Iterator[slice]:
     """All rows in order, in blocks whose features are held at a time."""
-    step = max(1, BLOCK_NUMBERS // views.shape[0])
+    step = max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // views.shape[0]))
     return (slice(start, min(start + step, views.n_rows)) for start in range(0, views.n_rows, step))
 
 

@@ -11,7 +11,7 @@ from activekd.datasets import Dataset, Split, banked_name, drawn_for
 from activekd.datasets.sizes import Sizes
 from activekd.given import split_teacher
 from activekd.recipes import NO_TEACHER, ViewGeometry
-from activekd.teachers.fixed import fit_steps
+from activekd.teachers.fixed import fit_numbers, fit_steps
 from bench.plan.names import Names
 from bench.plan.work import DIAGNOSTICS, PHOTOGRAPH, PICTURE, Example, Job, Task
 from bench.spec import Trial
@@ -198,7 +198,7 @@ class TrialWork:
         labeled = trial.initial.n_labels(size.n_classes) + index * trial.labels_per_query(size.n_classes)
         steps = recipe.n_steps(labeled, max(0, size.n_pool - labeled), trial.distillation)
         self.n_steps += fits * steps
-        most = self._together(trial, size, steps) if student.frozen else 1
+        most = self._together(trial, size, labeled, steps) if student.frozen else 1
         products = ceil(fits / most)
         # On a GPU a product has the same width for any number of fits.
         fits = fits if self._device == "cpu" else products * most
@@ -250,13 +250,20 @@ class TrialWork:
         if steps := fit_steps(adaptation, n_labeled, trial.recipe.clap):
             self._add(work, Task("teacher", trial.teacher), trial, steps, sizes)
 
-    def _together(self, trial: Trial, size: Sizes, steps: int) -> int:
+    def _together(self, trial: Trial, size: Sizes, labeled: int, steps: int) -> int:
         from activekd.students.cohort import together
 
         trunk, widths = self._names.students[trial.student].trunk, self._names.widths
-        taught = widths[split_teacher(trial.teacher)[0]] if trial.teacher != NO_TEACHER else 0
+        network, adaptation = split_teacher(trial.teacher)
+        taught = widths[network] if trial.teacher != NO_TEACHER else 0
         return together(
-            widths[trial.student], size.n_classes, trial.recipe, trunk=trunk, steps=steps, teacher_width=taught
+            widths[trial.student],
+            size.n_classes,
+            trial.recipe,
+            trunk=trunk,
+            steps=steps,
+            teacher_width=taught,
+            teacher_numbers=fit_numbers(adaptation, labeled, taught),
         )
 
     def _add_predictions(self, work: "Counter[Task]", trials: Sequence[Trial], size: Sizes) -> None:

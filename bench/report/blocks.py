@@ -127,6 +127,7 @@ def baselines_block(frames: Frames) -> str:
     Raises:
         InputError: the run has neither.
     """
+    _refuse_other_metrics("baselines", frames)
     lines = [line for line in (_by_recipe(frames), _skyline(frames)) if line]
     if not lines:
         raise InputError(
@@ -134,6 +135,11 @@ def baselines_block(frames: Frames) -> str:
             "with all labels; expected: a run with one of them"
         )
     return "\n".join(f"- {escaped(line)}" for line in lines)
+
+
+def _refuse_other_metrics(show: str, frames: Frames) -> None:
+    if not frames.metric.is_accuracy:
+        raise InputError(f"--show {show} with --metric {frames.metric.name}; expected: --metric accuracy, or none")
 
 
 def _by_recipe(frames: Frames) -> str:
@@ -188,6 +194,7 @@ def stress_block(frames: Frames) -> str:
     Raises:
         InputError: the run has no conditions.
     """
+    _refuse_other_metrics("stress", frames)
     if "conditions" not in frames.tables:
         raise InputError(
             "--show stress: no data set has several conditions, or random took no part; expected: groups that differ "

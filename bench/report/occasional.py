@@ -51,7 +51,8 @@ CONDITIONS_NOTE = (
     "Areas under the budget curve by condition: groups that share their data and differ in what is done to the pool or "
     "in the query size. Against random: paired by seed, 95% interval; better and worse at 5% after Holm's correction "
     f"over the selectors of a configuration, from {stats.VERDICT_LEAST} seeds on. Lost: the area under the plain "
-    "condition minus that under the condition, paired by seed."
+    "condition minus that under the condition, paired by seed; with left-out classes there are other test images, so "
+    "nothing is compared with the plain condition."
 )
 
 SIGNIFICANT = {BETTER: " better", WORSE: " worse"}

@@ -13,8 +13,8 @@ from bench.report.metrics import Metric
 from bench.report.occasional import occasional
 from bench.report.reference_lines import LINE_TABLES
 
-HEADS = "heads"
-"""Name of the table of the accuracies of both heads."""
+OF_ACCURACY = frozenset({"heads", "compute", "gain_by_recipe"})
+"""Names of tables about accuracy alone, beside the sections CLAIMS and PUBLISHED."""
 
 TABLES: Mapping[str, TableSpec] = {**COMPARING, **DESCRIBING}
 """In the order of the pages. A new table is one entry in one of the two."""
@@ -39,4 +39,5 @@ def tables_of(
     }
     if metric.is_accuracy:
         return known
-    return {name: spec for name, spec in known.items() if name != HEADS and spec.section not in {CLAIMS, PUBLISHED}}
+    others = {CLAIMS, PUBLISHED}
+    return {name: spec for name, spec in known.items() if name not in OF_ACCURACY and spec.section not in others}

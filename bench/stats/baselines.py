@@ -63,7 +63,8 @@ def _areas(gains: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 def skyline_gaps(rows: pd.DataFrame) -> pd.DataFrame:
     """How far the best strategy of the last round is below the accuracy with all labels, in each configuration.
 
-    The best strategy is that of the largest mean accuracy in the last round; differences are paired by seed.
+    The best strategy is that of the largest mean accuracy in the last round; differences are paired by seed, over the
+    seeds that have the accuracy with all labels on every data set of the configuration.
 
     Args:
         rows: one row per (trial_id, round), without oracles; the column SKYLINE may be missing or empty.
@@ -76,7 +77,10 @@ def skyline_gaps(rows: pd.DataFrame) -> pd.DataFrame:
     columns = [*keys, SKYLINE, "accuracy", "gap", "low", "high", "n_seeds"]
     if SKYLINE not in rows or rows[SKYLINE].isna().all():
         return pd.DataFrame(columns=columns)
-    above = rows[rows[SKYLINE].notna()].groupby([*CONFIGURATION, "seed"])[SKYLINE].mean().reset_index()
+    measured = rows[rows[SKYLINE].notna()].groupby([*CONFIGURATION, "seed"])
+    above = measured.agg(n=("dataset", "nunique"), **{SKYLINE: (SKYLINE, "mean")}).reset_index()
+    above = above.merge(rows.groupby(list(CONFIGURATION))["dataset"].nunique().rename("wanted").reset_index())
+    above = above[above["n"] == above["wanted"]].drop(columns=["n", "wanted"])
     ends = last_rounds(rows.drop(columns=SKYLINE), CONFIGURATION)
     per_seed = ends.groupby([*keys, "seed"])["accuracy"].mean().reset_index().merge(above, on=[*CONFIGURATION, "seed"])
     means = per_seed.groupby(keys)[["accuracy", SKYLINE]].mean().reset_index()

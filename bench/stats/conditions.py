@@ -30,7 +30,8 @@ def conditions(rows: pd.DataFrame) -> pd.DataFrame:
     """The groups that are conditions of one data set: they differ in choices of HARDER or in the query size.
 
     Groups whose data sets are equal without these choices have one base. A group without such choices is the plain
-    condition of those with them and the same query sizes, unless there are several.
+    condition of those with them that have as many classes and the same budgets, unless there are several: left-out
+    classes, whose test images are fewer too, have none.
 
     Args:
         rows: one row per (trial_id, round).
@@ -44,16 +45,23 @@ def conditions(rows: pd.DataFrame) -> pd.DataFrame:
         names = sorted(map(split_name, part["dataset"].unique()), key=lambda name: (name[0], sorted(name[1])))
         sizes = tuple(sorted(part[["dataset", "query_size"]].drop_duplicates()["query_size"].tolist()))
         harder = tuple(choices for _, choices in names)
-        found.append((group, " ".join(base for base, _ in names), (harder, sizes), any(harder), sizes))
-    table = pd.DataFrame(found, columns=["group", "base", "kind", "is_harder", "sizes"])
+        found.append((group, " ".join(base for base, _ in names), (harder, sizes), any(harder), _task(part)))
+    table = pd.DataFrame(found, columns=["group", "base", "kind", "is_harder", "task"])
     table = table[table.groupby("base")["kind"].transform("nunique") > 1]
     plain = [
-        _only(table[(table["base"] == base) & ~table["is_harder"] & table["sizes"].map(lambda s, own=sizes: s == own)])
+        _only(table[(table["base"] == base) & ~table["is_harder"] & table["task"].map(lambda t, own=task: t == own)])
         if is_harder
         else ""
-        for base, is_harder, sizes in zip(table["base"], table["is_harder"], table["sizes"], strict=True)
+        for base, is_harder, task in zip(table["base"], table["is_harder"], table["task"], strict=True)
     ]
     return table.assign(plain=plain)[["group", "base", "plain"]].reset_index(drop=True)
+
+
+def _task(part: pd.DataFrame) -> tuple[tuple[int, ...], ...]:
+    """Of each data set of a group: classes, query size, initial and last labels. Areas are compared where all agree."""
+    of_data = part.groupby("dataset")
+    counts = of_data[["n_classes", "query_size"]].max().join(of_data["n_labeled"].agg(["min", "max"]))
+    return tuple(sorted(map(tuple, counts.to_numpy().tolist())))
 
 
 def _only(candidates: pd.DataFrame) -> str:

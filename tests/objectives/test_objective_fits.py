@@ -285,3 +285,21 @@ def test_features_towards_a_teacher_with_view_0_alone() -> None:
         labeled = Labeled(rows[:10], rows[:10] % 4)
         fit = MemberFit(student, labeled, rows[10:], guide, stream(0, "batches", 0))
         assert fit_cohort([fit], inputs, "both", recipe, GEOMETRY) == [None]
+
+
+@pytest.mark.parametrize("name", ["feature", "feature_direction"])
+@pytest.mark.parametrize("stacked", [True, False], ids=["cohort", "alone"])
+def test_with_the_pool_used_up_there_is_nothing_to_distil_on(name: str, stacked: bool) -> None:
+    inputs, rows = views(DIM, 0), np.arange(N)
+    guide = Guide(views(TEACHER_DIM, 9), from_prototypes(torch.ones(CLASSES, TEACHER_DIM), 10.0))
+    students = []
+    for recipe in (TERMS[name], replace(TERMS[name], weight_feature=0.0, weight_feature_direction=0.0)):
+        student = build_student(ADAPTER, (DIM,), CLASSES, trunk_width=33, rng=stream(0, "student", 0))
+        fit = MemberFit(student, Labeled(rows, rows % CLASSES), rows[:0], guide, stream(0, "batches", 0))
+        if stacked:
+            assert fit_cohort([fit], inputs, "unlabeled", recipe, GEOMETRY) == [None]
+        else:
+            arguments = fit.labeled, fit.unlabeled, guide, "unlabeled", recipe, GEOMETRY
+            fit_student(student, inputs, *arguments, rng=fit.rng)
+        students.append(student.state_dict())
+    assert all(torch.equal(value, students[1][key]) for key, value in students[0].items())

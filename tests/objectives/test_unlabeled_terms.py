@@ -142,7 +142,7 @@ def fairness_written_out(strong: np.ndarray, chosen: np.ndarray, after: Running)
     shares = (chosen[:, None] * one_hot(p.argmax(axis=1))).mean(axis=0)
     there = shares > 0
     ratio = np.divide(mean, shares, out=np.zeros(C), where=there)
-    a = after.probabilities.numpy() / after.histogram.numpy()
+    a = after.probabilities.numpy() / np.maximum(after.histogram.numpy(), 1 / B)
     a = a / a.sum()
     value = (a[there] * np.log(ratio[there] / ratio.sum())).sum()
     by_ratio = np.divide(a, ratio, out=np.zeros(C), where=there) - a[there].sum() / ratio.sum()

@@ -120,9 +120,13 @@ def test_a_feature_that_is_zero_everywhere_is_borne() -> None:
 
 
 @pytest.mark.parametrize("at_a_time", [1, 7, 1000])
-def test_the_graph_in_blocks_is_that_of_all_cosines(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "BLOCK_NUMBERS", at_a_time * DIM)
+@pytest.mark.parametrize(("bound", "of_a_row"), [("BLOCK_NUMBERS", DIM), ("BLOCK_ROWS", 1)])
+def test_the_graph_in_blocks_is_that_of_all_cosines(
+    at_a_time: int, bound: str, of_a_row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, bound, at_a_time * of_a_row)
     _, views, _ = world(3)
+    assert max(some.stop - some.start for some in graph.blocks(views)) == min(at_a_time, N)
     found = neighbour_graph(views, 3, "cpu")
     assert found.layout == torch.sparse_coo
     assert found.values().numel() <= 2 * 3 * N
