@@ -258,7 +258,7 @@ def test_the_page_and_the_block_of_conditions() -> None:
     assert len(block.splitlines()) == 1
     assert block.startswith("- What breaks which strategy: areas under the budget curve against random, paired by seed")
     assert (
-        "plain: better entropy, pcoreset; worse none. noisy: better none; worse entropy; pcoreset, first under" in block
+        "plain: not better none; worse none. noisy: not better pcoreset; worse entropy; pcoreset, first under" in block
     )
     lost = found["conditions"].set_index(["group", "selector"]).loc[("noisy", "pcoreset"), "lost"]
     assert block.endswith(f" plain, loses {100 * lost:.1f} points.")

@@ -19,12 +19,13 @@ from bench.store.table import read_run
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-ROUNDS = {"demo": 1080, "caltech-real": 3024, "caltech-recipes": 1344, "field": 32400}
-PACKED = {"field"}
+ROUNDS = {"demo": 1080, "caltech-real": 3024, "caltech-recipes": 1344, "field": 32400, "stress": 9600}
+PACKED = {"field", "stress"}
 BLOCKS_OF = {
     "demo": ("docs/results.md", "report", "ranks"),
     "caltech-real": ("README.md", "caltech", "table"),
     "field": ("README.md", "field", "field"),
+    "stress": ("README.md", "stress", "stress"),
 }
 
 
@@ -108,6 +109,18 @@ def test_a_part_of_the_demo_has_the_committed_rows(cache: Path, tmp_path: Path) 
     result = CliRunner().invoke(app, ["run", "demo", *options], env={"ACTIVEKD_CACHE": str(cache)})
     assert result.exit_code == 0, result.output
     assert compared("demo", tmp_path) >= 5
+
+
+@pytest.mark.soak
+@needs_real_data
+def test_a_part_of_the_stress_has_the_committed_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the images on: every condition, with and without a teacher."""
+    monkeypatch.setenv("ACTIVEKD_DATA", str(REAL))
+    monkeypatch.setenv("ACTIVEKD_CACHE", str(tmp_path / "cache"))
+    options = ["--serial", "--device", "cpu", "--no-report", "--only", "selector=random,seed=0"]
+    result = CliRunner().invoke(app, ["run", "stress", *options, "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert compared("stress", tmp_path / "run") == 10 * 8
 
 
 @needs_real_data

@@ -15,7 +15,7 @@ from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
 from bench.stats.baselines import TAUGHT
-from bench.stats.conditions import BETTER, WORSE
+from bench.stats.conditions import NOT_DIFFERENT, WORSE
 from bench.stats.intervals import ALPHA, seeds_label
 
 SHOWN = 8
@@ -205,14 +205,14 @@ def stress_block(frames: Frames) -> str:
     seeds = seeds_label(table["n_seeds"])
     return "- " + escaped(
         f"What breaks which strategy: areas under the budget curve against random, paired by seed ({seeds}), at 5% "
-        f"after Holm's correction over the strategies of a configuration. {'. '.join(parts)}."
+        f"after Holm's correction over the strategies of a configuration; all others are better. {'. '.join(parts)}."
     )
 
 
 def _broken(group: str, part: pd.DataFrame, table: pd.DataFrame, display: Display) -> str:
-    """Strategies better and worse than random in a condition, and what the leader of the plain one loses."""
+    """Strategies not better and worse than random in a condition, and what the leader of the plain one loses."""
     n = len(part[[*stats.CONFIGURATION]].drop_duplicates())
-    text = f"{display.of('group', group)}: better {_counted(part, BETTER, n, display)}; worse "
+    text = f"{display.of('group', group)}: not better {_counted(part, NOT_DIFFERENT, n, display)}; worse "
     text += _counted(part, WORSE, n, display)
     easy = table[table["group"] == part["plain"].iloc[0]]
     if easy.empty:
