@@ -11,7 +11,7 @@ LINES, MAIN_LINES = "references", "main_references"
 """Names of the tables."""
 
 NOTE = (
-    "What the accuracies of the strategies stand beside; none of it is ranked or tested. All labels: the student, with "
+    "Accuracies to compare the strategies with, neither ranked nor tested. All labels: the student, with "
     "its teacher where it has one, fitted once a seed with every label of the pool. Teacher alone: the fitted teacher. "
     "Linear probe and CLAP: fitted on the teacher's image features. The last three have the labels of random's rounds, "
     "whose trials measure all four; mean over seeds."

@@ -170,7 +170,7 @@ class Block(BaseModel):
         return self.compared_as or recipe
 
     def group_of(self, dataset: str, query_size: QuerySize) -> str:
-        """Name of the group of one of its data sets with one of its query sizes; several sizes are told apart."""
+        """Name of the group of one of its data sets with one of its query sizes; several sizes give several groups."""
         group = self.group or dataset
         return group if len(self.query_sizes) == 1 else group_of_query(group, query_size)
 
