@@ -27,6 +27,7 @@ report: .venv/installed
 	$(BIN)/python -m bench.report results/caltech-real --readme README.md --block caltech --show table
 	$(BIN)/python -m bench.report results/caltech-recipes
 	$(BIN)/python -m bench.report results/field --readme README.md --block field --show field
+	$(BIN)/python -m bench.report results/baselines --readme README.md --block baselines --show baselines
 	$(BIN)/python -m bench.report results/stress --readme README.md --block stress --show stress
 	$(BIN)/python tools/gallery.py
 

@@ -19,12 +19,20 @@ from bench.store.table import read_run
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-ROUNDS = {"demo": 1080, "caltech-real": 3024, "caltech-recipes": 1344, "field": 32400, "stress": 9600}
-PACKED = {"field", "stress"}
+ROUNDS = {
+    "demo": 1080,
+    "caltech-real": 3024,
+    "caltech-recipes": 1344,
+    "field": 32400,
+    "baselines": 3900,
+    "stress": 9600,
+}
+PACKED = {"field", "baselines", "stress"}
 BLOCKS_OF = {
     "demo": ("docs/results.md", "report", "ranks"),
     "caltech-real": ("README.md", "caltech", "table"),
     "field": ("README.md", "field", "field"),
+    "baselines": ("README.md", "baselines", "baselines"),
     "stress": ("README.md", "stress", "stress"),
 }
 
@@ -109,6 +117,16 @@ def test_a_part_of_the_demo_has_the_committed_rows(cache: Path, tmp_path: Path) 
     result = CliRunner().invoke(app, ["run", "demo", *options], env={"ACTIVEKD_CACHE": str(cache)})
     assert result.exit_code == 0, result.output
     assert compared("demo", tmp_path) >= 5
+
+
+def test_a_part_of_the_baselines_has_the_committed_rows(cache: Path, tmp_path: Path) -> None:
+    """A network trained end to end: two objectives, one of them also without a teacher."""
+    only = "dataset=digits,selector=random,recipe=small-fixmatch,recipe=small-feature,seed=0"
+    options = ["--serial", "--device", "cpu", "--no-report", "--only", only, "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["run", "baselines", *options], env={"ACTIVEKD_CACHE": str(cache)})
+    assert result.exit_code == 0, result.output
+    found, committed = ({row["device"] for row in stored_rows(run)} for run in (tmp_path, RESULTS / "baselines"))
+    assert compared("baselines", tmp_path) == (3 * 5 if found <= committed else 0)
 
 
 @pytest.mark.soak

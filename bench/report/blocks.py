@@ -15,6 +15,7 @@ from bench.report.frames import Frames
 from bench.report.markdown import escaped
 from bench.report.sections import conclusions
 from bench.stats.baselines import TAUGHT
+from bench.stats.compute import COMPARED
 from bench.stats.conditions import NOT_DIFFERENT, WORSE
 from bench.stats.intervals import ALPHA, seeds_label
 
@@ -34,8 +35,8 @@ def table_block(frames: Frames) -> str:
 def ranks_block(frames: Frames) -> str:
     """``table_block``, each student's gain from each teacher in its first round, and the claims."""
     gains = [
-        f"- {_configuration(g, frames.display)}: {points(g['gain'])} points over no distillation in round {g['round']} "
-        f"(95% interval over seeds {interval(g['low'], g['high'])}, n = {g['n_seeds']}"
+        f"- {escaped(_configuration(g, frames.display))}: {points(g['gain'])} points over no distillation in round "
+        f"{g['round']} (95% interval over seeds {interval(g['low'], g['high'])}, n = {g['n_seeds']}"
         f"{'; frozen backbone' if stats.is_frozen(g['student']) else ''})"
         for g in stats.first_rounds(frames["gain_by_student"], BY_STUDENT).to_dict("records")
     ]
@@ -44,10 +45,10 @@ def ranks_block(frames: Frames) -> str:
 
 
 def _configuration(row: Mapping[Hashable, Any], display: Display) -> str:
-    """Labels of group, student and teacher of a record, escaped."""
+    """Labels of group, student and teacher of a record."""
     names = [display.of(kind, row[kind]) for kind in ("group", "student", "teacher")]
     names[-1] = distilled_on(names[-1], row["distillation"])
-    return ", ".join(map(escaped, names))
+    return ", ".join(names)
 
 
 def field_block(frames: Frames) -> str:
@@ -122,13 +123,15 @@ def _largest(shares: pd.Series, frames: Frames) -> str:
 
 
 def baselines_block(frames: Frames) -> str:
-    """Does distillation add to semi-supervised learning, and how far is the skyline: a line each, where measured.
+    """Does distillation add to semi-supervised learning, which recipe is best, how far is the skyline: a line each.
+
+    A line that the run did not measure is left out.
 
     Raises:
         InputError: the run has neither.
     """
     _refuse_other_metrics("baselines", frames)
-    lines = [line for line in (_by_recipe(frames), _skyline(frames)) if line]
+    lines = [line for line in (_by_recipe(frames), _best_recipes(frames), _skyline(frames)) if line]
     if not lines:
         raise InputError(
             "--show baselines: no student has several recipes with and without a teacher, and no row has the accuracy "
@@ -151,18 +154,35 @@ def _by_recipe(frames: Frames) -> str:
     parts = []
     for _, part in last.groupby(TAUGHT, sort=False):
         records = part.to_dict("records")
-        names = [frames.display.of(kind, records[0][kind]) for kind in ("group", "student", "teacher")]
-        names[-1] = distilled_on(names[-1], records[0]["distillation"])
         shown = ", ".join(
             f"{frames.display.of('recipe', r['recipe'])} {points(r['gain'])} ({interval(r['low'], r['high'])}; "
             f"{_adds(r['gain'], r['p_holm'])})"
             for r in records
         )
-        parts.append(f"{', '.join(names)}: {shown}")
+        parts.append(f"{_configuration(records[0], frames.display)}: {shown}")
     return (
         "Does distillation add to semi-supervised learning: points that the teacher adds to each recipe in the last "
         f"round, paired by seed ({seeds_label(last['n_seeds'])}), with 95% intervals and at 5% after Holm's correction "
         f"over recipes. {'. '.join(parts)}."
+    )
+
+
+def _best_recipes(frames: Frames) -> str:
+    """The best recipes of comparisons at equal compute; empty without any."""
+    if "compute" not in frames.tables:
+        return ""
+    table = frames["compute"]
+    parts = []
+    for _, part in table[table["equal"]].groupby(COMPARED, sort=False):
+        best = part[part["best"]].to_dict("records")[0]
+        tied = ", ".join(frames.display.of("recipe", name) for name in part[part["tied"]]["recipe"]) or "none"
+        recipe = frames.display.of("recipe", best["recipe"])
+        parts.append(f"{_configuration(best, frames.display)}: {recipe} {percent(best['accuracy'])} ({tied})")
+    if not parts:
+        return ""
+    return (
+        "The most accurate recipe of the last round at equal compute, in brackets those that are not significantly "
+        f"below it at 5% after Holm's correction over recipes: {'. '.join(parts)}."
     )
 
 
