@@ -1,5 +1,6 @@
 """A fit's micro-batches, memory, seeds and graphs; predictions and their batches; deterministic algorithms."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -324,8 +325,10 @@ class OnDevice:
 
     def batches(self, rows: np.ndarray, views: np.ndarray) -> Iterator[Tensor]:
         rows_there, views_there = (torch.from_numpy(each).to(self.arrays.device) for each in (rows, views))
-        torch.cuda.set_sync_debug_mode("error")
         try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+                torch.cuda.set_sync_debug_mode("error")
             for step in range(len(rows)):
                 yield self.arrays[views_there[step], rows_there[step]]
         finally:

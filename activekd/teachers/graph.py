@@ -54,7 +54,8 @@ def _graph(views: Views, neighbours: int, device: str) -> Tensor:
     j = torch.cat([where for _, where in nearest]).reshape(-1)
     w = torch.cat([cosines for cosines, _ in nearest]).reshape(-1).clamp(min=0) / (2 * neighbours)
     edges = torch.stack([torch.cat([i, j]), torch.cat([j, i])])
-    return torch.sparse_coo_tensor(edges, torch.cat([w, w]), (n, n), check_invariants=False).coalesce()
+    with torch.sparse.check_sparse_tensor_invariants(enable=False):  # torch 2.11 warns where neither choice is made
+        return torch.sparse_coo_tensor(edges, torch.cat([w, w]), (n, n)).coalesce()
 
 
 def _nearest(
