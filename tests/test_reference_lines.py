@@ -180,7 +180,11 @@ def test_every_figure_of_curves_has_them(contents: Contents) -> None:
 def test_the_chart_of_the_page_has_them_too(contents: Contents) -> None:
     frames: Frames = contents.frames
     (chart,) = charts_of(frames).values()
-    assert [name for name, _ in chart.selectors][-4:] == list(REFERENCES.values())
+    assert [name for name, *_ in chart.selectors][-4:] == list(REFERENCES.values())
+    # In the legend each has its own pattern of a line, "" for an unbroken one; selectors have none.
+    patterns = [pattern for *_, pattern in chart.selectors]
+    assert patterns[:-4] == [None] * 3
+    assert len(set(patterns[-4:]) - {None}) == 4
     panel = next(panel for panel in chart.panels if panel.title == "CLIP RN50, zero-shot")
     accuracy, difference = panel.views
     of_lines = {line.selector: line for line in accuracy.lines}
@@ -196,6 +200,7 @@ def test_a_written_report_has_their_tables(tmp_path: Any) -> None:
     report = write_report(run_of(rows), tmp_path)
     html = report.html.read_text(encoding="utf-8")
     assert html.count('class="line" style="stroke-width: 1"') == 1 + 3 + 4
+    assert html.count('<svg class="sample"') == 4
     assert html == run_html(*(lambda c: (c.page, c.parts))(contents_of(run_of(rows))), tmp_path / "figures")
     table = pd.read_csv(tmp_path / "tables" / "references.csv")
     assert set(table["reference"]) == set(REFERENCES)
@@ -207,4 +212,4 @@ def test_oracles_stand_beside_them() -> None:
     frames = frames_of(replace(run_of(rows), oracles=frozenset({"boss"})))
     assert list(all_styles_of(frames)) == ["random", "pcoreset", "boss (oracle)", *REFERENCES.values()]
     (chart,) = charts_of(frames).values()
-    assert [name for name, _ in chart.selectors] == list(all_styles_of(frames))
+    assert [name for name, *_ in chart.selectors] == list(all_styles_of(frames))

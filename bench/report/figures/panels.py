@@ -91,7 +91,7 @@ class Chart:
     Attributes:
         title: of the chart.
         panels: one per (teacher, distillation).
-        selectors: label and colour of each.
+        selectors: label and colour of each, and the pattern of a reference line; None for the others.
         reference: the selector from which differences are shown; empty without differences.
         subject: the selector that is chosen at first; may be empty.
         axis: name of the vertical axis of the first view.
@@ -100,7 +100,7 @@ class Chart:
 
     title: str
     panels: list[Panel]
-    selectors: list[tuple[str, str]]
+    selectors: list[tuple[str, str, str | None]]
     reference: str = ""
     subject: str = ""
     axis: str = TEST_ACCURACY
@@ -137,7 +137,11 @@ def curve_chart(
         panels.append(_panel(part, difference, styles, distilled_on(teacher, distillation), axis))
     shown = set(curves["selector"])
     reference = str(differences["against"].iloc[0]) if len(differences) else ""
-    selectors = [(name, color(style)) for name, style in styles.items() if name in shown]
+    selectors = [
+        (name, color(style), DASHES[style.line] if style.thin else None)
+        for name, style in styles.items()
+        if name in shown
+    ]
     return Chart(title, panels, selectors, reference, subject if subject in shown else "", axis, measure)
 
 
