@@ -135,7 +135,7 @@ def test_the_block_of_baselines_is_a_line_for_each_question() -> None:
     assert "(n = 3)" in line
     assert "fixmatch +0.0 (-2.5 to +2.5; not significant), plain +10.0 (+7.5 to +12.5; adds)." in line
     # The recipes differ by the same in all three seeds: p of the sign test is 1/4. Then by .001 more from seed to seed.
-    assert best.startswith("- The most accurate recipe of the last round at equal compute, in brackets those that are ")
+    assert best.startswith("- The most accurate recipe of the last round at equal compute (n = 3), in brackets those ")
     both = "zero-shot: fixmatch {shown}. g, s, no distillation: fixmatch {shown}."
     assert best.endswith(both.format(shown="70.0% (plain)"))
     more = rows["accuracy"] + 0.001 * rows["seed"] * (rows["recipe"] == "fixmatch")

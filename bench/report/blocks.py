@@ -128,14 +128,14 @@ def baselines_block(frames: Frames) -> str:
     A line that the run did not measure is left out.
 
     Raises:
-        InputError: the run has neither.
+        InputError: the run has none of them.
     """
     _refuse_other_metrics("baselines", frames)
     lines = [line for line in (_by_recipe(frames), _best_recipes(frames), _skyline(frames)) if line]
     if not lines:
         raise InputError(
-            "--show baselines: no student has several recipes with and without a teacher, and no row has the accuracy "
-            "with all labels; expected: a run with one of them"
+            "--show baselines: no student has several recipes with and without a teacher or at equal compute, and no "
+            "row has the accuracy with all labels; expected: a run with one of them"
         )
     return "\n".join(f"- {escaped(line)}" for line in lines)
 
@@ -172,8 +172,8 @@ def _best_recipes(frames: Frames) -> str:
     if "compute" not in frames.tables:
         return ""
     table = frames["compute"]
-    parts = []
-    for _, part in table[table["equal"]].groupby(COMPARED, sort=False):
+    equal, parts = table[table["equal"]], []
+    for _, part in equal.groupby(COMPARED, sort=False):
         best = part[part["best"]].to_dict("records")[0]
         tied = ", ".join(frames.display.of("recipe", name) for name in part[part["tied"]]["recipe"]) or "none"
         recipe = frames.display.of("recipe", best["recipe"])
@@ -181,8 +181,8 @@ def _best_recipes(frames: Frames) -> str:
     if not parts:
         return ""
     return (
-        "The most accurate recipe of the last round at equal compute, in brackets those that are not significantly "
-        f"below it at 5% after Holm's correction over recipes: {'. '.join(parts)}."
+        f"The most accurate recipe of the last round at equal compute ({seeds_label(equal['n_seeds'])}), in brackets "
+        f"those that are not significantly below it at 5% after Holm's correction over recipes: {'. '.join(parts)}."
     )
 
 
